@@ -1,0 +1,44 @@
+/**
+ * Every guest physical address that Pando chooses, in one place.
+ * Constraints: PVH start_info's memory map and module list below 1 GiB, command line and initrd below
+ * 4 GiB (Xen "PVH" document, x86/HVM direct boot ABI); the legacy hole 0xa0000–0xfffff is not RAM.
+ */
+
+export const PAGE_SIZE = 0x1000;
+
+/** Tables for the entry live in the first 640 KiB, which no kernel image occupies. */
+export const START_INFO_ADDRESS = 0x6000;
+export const MODULE_LIST_ADDRESS = 0x6100;
+export const MEMORY_MAP_ADDRESS = 0x7000;
+export const COMMAND_LINE_ADDRESS = 0x8000;
+/** Room for the command line, terminating zero included (x86 COMMAND_LINE_SIZE is 2048). */
+export const COMMAND_LINE_LIMIT = 2048;
+/** GDT and the 32-bit TSS that the entry state refers to. */
+export const ENTRY_GDT_ADDRESS = 0x5000;
+export const ENTRY_TSS_ADDRESS = 0x5100;
+
+/** End of low RAM: 640 KiB, less the 1 KiB an EBDA would take. */
+export const LOW_RAM_END = 0x9fc00;
+export const LEGACY_HOLE_START = 0xa0000;
+/** ACPI tables, in the BIOS area: the RSDP is found there by scanning as well as through start_info. */
+export const ACPI_TABLES_ADDRESS = 0xe0000;
+export const ACPI_TABLES_LIMIT = 0x20000;
+export const HIGH_RAM_START = 0x100000;
+
+/** RAM below the 32-bit MMIO hole ends here at most. */
+export const LOW_MEMORY_LIMIT = 0xc0000000;
+export const HIGH_MEMORY_START = 0x1_0000_0000;
+
+export const IOAPIC_ADDRESS = 0xfec00000;
+export const LOCAL_APIC_ADDRESS = 0xfee00000;
+
+/** ACPI fixed hardware, in port space: PM1a event and control block, PM timer. */
+export const PM1A_EVENT_PORT = 0x600;
+export const PM1A_CONTROL_PORT = 0x604;
+export const PM_TIMER_PORT = 0x608;
+/** System control interrupt: ISA interrupt 9, level triggered. */
+export const SCI_IRQ = 9;
+
+/** Boot-stage ports: a one-byte write names a stage (6 = start_kernel, 7 = user space). */
+export const BOOT_STAGE_PORT = 0xf4;
+export const BOOT_STAGE_ALIAS_PORT = 0xf5;
