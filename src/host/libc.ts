@@ -49,6 +49,7 @@ function load(): Host {
     fcntl: library.func("int fcntl(int, int, int)"),
     memfdCreate: library.func("int memfd_create(const char *, unsigned int)"),
     eventfd: library.func("int eventfd(unsigned int, int)"),
+    getpagesize: library.func("int getpagesize()"),
   };
   return { koffi, libc };
 }

@@ -18,7 +18,11 @@ export interface PageCounts {
   readonly shared: number;
   /** Present or swapped out, and this VM's alone. */
   readonly own: number;
-  /** Not present, or the kernel's page of zeros: no cost. */
+  /**
+   * Not in the page table, or the kernel's page of zeros: no cost. In a mapped image such a page is
+   * still the file's. The kernel may take file pages out of the table again, e.g. the neighbours of one
+   * that is written while they are mapped as a huge page.
+   */
   readonly untouched: number;
 }
 
@@ -44,12 +48,11 @@ const REST = PARTS.indexOf("rest");
 
 /** Pages by part and kind of the VM whose memory lives in this process. All else is `rest`. */
 export function accountSharing(guest: GuestMemory, ranges: readonly PartRange[]): Sharing {
-  const owners = partOfPage(guest.ramBytes / PAGE_SIZE, ranges);
   try {
-    return accountByPagemap(guest, owners);
+    return accountByPagemap(guest, partOfPage(guest.ramBytes / PAGE_SIZE, ranges));
   } catch (error) {
     if (!(error instanceof HostError)) throw error;
-    return accountBySmaps(guest, owners, readFileSync("/proc/self/smaps", "latin1"));
+    return accountSharingBySmaps(guest, ranges, readFileSync("/proc/self/smaps", "latin1"));
   }
 }
 
@@ -81,7 +84,12 @@ function accountByPagemap(guest: GuestMemory, owners: Uint8Array): Sharing {
  * The same from the text of /proc/self/smaps, whose figures are per mapping: exact as long as every
  * mapping lies within one part.
  */
-export function accountBySmaps(guest: GuestMemory, owners: Uint8Array, smaps: string): Sharing {
+export function accountSharingBySmaps(
+  guest: GuestMemory,
+  ranges: readonly PartRange[],
+  smaps: string,
+): Sharing {
+  const owners = partOfPage(guest.ramBytes / PAGE_SIZE, ranges);
   const ram = Number(guest.ramHostAddress);
   const tally = new Tally();
   let exact = true;
