@@ -5,6 +5,7 @@ import { libc } from "./libc.js";
 const PROT_READ = 0x1;
 const PROT_WRITE = 0x2;
 
+const MAP_SHARED = 0x01;
 const MAP_PRIVATE = 0x02;
 const MAP_FIXED = 0x10;
 const MAP_ANONYMOUS = 0x20;
@@ -68,7 +69,6 @@ export function mapZero(length: number): bigint {
 
 /** Shares a descriptor's pages with this process: what is written is seen by every mapper. */
 export function mapShared(length: number, fd: number, offset: number): bigint {
-  const MAP_SHARED = 0x01;
   const got = libc().mmap(null, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, offset);
   if (got === MAP_FAILED)
     throw new HostError(

@@ -25,6 +25,7 @@ export interface ImageRange {
 /** Why ranges are read, for reports. */
 export const READ_REASON = {
   asked: "reading was asked for",
+  shrunk: "the file is shorter than when it was opened",
   incongruent: "file offset and guest address differ within the page",
   partialPage: "the page is not all of this range",
 } as const;

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import {
   closeSync,
   mkdtempSync,
@@ -215,4 +216,44 @@ test("a file that can only be written is refused with its error", () => {
   const place = (): unknown =>
     placeImages(newGuest(), [at("text", MIB, 0, PAGE)], { kernel: file }, "map");
   assert.throws(place, { code: "IMAGE_READ_FAILED", message: /EBADF/ });
+});
+
+test("a file shorter than it claims is not mapped, so touching it cannot kill the process", () => {
+  const file = { ...kernel, size: 1024 * PAGE };
+  const plan = [at("text", MIB, 60 * PAGE, 8 * PAGE)];
+  const guest = newGuest();
+  assert.throws(() => placeImages(guest, plan, { kernel: file }, "map"), {
+    code: "IMAGE_TRUNCATED",
+  });
+  assertPlaced(guest, [], kernelImage);
+});
+
+test("a process that has no mapping left to give reads instead", (t) => {
+  const limit = Number(readFileSync("/proc/sys/vm/max_map_count", "latin1"));
+  if (limit > 1 << 17) return t.skip(`vm.max_map_count is ${limit}: too many to fill`);
+  const url = (path: string): string => JSON.stringify(new URL(path, import.meta.url).href);
+  const script = `
+    const { mapFileOver, mapZero, unmap } = await import(${url("../host/mmap.js")});
+    const { GuestMemory } = await import(${url("./guest-memory.js")});
+    const { placeImages } = await import(${url("./place-images.js")});
+    const { openSync } = await import("node:fs");
+    const fd = openSync(${JSON.stringify(kernel.name)}, "r");
+    const guest = GuestMemory.create({ ramBytes: 4 << 20, controlBytes: 1 << 20 });
+    guest.clear();
+    // Every other page of a file makes two mappings of one, up to the limit (vm.max_map_count).
+    const pages = 1 << 18;
+    const fill = mapZero(pages * 4096);
+    let page = 1;
+    while (page < pages && mapFileOver(fill + BigInt(page * 4096), 4096, fd, 0) === undefined)
+      page += 2;
+    const plan = [{ source: "kernel", part: "text", fileOffset: 0, fileLength: 8192, guestAddress: 1 << 20, zeroLength: 0 }];
+    const placed = placeImages(guest, plan, { kernel: { fd, size: 8192, name: "kernel" } }, "map");
+    const bytes = [...guest.bytes((1 << 20) - 1, 3), ...guest.bytes((1 << 20) + 8191, 2)];
+    unmap(fill, pages * 4096);
+    console.log(JSON.stringify([page < pages, placed.ranges[0].how, placed.ranges[0].reason, bytes]));`;
+  const args = ["--input-type=module", "-e", script];
+  const run = spawnSync(process.execPath, args, { encoding: "latin1" });
+  assert.equal(run.status, 0, run.stderr);
+  const bytes = [0, byteAt(0), byteAt(1), byteAt(8191), 0];
+  assert.deepEqual(JSON.parse(run.stdout), [true, "read", "mmap was refused: ENOMEM", bytes]);
 });

@@ -2,11 +2,11 @@
  * Puts images into guest RAM. Pages that can be are the file's own, mapped private and copy-on-write
  * (mmap(2), MAP_PRIVATE: "updates are not carried through to the underlying file"); the rest is read.
  */
-import { readSync } from "node:fs";
+import { fstatSync, readSync } from "node:fs";
 import { PAGE_SIZE } from "../arch/layout.js";
 import { PandoError } from "../error.js";
 import { errnoOf } from "../host/errno.js";
-import { discard, mapFileOver, mapZeroOver, probeFileMapping } from "../host/mmap.js";
+import { discard, mapFileOver, probeFileMapping } from "../host/mmap.js";
 import type { Placement } from "../loader/plan.js";
 import type { GuestMemory } from "./guest-memory.js";
 import { checkPlacements, type ImageRange, READ_REASON, splitPlacement } from "./image-pages.js";
@@ -57,10 +57,8 @@ export function placeImages(
   for (const placement of placements) checkFile(placement, fileOf(files, placement.source));
   guest.clear();
   try {
-    const unmappable = mode === "map" ? probeFiles(files) : () => READ_REASON.asked;
-    const ranges = placements.flatMap((placement) =>
-      place(guest, placement, placements, fileOf(files, placement.source), unmappable),
-    );
+    const unmappable = mode === "map" ? probeFiles(files) : readAll;
+    const ranges = mapPlacements(guest, placements, files, unmappable);
     const readRanges = (): void => {
       for (const range of ranges)
         if (range.how === "read") readRange(guest, fileOf(files, range.source), range);
@@ -80,38 +78,47 @@ export function placeImages(
   }
 }
 
-/** Finds out once per file whether the kernel lets it be mapped; answers with the reason if not. */
-function probeFiles(files: ImageFiles): (source: Placement["source"]) => string | undefined {
-  const reasons = new Map<Placement["source"], string | undefined>();
-  return (source) => {
-    if (!reasons.has(source)) {
-      const refused = probeFileMapping(fileOf(files, source).fd, PAGE_SIZE);
-      reasons.set(source, refused === undefined ? undefined : refusal(refused));
-    }
-    return reasons.get(source);
-  };
+/** Why nothing of a file is mapped; a file that is mapped has no entry. */
+type Unmappable = Partial<Record<Placement["source"], string>>;
+
+const readAll: Unmappable = { kernel: READ_REASON.asked, initrd: READ_REASON.asked };
+
+/** Finds out for every file whether it can be mapped, before guest RAM is at stake. */
+function probeFiles(files: ImageFiles): Unmappable {
+  const unmappable: Unmappable = {};
+  for (const source of ["kernel", "initrd"] as const) {
+    const file = files[source];
+    if (file === undefined || file.size === 0) continue;
+    const refused = probeFileMapping(file.fd, PAGE_SIZE);
+    if (refused !== undefined) unmappable[source] = refusal(refused);
+    // A mapped page past the end of its file kills the process that touches it (mmap(2), SIGBUS).
+    else if (fstatSync(file.fd).size < file.size) unmappable[source] = READ_REASON.shrunk;
+  }
+  return unmappable;
 }
 
 const refusal = (errno: string): string => `mmap was refused: ${errno}`;
 
-/** Maps what can be mapped of one placement; says what is left to read. */
-function place(
+/** Maps what can be mapped over cleared guest RAM; gives every range, those to read included. */
+function mapPlacements(
   guest: GuestMemory,
-  placement: Placement,
   all: readonly Placement[],
-  file: ImageFile,
-  unmappable: (source: Placement["source"]) => string | undefined,
+  files: ImageFiles,
+  unmappable: Unmappable,
 ): ImageRange[] {
-  const zeroAfter = (offset: number): boolean => isZeroToPageEnd(file, offset);
-  const reason = placement.fileLength === 0 ? undefined : unmappable(placement.source);
-  const ranges = splitPlacement(placement, { all, unmappable: reason, zeroAfter });
-  for (const range of ranges) {
-    if (range.how !== "mapped") continue;
-    const address = guest.hostRange(range.guestAddress, range.length);
-    const refused = mapFileOver(address, range.length, file.fd, range.fileOffset);
+  const ranges = all.flatMap((placement) => {
+    const file = fileOf(files, placement.source);
+    const zeroAfter = (offset: number): boolean => isZeroToPageEnd(file, offset);
+    return splitPlacement(placement, { all, unmappable: unmappable[placement.source], zeroAfter });
+  });
+  for (const { how, source, guestAddress, length, fileOffset } of ranges) {
+    if (how !== "mapped") continue;
+    const address = guest.hostRange(guestAddress, length);
+    const refused = mapFileOver(address, length, fileOf(files, source).fd, fileOffset);
     if (refused === undefined) continue;
-    mapZeroOver(address, range.length);
-    return splitPlacement(placement, { all, unmappable: refusal(refused), zeroAfter });
+    // A refused fixed mapping may have left a hole, and there may be no room to mend just that.
+    guest.clear();
+    return mapPlacements(guest, all, files, { ...unmappable, [source]: refusal(refused) });
   }
   return ranges;
 }
@@ -128,7 +135,6 @@ function fileOf(files: ImageFiles, source: Placement["source"]): ImageFile {
 
 function checkFile(placement: Placement, file: ImageFile): void {
   const end = placement.fileOffset + placement.fileLength;
-  // A page past the end of a mapped file kills the process that touches it (mmap(2), SIGBUS).
   if (end > file.size) throw truncated(file, end, file.size);
 }
 
