@@ -29,8 +29,8 @@ const EM_X86_64 = 62;
 
 /** A Linux vmlinux has five program headers; more than this is no kernel. */
 export const MAX_PROGRAM_HEADERS = 128;
-/** One below the count at which ELF moves e_shnum into section 0 (SHN_LORESERVE). */
-export const MAX_SECTION_HEADERS = 0xfeff;
+/** A Linux vmlinux has about forty sections. */
+export const MAX_SECTION_HEADERS = 8192;
 
 /** Elf32_Phdr or Elf64_Phdr, fields by their own names. */
 export interface ProgramHeader {
