@@ -42,6 +42,14 @@ export const SLEEP_TYPE_S5 = 5;
 /** System control interrupt: ISA interrupt 9, level triggered. */
 export const SCI_IRQ = 9;
 
+/** Reset control register, and what the FADT tells software to write there. */
+export const RESET_CONTROL_PORT = 0xcf9;
+export const RESET_CONTROL_VALUE = 0x06;
+/** The timer's I/O APIC input: 0 is where a PC has the 8259A; the MADT says so. */
+export const TIMER_GSI = 2;
+/** CMOS index of the century, which the FADT names. */
+export const RTC_CENTURY = 0x32;
+
 /** Boot-stage ports: a one-byte write names a stage (6 = start_kernel, 7 = user space). */
 export const BOOT_STAGE_PORT = 0xf4;
 export const BOOT_STAGE_ALIAS_PORT = 0xf5;

@@ -155,9 +155,6 @@ export class AcpiPm implements PortDevice, TimedDevice {
   }
 }
 
-export const RESET_CONTROL_PORT = 0xcf9;
-/** What the FADT tells software to write to RESET_CONTROL_PORT. */
-export const RESET_CONTROL_VALUE = 0x06;
 const RST_CPU = 0x04;
 const RESET_CONTROL_KEPT = 0x0a;
 

@@ -5,7 +5,14 @@
  * same bytes and take turns under the one lock; each public method takes it once. Hooks are called
  * after the lock is released, on the thread that made the call, and may call the board again.
  */
-import { BOOT_STAGE_PORT, IOAPIC_ADDRESS, PM1A_EVENT_PORT, SCI_IRQ } from "../arch/layout.js";
+import {
+  BOOT_STAGE_PORT,
+  IOAPIC_ADDRESS,
+  PM1A_EVENT_PORT,
+  RESET_CONTROL_PORT,
+  SCI_IRQ,
+  TIMER_GSI,
+} from "../arch/layout.js";
 import {
   IA32_APIC_BASE,
   IA32_TIME_STAMP_COUNTER,
@@ -14,7 +21,7 @@ import {
   IA32_X2APIC_LAST,
 } from "../arch/msr.js";
 import { PandoError } from "../error.js";
-import { ACPI_PM_PORTS, AcpiPm, RESET_CONTROL_PORT, ResetControl } from "./acpi-pm.js";
+import { ACPI_PM_PORTS, AcpiPm, ResetControl } from "./acpi-pm.js";
 import { ApicBus } from "./apic-bus.js";
 import { BOARD_STATE, BOARD_TOTAL_BYTES, MAX_VCPUS, SERIAL_RINGS } from "./board-state.js";
 import { MmioBus, PortBus } from "./bus.js";
@@ -48,8 +55,6 @@ import { Uart16550 } from "./uart16550.js";
 const IRQ_TIMER = 0;
 const IRQ_SERIAL = 4;
 const IRQ_RTC = 8;
-/** The timer's I/O APIC input: 0 is where a PC has the 8259A, which the MADT overrides. */
-export const TIMER_GSI = 2;
 
 const SERIAL_PORT = 0x3f8;
 const DEFAULT_PHYSICAL_ADDRESS_BITS = 40;

@@ -7,12 +7,12 @@
  *
  * The clock shows the host's wall clock plus the offset by which the guest has set it.
  */
+import { RTC_CENTURY } from "../arch/layout.js";
 import type { Clock, InterruptLine, PortDevice, StateBlock, TimedDevice } from "./device.js";
 
 /** Bytes of state. */
 export const RTC_STATE_BYTES = 256;
 export const RTC_PORT = 0x70;
-export const RTC_CENTURY = 0x32;
 
 const SECONDS = 0x00;
 const SECONDS_ALARM = 0x01;
