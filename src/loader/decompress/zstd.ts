@@ -11,8 +11,16 @@ import {
   unsupported,
 } from "./codec.js";
 import {
+  LITERAL_LENGTH_BASES,
+  LITERAL_LENGTH_BITS,
+  LITERAL_LENGTHS,
+  MATCH_LENGTH_BASES,
+  MATCH_LENGTH_BITS,
+  MATCH_LENGTHS,
+  OFFSETS,
+} from "./zstd-codes.js";
+import {
   BackwardBits,
-  buildFseTable,
   constantFseTable,
   decodeHuffman,
   type FseTable,
@@ -39,69 +47,6 @@ const MODE_RLE = 1;
 const MODE_FSE = 2;
 /** More than 25 bits are read in two steps; no output reaches as far back as 2^31. */
 const MAX_OFFSET_CODE = 30;
-
-/** One of the three kinds of codes: its default table, its limits, and base and extra bits of codes. */
-interface CodeKind {
-  readonly name: string;
-  readonly maxLog: number;
-  readonly maxSymbol: number;
-  readonly predefined: FseTable;
-}
-
-const LITERAL_LENGTHS: CodeKind = {
-  name: "literal length",
-  maxLog: 9,
-  maxSymbol: 35,
-  predefined: buildFseTable(
-    [
-      4, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 3, 2, 1, 1, 1, 1,
-      1, -1, -1, -1, -1,
-    ],
-    6,
-  ),
-};
-const OFFSETS: CodeKind = {
-  name: "offset",
-  maxLog: 8,
-  maxSymbol: 31,
-  predefined: buildFseTable(
-    [1, 1, 1, 1, 1, 1, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1],
-    5,
-  ),
-};
-const MATCH_LENGTHS: CodeKind = {
-  name: "match length",
-  maxLog: 9,
-  maxSymbol: 52,
-  predefined: buildFseTable(
-    [
-      1, 4, 3, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
-      1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1,
-    ],
-    6,
-  ),
-};
-
-const LITERAL_LENGTH_BITS = [
-  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 4, 6, 7, 8, 9, 10, 11, 12,
-  13, 14, 15, 16,
-] as const;
-const MATCH_LENGTH_BITS = [
-  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1,
-  1, 1, 1, 2, 2, 3, 3, 4, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,
-] as const;
-
-/** First value of each code: the ranges follow one another without gaps. */
-function basesOf(bits: readonly number[], first: number): number[] {
-  let base = first;
-  return bits.map((width) => {
-    const own = base;
-    base += 1 << width;
-    return own;
-  });
-}
-const LITERAL_LENGTH_BASES = basesOf(LITERAL_LENGTH_BITS, 0);
-const MATCH_LENGTH_BASES = basesOf(MATCH_LENGTH_BITS, 3);
 
 /** What blocks of a frame hand on to the next. */
 interface FrameState {

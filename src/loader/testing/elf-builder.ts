@@ -105,6 +105,20 @@ export function kernelLayout(
   };
 }
 
+/** The layout without PT_NOTE, its notes in sections instead. */
+export function sectionNotes(notes: Uint8Array, change: Partial<TestElf> = {}): TestElf {
+  const layout = kernelLayout(64, notes);
+  return {
+    ...layout,
+    segments: layout.segments.slice(0, 2),
+    sections: [
+      { type: 0, offset: 0, size: 0 },
+      { type: 7, flags: 2, addr: 0xc1001800n, offset: NOTE_OFFSET, size: notes.length, align: 4 },
+    ],
+    ...change,
+  };
+}
+
 /** Writes the file. */
 export function buildElf(elf: TestElf): Uint8Array {
   const is64 = elf.elfClass === 64;
