@@ -1,18 +1,18 @@
-import assert from "node:assert/strict";
-import { test } from "node:test";
-import type { PandoError } from "../error.js";
-import { BytesSource } from "./byte-source.js";
-import { PT_NOTE, readElf } from "./elf.js";
-import { planElf } from "./elf-plan.js";
-import { relayoutElf } from "./elf-relayout.js";
-import { inspectKernel } from "./inspect.js";
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { PandoError } from '../error.js';
+import { BytesSource } from './byte-source.js';
+import { PT_NOTE, readElf } from './elf.js';
+import { planElf } from './elf-plan.js';
+import { relayoutElf } from './elf-relayout.js';
+import { inspectKernel } from './inspect.js';
 import {
   buildElf,
   ENTRY_NOTE,
   kernelLayout,
   NOTE_OFFSET,
   type TestElf,
-} from "./testing/elf-builder.js";
+} from './testing/elf-builder.js';
 
 /** Guest memory of a plan, by address: file bytes, then zeros. */
 function memoryOf(bytes: Uint8Array): Map<number, Buffer> {
@@ -29,9 +29,9 @@ function memoryOf(bytes: Uint8Array): Map<number, Buffer> {
 function incongruent(elfClass: 32 | 64): TestElf {
   const layout = kernelLayout(elfClass);
   const [text, data, notes] = layout.segments as [
-    TestElf["segments"][0],
-    TestElf["segments"][0],
-    TestElf["segments"][0],
+    TestElf['segments'][0],
+    TestElf['segments'][0],
+    TestElf['segments'][0],
   ];
   return {
     ...layout,
@@ -57,7 +57,7 @@ function incongruent(elfClass: 32 | 64): TestElf {
   };
 }
 
-test("a page-congruent kernel stays as it is", () => {
+test('a page-congruent kernel stays as it is', () => {
   const bytes = buildElf(kernelLayout(64));
   assert.equal(relayoutElf(bytes), bytes);
 });
@@ -91,7 +91,7 @@ for (const elfClass of [32, 64] as const) {
   });
 }
 
-test("sections that overlap without end are refused", () => {
+test('sections that overlap without end are refused', () => {
   const layout = incongruent(64);
   const sections = Array.from({ length: 2000 }, (_, index) => ({
     type: 3,
@@ -100,6 +100,6 @@ test("sections that overlap without end are refused", () => {
   }));
   assert.throws(
     () => relayoutElf(buildElf({ ...layout, sections })),
-    (error: PandoError) => error.code === "ELF_RELAYOUT_TOO_LARGE",
+    (error: PandoError) => error.code === 'ELF_RELAYOUT_TOO_LARGE',
   );
 });

@@ -1,10 +1,10 @@
-import assert from "node:assert/strict";
-import { test } from "node:test";
-import fc from "fast-check";
-import { PandoError } from "../error.js";
-import { BytesSource } from "./byte-source.js";
-import { inspectKernel } from "./inspect.js";
-import { openKernel } from "./open-kernel.js";
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { PandoError } from '../error.js';
+import { BytesSource } from './byte-source.js';
+import { inspectKernel } from './inspect.js';
+import { openKernel } from './open-kernel.js';
 import {
   buildBzImage,
   buildElf,
@@ -16,7 +16,7 @@ import {
   patched,
   sectionNotes,
   words,
-} from "./testing/elf-builder.js";
+} from './testing/elf-builder.js';
 
 /** Values at which header checks go wrong. */
 const boundary = fc.oneof(
@@ -50,7 +50,7 @@ const seeds = [
   buildElf(
     kernelLayout(
       64,
-      concat(note("Linux\0", 1, Uint8Array.of(1)), ENTRY_NOTE, note("Xen\0", 19, words(0x1000))),
+      concat(note('Linux\0', 1, Uint8Array.of(1)), ENTRY_NOTE, note('Xen\0', 19, words(0x1000))),
     ),
   ),
   buildElf({
@@ -72,7 +72,7 @@ const fieldOffset = fc.oneof(
   fc.integer({ min: 0x1f0, max: 0x250 }),
 );
 
-test("10,000 fuzzed headers: a sound plan or a coded error", () => {
+test('10,000 fuzzed headers: a sound plan or a coded error', () => {
   let planned = 0;
   const codes = new Set<string>();
   fc.assert(
@@ -123,5 +123,5 @@ test("10,000 fuzzed headers: a sound plan or a coded error", () => {
     { numRuns: 10_000 },
   );
   assert.ok(planned > 500, `${planned} plans`);
-  assert.ok(codes.size > 15, [...codes].join(" "));
+  assert.ok(codes.size > 15, [...codes].join(' '));
 });

@@ -2,7 +2,7 @@
  * The codes of Zstandard's sequences: default distributions, first values and extra bits (RFC 8878,
  * sections 3.1.1.3.2.1.1 and 3.1.1.3.2.2).
  */
-import { buildFseTable, type FseTable } from "./zstd-entropy.js";
+import { buildFseTable, type FseTable } from './zstd-entropy.js';
 
 /** One of the three kinds of codes: its default table, its limits, and base and extra bits of codes. */
 export interface CodeKind {
@@ -13,7 +13,7 @@ export interface CodeKind {
 }
 
 export const LITERAL_LENGTHS: CodeKind = {
-  name: "literal length",
+  name: 'literal length',
   maxLog: 9,
   maxSymbol: 35,
   predefined: buildFseTable(
@@ -25,7 +25,7 @@ export const LITERAL_LENGTHS: CodeKind = {
   ),
 };
 export const OFFSETS: CodeKind = {
-  name: "offset",
+  name: 'offset',
   maxLog: 8,
   maxSymbol: 31,
   predefined: buildFseTable(
@@ -34,7 +34,7 @@ export const OFFSETS: CodeKind = {
   ),
 };
 export const MATCH_LENGTHS: CodeKind = {
-  name: "match length",
+  name: 'match length',
   maxLog: 9,
   maxSymbol: 52,
   predefined: buildFseTable(

@@ -4,7 +4,7 @@
  */
 
 /** A program header; what is left out is 0, and `align` 0x1000. */
-export interface TestSegment {
+interface TestSegment {
   readonly type: number;
   readonly flags?: number;
   readonly offset: number;
@@ -16,7 +16,7 @@ export interface TestSegment {
 }
 
 /** A section header. */
-export interface TestSection {
+interface TestSection {
   readonly type: number;
   readonly flags?: number;
   readonly addr?: bigint;
@@ -36,9 +36,9 @@ export interface TestElf {
 }
 
 export const ENTRY = 0x1000040;
-export const TEXT_OFFSET = 0x1000;
+const TEXT_OFFSET = 0x1000;
 export const NOTE_OFFSET = 0x2800;
-export const DATA_OFFSET = 0x3000;
+const DATA_OFFSET = 0x3000;
 
 /** One note in the given padding, its name given with its NUL. */
 export function note(owner: string, type: number, descriptor: Uint8Array, align = 4): Uint8Array {
@@ -64,7 +64,7 @@ export function concat(...chunks: Uint8Array[]): Uint8Array {
 }
 
 /** The PVH entry note as 64-bit Linux writes it. */
-export const ENTRY_NOTE = note("Xen\0", 18, words(ENTRY, 0));
+export const ENTRY_NOTE = note('Xen\0', 18, words(ENTRY, 0));
 
 /** Text, data with BSS, and a note inside the text segment. */
 export function kernelLayout(

@@ -9,7 +9,7 @@ export function sampleBytes(length: number): Uint8Array {
     state = (Math.imul(state, 1103515245) + 12345) >>> 0;
     return (state >>> 16) % below;
   };
-  const words = ["pando ", "aspen ", "grove ", "root ", "stem "];
+  const words = ['pando ', 'aspen ', 'grove ', 'root ', 'stem '];
   let at = 0;
   while (at < length) {
     const kind = random(10);
