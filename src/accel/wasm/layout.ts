@@ -29,7 +29,7 @@ export const CONSOLE_RINGS_SIZE = 0x30000;
 export const HOST_SCRATCH = 0xe0000;
 export const BLOCK_HASH = 0x100000;
 /** Entries of 4 bytes: pointer to the first block of the chain. */
-export const BLOCK_HASH_ENTRIES = 0x4000;
+export const BLOCK_HASH_ENTRIES = 0x8000;
 export const PAGE_CODE = 0x180000;
 export const PAGE_CODE_ENTRY = 8;
 export const BLOCK_ARENA = 0x800000;
@@ -182,6 +182,13 @@ export const MXCSR = 0x5ac;
 /** Scratch for 16-byte operands that cross pages. */
 export const SIMD_SCRATCH = 0x5c0;
 
+/** 32 bytes: an instruction that crosses a page, put together for the decoder. */
+export const CODE_SCRATCH = 0x600;
+/** A block of one such instruction: header and two operations. It is decoded anew each time. */
+export const CROSSING_BLOCK = 0x640;
+/** An empty block: header and a BREAK, where every call of `run` begins. */
+export const START_BLOCK = 0x6a0;
+
 /* ---- software TLBs: see core/mmu.ts ---------------------------------------------------------- */
 /** 256 entries of 16 bytes: u64 page address (all ones when empty), u32 addend, u32 information. */
 export const TLB_ENTRIES = 256;
@@ -211,6 +218,8 @@ export const POLL_HOST = 1;
 export const POLL_WINDOW = 2;
 /** Single step or breakpoints: look at each boundary. */
 export const POLL_STEP = 4;
+/** The next block is the one that STI or MOV SS shields. */
+export const POLL_SHADOW = 8;
 
 /* ---- EXIT reasons ----------------------------------------------------------------------------- */
 export const EXIT_BUDGET = 0;

@@ -9,3 +9,7 @@ export function watchData(cpu: usize, va: u64, size: u32, write: bool): void {
     // completed by the debug routines
   }
 }
+
+export function stepCheck(cpu: usize): bool {
+  return false;
+}

@@ -21,6 +21,11 @@ export const CC_SBB: u32 = 4;
 export const CC_INC: u32 = 5;
 export const CC_DEC: u32 = 6;
 
+/** CF is CC_A, OF is CC_B (0 or 1), AF = 0. */
+export const CC_PARTS: u32 = 7;
+/** res = low half of a × b, 64 bits: CF = OF = the product does not fit. */
+export const CC_MUL64: u32 = 8;
+
 export const CF: u32 = 0x001;
 export const PF: u32 = 0x004;
 export const AF: u32 = 0x010;
@@ -74,6 +79,33 @@ export function setLogic(cpu: usize, res: i64): void {
   store<i64>(cpu, res, CC_RES);
 }
 
+/** ZF SF PF of `res`, the given CF and OF. */
+// @ts-ignore: decorator
+@inline
+export function setParts(cpu: usize, res: i64, carry: u64, overflow: u64): void {
+  store<u32>(cpu, CC_PARTS, CC_OP);
+  store<u64>(cpu, carry, CC_A);
+  store<u64>(cpu, overflow, CC_B);
+  store<i64>(cpu, res, CC_RES);
+}
+
+/** Whether the signed product of `a` and `b`, whose low half is `low`, does not fit 64 bits. */
+function productOverflows(a: i64, b: i64, low: i64): bool {
+  return highProduct(a, b) != low >> 63;
+}
+
+/** High half of the signed 128-bit product. */
+export function highProduct(a: i64, b: i64): i64 {
+  const al = (a as u64) & 0xffffffff;
+  const bl = (b as u64) & 0xffffffff;
+  const ah = a >> 32;
+  const bh = b >> 32;
+  const low = al * bl;
+  const mid = ah * (bl as i64) + ((low >> 32) as i64);
+  const mid2 = (al as i64) * bh + (mid & 0xffffffff);
+  return ah * bh + (mid >> 32) + (mid2 >> 32);
+}
+
 /** `kind` is CC_INC or CC_DEC: CF keeps its value. */
 // @ts-ignore: decorator
 @inline
@@ -109,6 +141,8 @@ export function carryFlag(cpu: usize): bool {
   const b = load<i64>(cpu, CC_B);
   if (kind == CC_SUB) return (a as u64) < (b as u64);
   const res = load<i64>(cpu, CC_RES);
+  if (kind == CC_PARTS) return a != 0;
+  if (kind == CC_MUL64) return productOverflows(a, b, res);
   if (kind == CC_ADD) return ((a & b) | ((a | b) & ~res)) < 0;
   if (kind == CC_SBB) return ((~a & b) | ((~a | b) & res)) < 0;
   return (load<u32>(cpu, FLAGS) & CF) != 0;
@@ -121,6 +155,8 @@ export function overflowFlag(cpu: usize): bool {
   const a = load<i64>(cpu, CC_A);
   const b = load<i64>(cpu, CC_B);
   const res = load<i64>(cpu, CC_RES);
+  if (kind == CC_PARTS) return b != 0;
+  if (kind == CC_MUL64) return productOverflows(a, b, res);
   if (kind == CC_ADD || kind == CC_INC) return ((a ^ res) & (b ^ res)) < 0;
   return ((a ^ b) & (a ^ res)) < 0;
 }
@@ -149,6 +185,7 @@ export function arithmetic(cpu: usize): u32 {
   if (kind == CC_LOGIC) return flags;
   if (carryFlag(cpu)) flags |= CF;
   if (overflowFlag(cpu)) flags |= OF;
+  if (kind == CC_PARTS || kind == CC_MUL64) return flags;
   return flags | ((load<u32>(cpu, CC_A) ^ load<u32>(cpu, CC_B) ^ (res as u32)) & AF);
 }
 

@@ -179,7 +179,7 @@ function writePhysical(cpu: usize, pa: u64, from: usize, size: u32): void {
 // @ts-ignore: decorator
 @inline
 function inFirstPage(va: u64, size: u32): u32 {
-  const room = 0x1000 - ((va as u32) & 0xfff);
+  const room: u32 = 0x1000 - ((va as u32) & 0xfff);
   return room < size ? room : size;
 }
 

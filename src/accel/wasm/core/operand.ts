@@ -47,7 +47,7 @@ export function addressOf(cpu: usize, rec: usize): u64 {
   const address = load<u64>(cpu + load<u8>(rec, REC_B), GPR)
     + (load<u64>(cpu + load<u8>(rec, REC_X), GPR) << (ea & EA_SCALE))
     + (load<i32>(rec, REC_DISP) as i64 as u64);
-  return ea <= EA_SCALE ? address : segmented(cpu, ea, address);
+  return (ea as i32) <= EA_SCALE ? address : segmented(cpu, ea, address);
 }
 
 /** The offset part of the memory operand's address, cut to the address size (for LEA). */

@@ -8,7 +8,7 @@
  */
 
 /** Which routine of the core executes an operation. */
-export type Unit = "hot" | "integer" | "string" | "system" | "x87" | "sse";
+export type Unit = 'hot' | 'integer' | 'string' | 'system' | 'x87' | 'sse';
 
 export interface Row {
   /** E.g. `66 0F 6F /r`, `81 /0`, `40 +r`. */
@@ -30,7 +30,7 @@ export interface Traits {
    * Operand size: `b` 8; `v` 16, 32 or 64; `v64` as `v` but 64 by default in 64-bit code (32 does not
    * exist there); `f64` as `v`, but always 64 in 64-bit code; `y` 32 or 64; `w`, `d`, `q` fixed; absent: the operation does not use it.
    */
-  readonly size?: "b" | "v" | "v64" | "f64" | "y" | "w" | "d" | "q";
+  readonly size?: 'b' | 'v' | 'v64' | 'f64' | 'y' | 'w' | 'd' | 'q';
   /** The operation has one number for each size: NAME_8, NAME_16, NAME_32, NAME_64. */
   readonly sized?: boolean;
   /** The block ends after it: control flow, or a change of what decoding depends on. */
@@ -58,6 +58,6 @@ export function row(
   forms: string | readonly [register: string, memory: string],
   traits: Traits = {},
 ): Row {
-  const [register, memory] = typeof forms === "string" ? [forms, forms] : forms;
+  const [register, memory] = typeof forms === 'string' ? [forms, forms] : forms;
   return { encoding, mnemonic, operands, register, memory, unit, traits };
 }

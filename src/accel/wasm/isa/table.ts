@@ -7,11 +7,11 @@
  * sub-table, word 1 has GROUP (8 entries, chosen by ModRM.reg) or PREFIX (4 entries: none, 66, F3, F2).
  * Word 1 of an invalid encoding is 0.
  */
-import { INTEGER_ROWS } from "./integer.js";
-import type { Row, Unit } from "./row.js";
-import { SSE_ROWS } from "./sse.js";
-import { SYSTEM_ROWS } from "./system.js";
-import { X87_ROWS } from "./x87.js";
+import { INTEGER_ROWS } from './integer.js';
+import type { Row, Unit } from './row.js';
+import { SSE_ROWS } from './sse.js';
+import { SYSTEM_ROWS } from './system.js';
+import { X87_ROWS } from './x87.js';
 
 export const ENTRY_VALID = 1 << 0;
 export const ENTRY_MODRM = 1 << 1;
@@ -30,16 +30,16 @@ export const ENTRY_FORCE_REGISTER = 1 << 21;
 export const ENTRY_FIXED_A = 1 << 22;
 export const ENTRY_X87 = 1 << 23;
 
-const IMMEDIATES = ["", "Ib", "Iw", "Iz", "Iv", "Jb", "Jz", "O", "Ap", "Iw,Ib", "Ibs"] as const;
-const SIZES = ["", "b", "v", "v64", "y", "w", "d", "q", "f64"] as const;
+const IMMEDIATES = ['', 'Ib', 'Iw', 'Iz', 'Iv', 'Jb', 'Jz', 'O', 'Ap', 'Iw,Ib', 'Ibs'] as const;
+const SIZES = ['', 'b', 'v', 'v64', 'y', 'w', 'd', 'q', 'f64'] as const;
 
-const UNITS: readonly Unit[] = ["hot", "integer", "string", "system", "x87", "sse"];
+const UNITS: readonly Unit[] = ['hot', 'integer', 'string', 'system', 'x87', 'sse'];
 
 /** Every row of the engine. */
 export const ROWS: readonly Row[] = [...INTEGER_ROWS, ...SYSTEM_ROWS, ...X87_ROWS, ...SSE_ROWS];
 
 /** Operations with a number of their own that no encoding names. */
-const PSEUDO_OPERATIONS = ["BREAK", "FALL"] as const;
+const PSEUDO_OPERATIONS = ['BREAK', 'FALL'] as const;
 
 /** Operation names to numbers. Numbers of one unit are consecutive, the hot unit's first, from 1. */
 export function operationNumbers(): ReadonlyMap<string, number> {
@@ -52,7 +52,7 @@ export function operationNumbers(): ReadonlyMap<string, number> {
       if (row.unit !== unit) continue;
       for (const name of [row.register, row.memory]) {
         const first = row.traits.sized ? `${name}_8` : name;
-        if (name === "" || numbers.has(first)) continue;
+        if (name === '' || numbers.has(first)) continue;
         if (row.traits.sized)
           for (const bits of [8, 16, 32, 64]) numbers.set(`${name}_${bits}`, next++);
         else numbers.set(name, next++);
@@ -67,7 +67,7 @@ export function operationModule(): string {
   const lines = [...operationNumbers()].map(
     ([name, number]) => `export const ${name}: u32 = ${number};`,
   );
-  return `// Made from isa/ by scripts/build.mjs.\n${lines.join("\n")}\n`;
+  return `// Made from isa/ by scripts/build.mjs.\n${lines.join('\n')}\n`;
 }
 
 /** An encoding, taken apart. */
@@ -83,35 +83,35 @@ export interface Encoding {
 
 /** Parses the notation of `Row.encoding`. */
 export function parseEncoding(text: string): Encoding {
-  const words = text.split(" ");
-  const prefixes = ["NP", "66", "F3", "F2"];
+  const words = text.split(' ');
+  const prefixes = ['NP', '66', 'F3', 'F2'];
   const prefix =
-    words.length > 1 && words[1] === "0F" && prefixes.includes(words[0] ?? "")
-      ? prefixes.indexOf(words.shift() ?? "")
+    words.length > 1 && words[1] === '0F' && prefixes.includes(words[0] ?? '')
+      ? prefixes.indexOf(words.shift() ?? '')
       : undefined;
-  const map = words[0] === "0F" && words.length > 1 ? 1 : 0;
+  const map = words[0] === '0F' && words.length > 1 ? 1 : 0;
   if (map === 1) words.shift();
-  const opcode = Number.parseInt(words.shift() ?? "", 16);
-  const tail = words[0] ?? "";
+  const opcode = Number.parseInt(words.shift() ?? '', 16);
+  const tail = words[0] ?? '';
   const digit = /^\/[0-7]$/.test(tail) ? Number(tail[1]) : undefined;
-  return { map, opcode, prefix, digit, modrm: tail.startsWith("/"), opcodeRegister: tail === "+r" };
+  return { map, opcode, prefix, digit, modrm: tail.startsWith('/'), opcodeRegister: tail === '+r' };
 }
 
 function operandKind(operand: string): number {
   switch (operand[0]) {
-    case "V":
-    case "W":
-    case "U":
+    case 'V':
+    case 'W':
+    case 'U':
       return 2;
-    case "P":
-    case "Q":
-    case "N":
-    case "S":
-    case "C":
-    case "D":
+    case 'P':
+    case 'Q':
+    case 'N':
+    case 'S':
+    case 'C':
+    case 'D':
       return 3;
     default:
-      return operand.endsWith("b") ? 1 : 0;
+      return operand.endsWith('b') ? 1 : 0;
   }
 }
 
@@ -121,29 +121,29 @@ function leaf(
   numbers: ReadonlyMap<string, number>,
 ): [number, number] {
   const number = (name: string): number =>
-    name === "" ? 0 : (numbers.get(row.traits.sized ? `${name}_8` : name) ?? 0);
-  const operands = row.operands === "" ? [] : row.operands.split(",");
+    name === '' ? 0 : (numbers.get(row.traits.sized ? `${name}_8` : name) ?? 0);
+  const operands = row.operands === '' ? [] : row.operands.split(',');
   let flags = ENTRY_VALID;
   if (encoding.modrm) flags |= ENTRY_MODRM;
   if (encoding.opcodeRegister) flags |= ENTRY_OPCODE_REG;
   const immediates = operands
     .filter((operand) => /^[IJO]|^Ap/.test(operand))
-    .map((operand) => (operand[0] === "O" ? "O" : operand));
-  const kind = IMMEDIATES.indexOf(immediates.join(",") as (typeof IMMEDIATES)[number]);
+    .map((operand) => (operand[0] === 'O' ? 'O' : operand));
+  const kind = IMMEDIATES.indexOf(immediates.join(',') as (typeof IMMEDIATES)[number]);
   if (kind < 0) throw new Error(`no immediate kind for ${row.encoding} ${row.operands}`);
   flags |= kind << ENTRY_IMM_SHIFT;
   const reg = operands.find((operand) => /^[GVPSCD]/.test(operand));
   const rm = operands.find((operand) => /^[EWQUNR]/.test(operand));
   if (reg) flags |= operandKind(reg) << ENTRY_REG_SHIFT;
   if (rm) flags |= operandKind(rm) << ENTRY_RM_SHIFT;
-  if (rm?.startsWith("R")) flags |= ENTRY_FORCE_REGISTER;
+  if (rm?.startsWith('R')) flags |= ENTRY_FORCE_REGISTER;
   if (/^(AL|rAX)/.test(row.operands) && !encoding.modrm) flags |= ENTRY_FIXED_A;
-  flags |= SIZES.indexOf(row.traits.size ?? "") << ENTRY_SIZE_SHIFT;
+  flags |= SIZES.indexOf(row.traits.size ?? '') << ENTRY_SIZE_SHIFT;
   if (row.traits.sized) flags |= ENTRY_SIZED;
   if (row.traits.ends) flags |= ENTRY_ENDS;
   if (row.traits.lock) flags |= ENTRY_LOCK;
   if (row.traits.swap) flags |= ENTRY_SWAP;
-  if (row.unit === "x87" && encoding.modrm) flags |= ENTRY_X87;
+  if (row.unit === 'x87' && encoding.modrm) flags |= ENTRY_X87;
   return [(number(row.register) | (number(row.memory) << 16)) >>> 0, flags >>> 0];
 }
 
@@ -163,7 +163,7 @@ export function decodeTables(): Uint8Array {
   const allocate = (entries: number): number => {
     const at = next;
     next += entries * 8;
-    if (next > words.byteLength) throw new Error("decoder tables are full");
+    if (next > words.byteLength) throw new Error('decoder tables are full');
     return at;
   };
   const put = (at: number, [low, high]: [number, number]): void => {
