@@ -77,7 +77,7 @@ export let rExp: i32 = 0;
 export let rSig: u64 = 0;
 export let rLo: u64 = 0;
 
-/** How many exception flags `flags` adds. */
+/** Adds exception flags. */
 // @ts-ignore: decorator
 @inline
 export function fpRaise(flags: u32): void {
@@ -156,19 +156,17 @@ export function unpack80(se: u32, sig: u64): void {
 }
 
 export function unpackInteger(value: i64): void {
+  unpackMagnitude((value < 0 ? 0 - value : value) as u64);
   uSign = value < 0 ? 1 : 0;
+}
+
+export function unpackMagnitude(value: u64): void {
+  const shift = clz<u64>(value) as i32;
+  uSign = 0;
   uDenormal = false;
-  if (value == 0) {
-    uKind = KIND_ZERO;
-    uSig = 0;
-    uExp = 0;
-    return;
-  }
-  const magnitude = (value < 0 ? 0 - value : value) as u64;
-  const shift = clz<u64>(magnitude) as i32;
-  uKind = KIND_FINITE;
-  uSig = magnitude << shift;
-  uExp = 63 - shift;
+  uKind = value == 0 ? KIND_ZERO : KIND_FINITE;
+  uSig = value == 0 ? 0 : value << shift;
+  uExp = value == 0 ? 0 : 63 - shift;
 }
 
 export function setA(): void {
@@ -185,6 +183,24 @@ export function setB(): void {
   bExp = uExp;
   bSig = uSig;
   bDenormal = uDenormal;
+}
+
+export function swapAB(): void {
+  const kind = aKind;
+  const sign = aSign;
+  const exp = aExp;
+  const sig = aSig;
+  const denormal = aDenormal;
+  aKind = bKind;
+  aSign = bSign;
+  aExp = bExp;
+  aSig = bSig;
+  aDenormal = bDenormal;
+  bKind = kind;
+  bSign = sign;
+  bExp = exp;
+  bSig = sig;
+  bDenormal = denormal;
 }
 
 /** R = the value last unpacked, exactly. */
@@ -345,46 +361,48 @@ export function roundR(precision: u32, emax: i32): void {
   rExp = exp;
 }
 
+/** The value last unpacked had a fraction that `roundToMagnitude` cut. */
+export let fractionLost: bool = false;
+/** `roundToInteger` had no number to give. */
 export let integerInvalid: bool = false;
+
+/** Magnitude of the value last unpacked, finite and below 2^64, as an integer; 0 when it rounds up to 2^64. */
+export function roundToMagnitude(rounding: u32): u64 {
+  let magnitude: u64 = 0;
+  let dropped: u64 = 0;
+  if (uExp >= 0) {
+    magnitude = uSig >> (63 - uExp);
+    dropped = uExp < 63 ? uSig << (uExp + 1) : 0;
+  } else {
+    dropped = uExp == -1 ? uSig : 1;
+  }
+  const before = fpRounding;
+  fpRounding = rounding;
+  fpRoundedUp = roundsUp(uSign, (magnitude & 1) != 0, dropped);
+  fpRounding = before;
+  fractionLost = dropped != 0;
+  return fpRoundedUp ? magnitude + 1 : magnitude;
+}
 
 /**
  * The value last unpacked as a signed integer of `bits` bits; the integer indefinite value and the
  * invalid-operation exception when it has none.
  */
 export function roundToInteger(rounding: u32, bits: u32): i64 {
-  const indefinite = (-1 as i64) << (bits - 1);
   integerInvalid = false;
   if (uKind == KIND_ZERO) return 0;
-  let magnitude: u64 = 0;
-  let dropped: u64 = 0;
-  let valid = uKind == KIND_FINITE && uExp < 64;
-  if (valid) {
-    if (uExp >= 0) {
-      magnitude = uSig >> (63 - uExp);
-      dropped = uExp < 63 ? uSig << (uExp + 1) : 0;
-    } else {
-      dropped = uExp == -1 ? uSig : 1;
-    }
-    const before = fpRounding;
-    fpRounding = rounding;
-    const up = roundsUp(uSign, (magnitude & 1) != 0, dropped);
-    fpRounding = before;
-    fpRoundedUp = up;
-    if (up) {
-      magnitude++;
-      if (magnitude == 0) valid = false;
-    }
+  if (uKind == KIND_FINITE && uExp < 64) {
+    const magnitude = roundToMagnitude(rounding);
     const limit = ((1 as u64) << (bits - 1)) - (uSign ? 0 : 1);
-    if (magnitude > limit) valid = false;
+    if (magnitude <= limit && (magnitude != 0 || uExp < 63)) {
+      if (fractionLost) fpFlags |= FP_PE;
+      return uSign ? (0 - magnitude) as i64 : magnitude as i64;
+    }
   }
-  if (!valid) {
-    fpFlags |= FP_IE;
-    fpRoundedUp = false;
-    integerInvalid = true;
-    return indefinite;
-  }
-  if (dropped != 0) fpFlags |= FP_PE;
-  return uSign ? (0 - magnitude) as i64 : magnitude as i64;
+  fpFlags |= FP_IE;
+  fpRoundedUp = false;
+  integerInvalid = true;
+  return (-1 as i64) << (bits - 1);
 }
 
 /* ---- arithmetic on finite values --------------------------------------------------------------- */
