@@ -10,7 +10,8 @@ import { faulted, raiseError, VEC_GP } from "./fault";
 import { probeWrite, readPtr, storeTo } from "./mmu";
 import { addressOf, readMem, sizeOf } from "./operand";
 import { CLFLUSH, FXRSTOR, FXSAVE, LDMXCSR, STMXCSR } from "./ops";
-import { CR4_OSFXSR, fxAvailable, misaligned, sseAvailable, store16 } from "./sse-operand";
+import { CR4_OSFXSR, misaligned, sseAvailable, store16 } from "./sse-operand";
+import { fpuAvailable, fpuSummary } from "./x87-state";
 
 /** Bits of MXCSR that exist: DAZ among them (SDM vol. 1, 11.6.6). */
 const MXCSR_MASK: u32 = 0xffff;
@@ -22,9 +23,8 @@ const TOP_SHIFT: u32 = 11;
 const TOP_MASK: u32 = 0x3800;
 const REX_W_SIZE: u32 = 3;
 
+/** Tags as x87-state.ts keeps them. */
 const TAG_VALID: u32 = 0;
-const TAG_ZERO: u32 = 1;
-const TAG_SPECIAL: u32 = 2;
 const TAG_EMPTY: u32 = 3;
 
 /** Operations from FXSAVE on. */
@@ -50,8 +50,8 @@ export function execFxState(cpu: usize, rec: usize, op: u32): u32 {
       readMem(cpu, addressOf(cpu, rec), 0);
       return faulted(cpu) ? ST_FAULT : ST_NEXT;
     default:
-      // Fences: a vCPU's own accesses are in program order, those of others are ordered by the atomic fence.
-      atomic.fence();
+      // Fences: a sequentially consistent read-modify-write orders the plain accesses around it.
+      atomic.add<u32>(cpu + SIMD_SCRATCH, 0);
       return ST_NEXT;
   }
 }
@@ -79,7 +79,7 @@ function abridgedTags(tags: u32): u32 {
 }
 
 function save(cpu: usize, rec: usize): u32 {
-  if (!fxAvailable(cpu)) return ST_FAULT;
+  if (!fpuAvailable(cpu)) return ST_FAULT;
   const va = addressOf(cpu, rec);
   if (va & 15) {
     misaligned(cpu);
@@ -120,7 +120,7 @@ function pointer(wide: bool, offset: u64, selector: u16): u64 {
 }
 
 function restore(cpu: usize, rec: usize): u32 {
-  if (!fxAvailable(cpu)) return ST_FAULT;
+  if (!fpuAvailable(cpu)) return ST_FAULT;
   const va = addressOf(cpu, rec);
   if (va & 15) {
     misaligned(cpu);
@@ -142,6 +142,7 @@ function restore(cpu: usize, rec: usize): u32 {
   const top = (status & TOP_MASK) >> TOP_SHIFT;
   store<u32>(cpu, load<u16>(from), FPU_CW);
   store<u32>(cpu, status & ~TOP_MASK, FPU_SW);
+  fpuSummary(cpu);
   store<u32>(cpu, top, FPU_TOP);
   store<u32>(cpu, load<u16>(from, 6) & 0x7ff, FPU_FOP);
   store<u64>(cpu, wide ? load<u64>(from, 8) : (load<u32>(from, 8) as u64), FPU_FIP);
@@ -157,7 +158,7 @@ function restore(cpu: usize, rec: usize): u32 {
     const exponent = load<u16>(from, 8);
     store<u64>(cpu + (number << 4), significand, FPR);
     store<u16>(cpu + (number << 4), exponent, FPR + 8);
-    tags |= ((abridged >> number) & 1 ? tagOf(significand, exponent & 0x7fff) : TAG_EMPTY) << (number * 2);
+    tags |= ((abridged >> number) & 1 ? TAG_VALID : TAG_EMPTY) << (number * 2);
   }
   store<u32>(cpu, tags, FPU_TAG);
   if (!simd) return ST_NEXT;
@@ -167,11 +168,4 @@ function restore(cpu: usize, rec: usize): u32 {
     store<v128>(cpu + i * 16, load<v128>(from), XMM);
   }
   return ST_NEXT;
-}
-
-/** Tag of a register that is not empty, from its contents (SDM vol. 2, table 3-45). */
-function tagOf(significand: u64, exponent: u32): u32 {
-  if (exponent == 0x7fff) return TAG_SPECIAL;
-  if (exponent == 0) return significand == 0 ? TAG_ZERO : TAG_SPECIAL;
-  return (significand as i64) < 0 ? TAG_VALID : TAG_SPECIAL;
 }

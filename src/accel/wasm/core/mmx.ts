@@ -8,7 +8,8 @@ import {
 } from "./ops";
 import { execPackedMmx, execShiftMmx } from "./sse-integer";
 import { shuffleWords, storeMasked } from "./sse-move";
-import { mmxAvailable, mmxEnter, mmxOf, setMmx, sourceMmx } from "./sse-operand";
+import { mmxAvailable, mmxOf, setMmx, sourceMmx } from "./sse-operand";
+import { mmxEnter } from "./x87-state";
 
 /** All registers empty, as EMMS leaves them. */
 const TAGS_EMPTY: u32 = 0xffff;

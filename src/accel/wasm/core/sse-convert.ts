@@ -10,9 +10,8 @@ import {
   f32ToF64, f32ToI32, f32ToI64, f64ToF32, f64ToI32, f64ToI64, fpBegin, fpReported, fpTraps, i32ToF32, i64ToF32,
   i64ToF64,
 } from "./softfloat";
-import {
-  mmxAvailable, mmxEnter, report, setMmx, source16, sourceLow, sourceMmx, xmmReg,
-} from "./sse-operand";
+import { mmxAvailable, report, setMmx, source16, sourceLow, sourceMmx, xmmReg } from "./sse-operand";
+import { mmxEnter } from "./x87-state";
 
 /** PE and PM of MXCSR: an inexact result changes nothing when both are set. */
 const INEXACT_QUIET: u32 = 0x1020;

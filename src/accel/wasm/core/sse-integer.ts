@@ -12,7 +12,8 @@ import {
   PSUBSB_X, PSUBSW_X, PSUBUSB_X, PSUBUSW_X, PSUBW_X, PUNPCKHBW_P, PUNPCKHBW_X, PUNPCKHDQ_P, PUNPCKHDQ_X, PUNPCKHWD_X,
   PUNPCKLBW_P, PUNPCKLBW_X, PUNPCKLDQ_P, PUNPCKLDQ_X, PUNPCKLWD_X, PXOR_X,
 } from "./ops";
-import { mmxAvailable, mmxEnter, mmxOf, setMmx, source16, sourceMmx, xmmReg } from "./sse-operand";
+import { mmxAvailable, mmxOf, setMmx, source16, sourceMmx, xmmReg } from "./sse-operand";
+import { mmxEnter } from "./x87-state";
 
 /** Upper 16 bits of each of eight 32-bit products. */
 // @ts-ignore: decorator

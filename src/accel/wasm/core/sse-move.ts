@@ -9,7 +9,8 @@ import {
   MASKMOVDQU, MOVDQ2Q, MOVMSKPD, MOVMSKPS, MOVQ2DQ, PEXTRW_X, PINSRW_X, PSHUFD, PSHUFHW, PSHUFLW, PSLLDQ, PSRLDQ,
   PUNPCKHQDQ, PUNPCKLQDQ, SHUFPD, SHUFPS,
 } from "./ops";
-import { mmxAvailable, mmxEnter, mmxOf, setMmx, source16, xmmReg } from "./sse-operand";
+import { mmxAvailable, mmxOf, setMmx, source16, xmmReg } from "./sse-operand";
+import { mmxEnter } from "./x87-state";
 
 /** Four words of `value`, each chosen by two bits of `order`. */
 export function shuffleWords(value: u64, order: u32): u64 {

@@ -3,17 +3,17 @@
  * 2.5 "Control registers", 14.1 and 13.1; vol. 1, 9.5 and 11.6).
  */
 import {
-  CR0, CR4, FPR, FPU_SW, FPU_TAG, FPU_TOP, MXCSR, REC_B, REC_R, TLB_ENTRIES, TLB_SET, TLB_WRITE, XMM,
+  CR0, CR4, FPR, MXCSR, REC_B, REC_R, TLB_ENTRIES, TLB_SET, TLB_WRITE, XMM,
 } from "../layout";
-import { raise, raiseError, VEC_GP, VEC_MF, VEC_NM, VEC_UD, VEC_XM } from "./fault";
+import { raise, raiseError, VEC_GP, VEC_NM, VEC_UD, VEC_XM } from "./fault";
 import { readPtr, storeBytes } from "./mmu";
 import { addressOf, isMemory } from "./operand";
+import { fpuAvailable, pending } from "./x87-state";
 
 const CR0_EM: u32 = 4;
 const CR0_TS: u32 = 8;
 export const CR4_OSFXSR: u32 = 0x200;
 const CR4_OSXMMEXCPT: u32 = 0x400;
-const SW_ES: u32 = 0x80;
 
 /** Sign and exponent that a write of an MMX register leaves in its x87 register (SDM vol. 1, 9.6.2). */
 const MMX_EXPONENT: u16 = 0xffff;
@@ -34,29 +34,7 @@ function refuseSse(cpu: usize): bool {
 // @ts-ignore: decorator
 @inline
 export function mmxAvailable(cpu: usize): bool {
-  return ((load<u32>(cpu, CR0) & (CR0_EM | CR0_TS)) == 0 && (load<u32>(cpu, FPU_SW) & SW_ES) == 0) || refuseMmx(cpu);
-}
-
-function refuseMmx(cpu: usize): bool {
-  const cr0 = load<u32>(cpu, CR0);
-  raise(cpu, cr0 & CR0_EM ? VEC_UD : cr0 & CR0_TS ? VEC_NM : VEC_MF);
-  return false;
-}
-
-/** Whether FXSAVE and FXRSTOR run; raises #UD or #NM when not. */
-export function fxAvailable(cpu: usize): bool {
-  const cr0 = load<u32>(cpu, CR0);
-  if (!(cr0 & (CR0_EM | CR0_TS))) return true;
-  raise(cpu, cr0 & CR0_EM ? VEC_UD : VEC_NM);
-  return false;
-}
-
-/** The transition that each MMX instruction but EMMS makes: TOP 0, all tags valid (SDM vol. 1, 9.5.1). */
-// @ts-ignore: decorator
-@inline
-export function mmxEnter(cpu: usize): void {
-  store<u32>(cpu, 0, FPU_TOP);
-  store<u32>(cpu, 0, FPU_TAG);
+  return fpuAvailable(cpu) && !pending(cpu);
 }
 
 // @ts-ignore: decorator

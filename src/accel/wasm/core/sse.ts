@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 /**
  * MMX, SSE and SSE2 (Intel SDM vol. 2; vol. 1, chapters 9–11): the entry, and the operations that
  * kernels and compiled code execute most. Each case checks and reads memory before it changes state.
@@ -208,13 +207,4 @@ function execOther(cpu: usize, rec: usize, op: u32): u32 {
   if (op > RCPSS) return execConvert(cpu, rec, op);
   if (op >= PSRLW_XI && op <= PSLLQ_XI) return execShiftXmm(cpu, rec, op);
   return execMove(cpu, rec, op);
-=======
-/** Placeholder until the unit lands. */
-import { ST_FAULT } from "../layout";
-import { raise, VEC_UD } from "./fault";
-
-export function execSse(cpu: usize, rec: usize, op: u32): u32 {
-  raise(cpu, VEC_UD);
-  return ST_FAULT;
->>>>>>> main
 }
