@@ -3,7 +3,7 @@
  * sources of this machine.
  */
 import { PandoError } from "../error.js";
-import { writeCpio } from "../loader/cpio.js";
+import { writeCpio } from "../loader/cpio-writer.js";
 import { Apt, type PackageRecord } from "./apt.js";
 import { readPackageFile } from "./deb.js";
 import { cacheDirectory } from "./directories.js";

@@ -1,70 +1,112 @@
 /**
- * Makes initrd entries from a folder. Everything belongs to root in the archive, whoever owns it
- * here, so an ordinary user can build one; modes, symbolic links and device nodes are kept, and times
- * are 0, so the same content gives the same bytes.
+ * Makes an initrd from a folder. Everything belongs to root in the archive, whoever owns it here, so
+ * an ordinary user can build one; modes, symbolic links and device nodes are kept, and times are 0, so
+ * the same content gives the same bytes.
  */
-import { lstat, readdir, readFile, readlink } from "node:fs/promises";
-import { join } from "node:path";
+import {
+  closeSync,
+  fsyncSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  type Stats,
+  writeSync,
+} from "node:fs";
+import { dirname, join, resolve, sep } from "node:path";
 import { PandoError } from "../error.js";
-import type { CpioEntry } from "../loader/cpio.js";
+import { type CpioInput, cpioChunks } from "../loader/cpio-writer.js";
+import { temporaryName } from "./atomic-file.js";
 import { reason } from "./directories.js";
-import { rootEntry, S_IFMT } from "./initrd.js";
-
-/** newc has 8 hexadecimal digits for a file's size. */
-const FILE_LIMIT = 0xffffffff;
 
 /** Splits a dev_t of Linux (sys/sysmacros.h, gnu_dev_major and gnu_dev_minor) below 2^32. */
-function deviceNumbers(rdev: number): { rdevMajor: number; rdevMinor: number } {
-  return {
-    rdevMajor: (rdev >>> 8) & 0xfff,
-    rdevMinor: (rdev & 0xff) | ((rdev >>> 12) & 0xfff00),
-  };
+function deviceNumbers(rdev: number): { major: number; minor: number } {
+  return { major: (rdev >>> 8) & 0xfff, minor: (rdev & 0xff) | ((rdev >>> 12) & 0xfff00) };
 }
 
-async function readEntry(path: string, name: string): Promise<CpioEntry | undefined> {
-  const found = await lstat(path);
-  const { mode } = found;
-  if (found.isFile()) {
-    if (found.size > FILE_LIMIT) {
-      throw new PandoError(
-        "INITRD_FILE_TOO_LARGE",
-        `${path} has ${found.size} bytes, a cpio newc archive holds files up to ${FILE_LIMIT}`,
-      );
-    }
-    return rootEntry(name, mode, await readFile(path));
+function readEntry(path: string, name: string, found: Stats): CpioInput | undefined {
+  const base = { name, permissions: found.mode & 0o7777 };
+  if (found.isFile()) return { ...base, kind: "file", content: readFileSync(path) };
+  if (found.isDirectory()) return { ...base, kind: "directory" };
+  if (found.isSymbolicLink()) return { ...base, kind: "symlink", target: readlinkSync(path) };
+  if (found.isCharacterDevice()) {
+    return { ...base, kind: "character", ...deviceNumbers(found.rdev) };
   }
-  if (found.isSymbolicLink()) return rootEntry(name, mode, await readlink(path));
-  if (found.isBlockDevice() || found.isCharacterDevice()) {
-    return { ...rootEntry(name, mode), ...deviceNumbers(found.rdev) };
-  }
+  if (found.isBlockDevice()) return { ...base, kind: "block", ...deviceNumbers(found.rdev) };
+  if (found.isFIFO()) return { ...base, kind: "fifo" };
   // A socket belongs to the process that listens on it: an archive of one would be of no use.
-  if (found.isSocket()) return undefined;
-  return rootEntry(name, mode & (S_IFMT | 0o7777));
+  return undefined;
+}
+
+/** The folder's entries, parents before children, names in code unit order; one in memory at a time. */
+export function* folderEntries(folder: string, prefix = ""): Generator<CpioInput> {
+  for (const child of readdirSync(join(folder, prefix)).sort()) {
+    const name = prefix === "" ? child : `${prefix}/${child}`;
+    const path = join(folder, name);
+    const entry = readEntry(path, name, lstatSync(path));
+    if (entry === undefined) continue;
+    yield entry;
+    if (entry.kind === "directory") yield* folderEntries(folder, name);
+  }
+}
+
+/** What `writeFolderInitrd` made. */
+export interface FolderInitrd {
+  readonly path: string;
+  /** Bytes. */
+  readonly size: number;
+  readonly entries: number;
 }
 
 /**
- * Reads a folder into entries, parents before children, names in code unit order.
- * @throws PandoError INITRD_FOLDER_UNREADABLE, INITRD_FILE_TOO_LARGE
+ * Writes the archive of a folder; the output appears whole or not at all.
+ * @throws PandoError INITRD_OUTPUT_INSIDE, INITRD_NOT_MADE, and what `cpioChunks` throws
  */
-export async function folderEntries(folder: string): Promise<CpioEntry[]> {
-  const entries: CpioEntry[] = [];
-  const walk = async (prefix: string): Promise<void> => {
-    for (const name of (await readdir(join(folder, prefix))).sort()) {
-      const path = prefix === "" ? name : `${prefix}/${name}`;
-      const entry = await readEntry(join(folder, path), path);
-      if (entry === undefined) continue;
-      entries.push(entry);
-      if ((await lstat(join(folder, path))).isDirectory()) await walk(path);
-    }
-  };
+export function writeFolderInitrd(folder: string, output: string): FolderInitrd {
+  let temporary: string | undefined;
   try {
-    await walk("");
+    const target = realpathSync(dirname(resolve(output)));
+    if (`${target}${sep}`.startsWith(`${realpathSync(folder)}${sep}`)) {
+      throw new PandoError(
+        "INITRD_OUTPUT_INSIDE",
+        `${output} lies in ${folder} and would hold itself`,
+        {
+          remedy: "write the archive to another folder",
+        },
+      );
+    }
+    temporary = temporaryName(target);
+    const file = openSync(temporary, "wx", 0o644);
+    let size = 0;
+    let entries = 0;
+    const counted = function* () {
+      for (const entry of folderEntries(folder)) {
+        entries++;
+        yield entry;
+      }
+    };
+    try {
+      for (const chunk of cpioChunks(counted())) {
+        for (let at = 0; at < chunk.length; ) at += writeSync(file, chunk, at);
+        size += chunk.length;
+      }
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    renameSync(temporary, output);
+    return { path: output, size, entries };
   } catch (cause) {
+    if (temporary !== undefined) rmSync(temporary, { force: true });
     if (cause instanceof PandoError) throw cause;
-    throw new PandoError("INITRD_FOLDER_UNREADABLE", `folder ${folder}: ${reason(cause)}`, {
-      remedy: "name a folder whose files you may all read",
+    const path = (cause as NodeJS.ErrnoException).path ?? folder;
+    throw new PandoError("INITRD_NOT_MADE", `initrd of ${folder}: ${path}: ${reason(cause)}`, {
+      remedy: "name a folder whose files you may all read, and an output that you may write",
       cause,
     });
   }
-  return entries;
 }

@@ -5,17 +5,10 @@
 import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { PandoError } from "../error.js";
-import type { CpioEntry } from "../loader/cpio.js";
+import type { CpioInput } from "../loader/cpio-writer.js";
 import { reason } from "./directories.js";
 import { GROUP, INIT_SCRIPT, PASSWD, PROFILE, RUN_SCRIPT } from "./init-script.js";
 import { run } from "./subprocess.js";
-
-/** File type bits of a mode (POSIX sys/stat.h, Linux values). */
-export const S_IFMT = 0o170000;
-export const S_IFDIR = 0o040000;
-export const S_IFREG = 0o100000;
-export const S_IFLNK = 0o120000;
-export const S_IFCHR = 0o020000;
 
 const FOLDERS: readonly (readonly [string, number])[] = [
   ["bin", 0o755],
@@ -31,12 +24,6 @@ const FOLDERS: readonly (readonly [string, number])[] = [
   ["usr/bin", 0o755],
   ["usr/sbin", 0o755],
 ];
-
-/** Owner root, time 0. */
-export function rootEntry(path: string, mode: number, data: Uint8Array | string = ""): CpioEntry {
-  const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data;
-  return { path, mode, data: bytes };
-}
 
 /**
  * Asks busybox itself which applets it has; it is static, so any x86-64 Linux runs it.
@@ -68,26 +55,34 @@ export async function listApplets(busybox: Uint8Array, folder: string): Promise<
  * The archive's entries, parents before children.
  * @param applets paths as `listApplets` gives them
  */
-export function initrdEntries(busybox: Uint8Array, applets: readonly string[]): CpioEntry[] {
-  const folders = new Map(FOLDERS);
+export function initrdEntries(busybox: Uint8Array, applets: readonly string[]): CpioInput[] {
   const links = applets.filter((path) => path !== "bin/busybox" && path !== "linuxrc").sort();
+  const folders = new Map(FOLDERS);
   for (const path of links) {
     const parts = path.split("/").slice(0, -1);
-    parts.forEach((_, index) => {
-      const parent = parts.slice(0, index + 1).join("/");
+    for (let depth = 1; depth <= parts.length; depth++) {
+      const parent = parts.slice(0, depth).join("/");
       if (!folders.has(parent)) folders.set(parent, 0o755);
-    });
+    }
   }
   return [
-    ...[...folders].sort().map(([path, mode]) => rootEntry(path, S_IFDIR | mode)),
+    ...[...folders]
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([name, permissions]): CpioInput => ({ kind: "directory", name, permissions })),
     // The kernel opens it for /init before /init can mount anything.
-    { ...rootEntry("dev/console", S_IFCHR | 0o600), rdevMajor: 5, rdevMinor: 1 },
-    rootEntry("init", S_IFREG | 0o755, INIT_SCRIPT),
-    rootEntry("etc/group", S_IFREG | 0o644, GROUP),
-    rootEntry("etc/passwd", S_IFREG | 0o644, PASSWD),
-    rootEntry("etc/profile", S_IFREG | 0o644, PROFILE),
-    rootEntry("etc/run", S_IFREG | 0o755, RUN_SCRIPT),
-    rootEntry("bin/busybox", S_IFREG | 0o755, busybox),
-    ...links.map((path) => rootEntry(path, S_IFLNK | 0o777, "/bin/busybox")),
+    { kind: "character", name: "dev/console", permissions: 0o600, major: 5, minor: 1 },
+    file("init", 0o755, INIT_SCRIPT),
+    file("etc/group", 0o644, GROUP),
+    file("etc/passwd", 0o644, PASSWD),
+    file("etc/profile", 0o644, PROFILE),
+    file("etc/run", 0o755, RUN_SCRIPT),
+    { kind: "file", name: "bin/busybox", permissions: 0o755, content: busybox },
+    ...links.map(
+      (name): CpioInput => ({ kind: "symlink", name, permissions: 0o777, target: "/bin/busybox" }),
+    ),
   ];
+}
+
+function file(name: string, permissions: number, text: string): CpioInput {
+  return { kind: "file", name, permissions, content: new TextEncoder().encode(text) };
 }

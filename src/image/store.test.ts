@@ -29,14 +29,25 @@ function manifest(name: string, kernel: ObjectReference, initrd?: ObjectReferenc
   };
 }
 
-/** A process that stores `size` bytes of `fill` as soon as its standard input says so. */
-function filler(folder: string, size: number, fill: number) {
+/**
+ * A process that stores `size` bytes of 7 as soon as its standard input says so.
+ * @param dies whether it kills itself between two writes, when the first has arrived
+ */
+function filler(folder: string, size: number, dies = false) {
   const script = `
+    import { readdirSync, statSync } from 'node:fs';
     import { ImageStore } from ${JSON.stringify(STORE_MODULE)};
-    const bytes = new Uint8Array(${size}).fill(${fill});
+    const temporary = ${JSON.stringify(join(folder, "temporary"))};
+    function dieHalfWay() {
+      let names = [];
+      try { names = readdirSync(temporary); } catch {}
+      if (names.some((name) => statSync(temporary + '/' + name).size > 0)) process.kill(process.pid, 'SIGKILL');
+      setImmediate(dieHalfWay);
+    }
     console.log('ready');
     process.stdin.once('data', async () => {
-      const reference = await new ImageStore(${JSON.stringify(folder)}).put(bytes);
+      if (${dies}) dieHalfWay();
+      const reference = await new ImageStore(${JSON.stringify(folder)}).put(new Uint8Array(${size}).fill(7));
       console.log(JSON.stringify(reference));
       process.exit(0);
     });`;
@@ -48,9 +59,11 @@ function filler(folder: string, size: number, fill: number) {
     output += piece;
   });
   const ready = new Promise<void>((resolve) => child.stdout.once("data", () => resolve()));
-  const ended = new Promise<{ status: number | null; output: string }>((resolve) => {
-    child.on("close", (status) => resolve({ status, output }));
-  });
+  const ended = new Promise<{ signal: string | null; status: number | null; output: string }>(
+    (resolve) => {
+      child.on("close", (status, signal) => resolve({ status, signal, output }));
+    },
+  );
   return { child, ready, ended };
 }
 
@@ -80,7 +93,7 @@ describe("image store", () => {
 
   it("is filled with the same object by two processes at once", async () => {
     const size = 24 * 1024 * 1024;
-    const fillers = [filler(folder, size, 7), filler(folder, size, 7)];
+    const fillers = [filler(folder, size), filler(folder, size)];
     await Promise.all(fillers.map(({ ready }) => ready));
     for (const { child } of fillers) child.stdin.write("go\n");
     const expected = { sha256: sha256(new Uint8Array(size).fill(7)), size };
@@ -94,19 +107,14 @@ describe("image store", () => {
   });
 
   it("survives a process that is killed while it writes", async () => {
-    const size = 256 * 1024 * 1024;
-    const { child, ready, ended } = filler(folder, size, 9);
+    const size = 64 * 1024 * 1024;
+    const { child, ready, ended } = filler(folder, size, true);
     await ready;
     child.stdin.write("go\n");
+    assert.equal((await ended).signal, "SIGKILL");
     const temporary = join(folder, "temporary");
-    let partial: string | undefined;
-    while (partial === undefined) {
-      await new Promise((resolve) => setTimeout(resolve, 1));
-      const names = existsSync(temporary) ? await readdir(temporary) : [];
-      partial = names.find((name) => statSync(join(temporary, name)).size > 0);
-    }
-    child.kill("SIGKILL");
-    assert.equal((await ended).status, null);
+    const [partial] = await readdir(temporary);
+    assert.ok(partial !== undefined);
     assert.ok(statSync(join(temporary, partial)).size < size, "killed half-way");
     assert.deepEqual(await readdir(join(folder, "objects")), []);
 
@@ -221,7 +229,9 @@ describe("image store", () => {
   });
 
   it("says which variable moves a store that cannot be made", async () => {
-    const blocked = new ImageStore("/proc/pando");
+    await store.put(new Uint8Array(1));
+    const inTheWay = store.objectPath({ sha256: sha256(new Uint8Array(1)), size: 1 });
+    const blocked = new ImageStore(join(inTheWay, "images"));
     await assert.rejects(blocked.put(new Uint8Array(1)), {
       code: "DIRECTORY_NOT_WRITABLE",
       remedy: /PANDO_STORE/,
