@@ -2,7 +2,7 @@
  * Which bytes of a placement can be mapped over guest memory, and which have to be read (mmap(2):
  * offset and address are whole pages, and what follows the end of the file in its last page is zeros).
  */
-import type { Placement } from "./plan.js";
+import type { Placement } from './plan.js';
 
 export const PAGE_SIZE = 4096;
 
