@@ -85,8 +85,11 @@ export class Pic8259 implements PortDevice {
     this.#output = output;
   }
 
+  /** The chips have no reset input; this is how firmware leaves them: every input masked. */
   reset(): void {
     this.#u32.fill(0, 0, 2 * CHIP_WORDS);
+    this.#u32[MASTER + IMR] = 0xff;
+    this.#u32[SLAVE + IMR] = 0xff;
     this.#u32[MASTER + LOWEST] = 7;
     this.#u32[SLAVE + LOWEST] = 7;
     this.#output.set(false);
