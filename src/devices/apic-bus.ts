@@ -77,7 +77,7 @@ export class ApicBus {
       sender.receive(mode, vector, false);
     } else {
       for (const apic of this.#apics) {
-        if (apic !== sender || shorthand === SHORTHAND_ALL) {
+        if (apic.globallyEnabled && (apic !== sender || shorthand === SHORTHAND_ALL)) {
           apic.receive(mode === DELIVERY.lowestPriority ? DELIVERY.fixed : mode, vector, false);
         }
       }

@@ -9,6 +9,7 @@ import { IOAPIC_STATE_BYTES } from "./ioapic.js";
 import { LOCAL_APIC_STATE_BYTES } from "./local-apic.js";
 import { PIC_STATE_BYTES } from "./pic8259.js";
 import { PIT_STATE_BYTES } from "./pit8254.js";
+import { RESET_CONTROL_STATE_BYTES } from './reset-control.js';
 import { RTC_STATE_BYTES } from "./rtc.js";
 import { SYSTEM_PORT_STATE_BYTES } from "./system-ports.js";
 import { UART_STATE_BYTES } from "./uart16550.js";
@@ -23,7 +24,7 @@ export const BOARD_STATE = {
   diagnostic: { offset: 0x050, bytes: SYSTEM_PORT_STATE_BYTES },
   bootStage: { offset: 0x060, bytes: SYSTEM_PORT_STATE_BYTES },
   i8042: { offset: 0x070, bytes: I8042_STATE_BYTES },
-  resetControl: { offset: 0x080, bytes: 16 },
+  resetControl: { offset: 0x080, bytes: RESET_CONTROL_STATE_BYTES },
   acpiPm: { offset: 0x0a0, bytes: ACPI_PM_STATE_BYTES },
   uart0: { offset: 0x100, bytes: UART_STATE_BYTES },
   pic: { offset: 0x180, bytes: PIC_STATE_BYTES },

@@ -116,7 +116,9 @@ test("S5 powers off, other sleep types do not; three ways to reset", () => {
   out(board, [0xcf9, 0x02], [0xcf9, 0x06]);
   assert.deepEqual(events.splice(0), ["reset", "reset", "reset"]);
   out(board, [0x64, 0xff], [0x64, 0xad], [0x64, 0xd1], [0x60, 0xff], [0xcf9, 0x02]);
-  assert.deepEqual(events, []);
+  board.portOut(0xcf8, 4, 0x80000400);
+  board.portOut(0xcf8, 2, 0x0600);
+  assert.deepEqual(events, [], "probing for PCI at CF8h is not a reset");
 });
 
 test("the PM timer runs at 3.579545 MHz, and its turn and the power button raise SCI", () => {
