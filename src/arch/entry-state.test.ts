@@ -1,9 +1,9 @@
-import assert from "node:assert/strict";
-import { test } from "node:test";
-import { buildCpuid, findCpuid } from "./cpuid.js";
-import { entryGdt, pvhEntryState } from "./entry-state.js";
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { buildCpuid, findCpuid } from './cpuid.js';
+import { entryGdt, pvhEntryState } from './entry-state.js';
 
-test("the entry state is the PVH document’s", () => {
+test('the entry state is the PVH document’s', () => {
   const state = pvhEntryState(0x1000000, 0x6000);
   assert.equal(state.eip, 0x1000000);
   assert.equal(state.ebx, 0x6000);
@@ -18,7 +18,7 @@ test("the entry state is the PVH document’s", () => {
   assert.deepEqual([state.tr.base, state.tr.limit, state.tr.type], [0, 0x67, 0xb]);
 });
 
-test("the GDT says the same as the descriptor caches", () => {
+test('the GDT says the same as the descriptor caches', () => {
   const view = new DataView(entryGdt().buffer);
   const state = pvhEntryState(0);
   assert.equal(view.getBigUint64(0, true), 0n);
@@ -29,20 +29,20 @@ test("the GDT says the same as the descriptor caches", () => {
 });
 
 const text = (...registers: number[]): string =>
-  Buffer.from(Uint32Array.from(registers).buffer).toString("latin1").replace(/\0+$/, "");
+  Buffer.from(Uint32Array.from(registers).buffer).toString('latin1').replace(/\0+$/, '');
 
-test("CPUID gives vendor, brand and the hypervisor’s signature", () => {
+test('CPUID gives vendor, brand and the hypervisor’s signature', () => {
   const rows = buildCpuid({ vcpus: 1, apicId: 0, tscFrequency: 1e9 });
   const leaf = (number: number, sub = 0) => findCpuid(rows, number, sub)!;
-  assert.equal(text(leaf(0).ebx, leaf(0).edx, leaf(0).ecx), "GenuineIntel");
+  assert.equal(text(leaf(0).ebx, leaf(0).edx, leaf(0).ecx), 'GenuineIntel');
   const kvm = leaf(0x40000000);
-  assert.equal(text(kvm.ebx, kvm.ecx, kvm.edx), "KVMKVMKVM");
+  assert.equal(text(kvm.ebx, kvm.ecx, kvm.edx), 'KVMKVMKVM');
   assert.equal(leaf(0x40000001).eax, (1 << 24) | (1 << 3) | (1 << 1));
   const brand = [2, 3, 4].map((n) => leaf(0x80000000 + n));
   assert.match(text(...brand.flatMap((row) => [row.eax, row.ebx, row.ecx, row.edx])), /^Pando/);
 });
 
-test("CPUID offers x86-64-v1 and what spares calibration, and nothing that is not executed", () => {
+test('CPUID offers x86-64-v1 and what spares calibration, and nothing that is not executed', () => {
   const rows = buildCpuid({ vcpus: 1, apicId: 0, tscFrequency: 1e9 });
   const leaf = (number: number, sub = 0) => findCpuid(rows, number, sub)!;
   const one = leaf(1);
@@ -60,10 +60,10 @@ test("CPUID offers x86-64-v1 and what spares calibration, and nothing that is no
   assert.equal(leaf(0x80000007).edx, 0x100);
   assert.equal(findCpuid(rows, 7, 1), undefined);
   assert.equal(findCpuid(rows, 0x40000002, 0), undefined);
-  assert.equal(findCpuid(rows, 0x99, 0), leaf(0x16), "beyond the last leaf: the last leaf");
+  assert.equal(findCpuid(rows, 0x99, 0), leaf(0x16), 'beyond the last leaf: the last leaf');
 });
 
-test("CPUID numbers the processors, and takes the features an accelerator adds", () => {
+test('CPUID numbers the processors, and takes the features an accelerator adds', () => {
   const rows = buildCpuid({
     vcpus: 3,
     apicId: 2,

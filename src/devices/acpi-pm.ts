@@ -10,9 +10,9 @@ import {
   PM1A_CONTROL_PORT,
   PM1A_EVENT_PORT,
   SLEEP_TYPE_S5,
-} from "../arch/layout.js";
-import type { Clock, InterruptLine, PortDevice, StateBlock, TimedDevice } from "./device.js";
-import { PM_TIMER_RATE } from "./rate.js";
+} from '../arch/layout.js';
+import type { Clock, InterruptLine, PortDevice, StateBlock, TimedDevice } from './device.js';
+import { PM_TIMER_RATE } from './rate.js';
 
 /** Bytes of state. */
 export const ACPI_PM_STATE_BYTES = 32;
@@ -47,7 +47,7 @@ const HALVES_SEEN = 2;
 const TIMER_AT = 3;
 
 export class AcpiPm implements PortDevice, TimedDevice {
-  readonly name = "acpi-pm";
+  readonly name = 'acpi-pm';
   readonly #u32: Uint32Array;
   readonly #f64: Float64Array;
   readonly #clock: Clock;

@@ -126,15 +126,11 @@ export function assembleDevices(options: BoardOptions, signals: BoardSignals): B
     };
   };
 
-  const pit = addTimed(
-    new Pit8254(block(BOARD_STATE.pit), clock, isaLine(IRQ_TIMER)),
-  );
-  const rtc = addTimed(
-    new Rtc(block(BOARD_STATE.rtc), clock, options.wallClock, isaLine(IRQ_RTC)),
-  );
+  const pit = addTimed(new Pit8254(block(BOARD_STATE.pit), clock, isaLine(IRQ_TIMER)));
+  const rtc = addTimed(new Rtc(block(BOARD_STATE.rtc), clock, options.wallClock, isaLine(IRQ_RTC)));
   const uart = addTimed(
     new Uart16550(
-      "uart0",
+      'uart0',
       SERIAL_PORT,
       block(BOARD_STATE.uart0),
       clock,
@@ -143,7 +139,7 @@ export function assembleDevices(options: BoardOptions, signals: BoardSignals): B
       serialOutput,
     ),
   );
-    const pm = addTimed(
+  const pm = addTimed(
     new AcpiPm(block(BOARD_STATE.acpiPm), clock, isaLine(SCI_IRQ), signals.powerOff),
   );
   const i8042 = add(new I8042(block(BOARD_STATE.i8042), signals.resetMachine));

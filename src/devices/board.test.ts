@@ -1,16 +1,16 @@
-import assert from "node:assert/strict";
-import { test } from "node:test";
-import { PandoError } from "../error.js";
-import { Board, type BoardHooks } from "./board.js";
-import { BOARD_STATE, BOARD_STATE_BYTES, BOARD_TOTAL_BYTES, MAX_VCPUS } from "./board-state.js";
-import { PM_TIMER_RATE } from "./rate.js";
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { PandoError } from '../error.js';
+import { Board, type BoardHooks } from './board.js';
+import { BOARD_STATE, BOARD_STATE_BYTES, BOARD_TOTAL_BYTES, MAX_VCPUS } from './board-state.js';
+import { PM_TIMER_RATE } from './rate.js';
 
 function setUp(vcpus = 1) {
   const time = { now: 0 };
   const events: string[] = [];
   const hooks: BoardHooks = {
-    onPowerOff: () => events.push("power off"),
-    onReset: () => events.push("reset"),
+    onPowerOff: () => events.push('power off'),
+    onReset: () => events.push('reset'),
     onBootStage: (value, at, port) =>
       events.push(`stage ${value} at ${at} by ${port.toString(16)}`),
     wake: (vcpu) => events.push(`wake ${vcpu}`),
@@ -47,11 +47,11 @@ const INITIALIZE_PIC = [
   [0xa1, 0x01],
 ] as const;
 
-test("the state table holds no overlaps and ends before the rings", () => {
+test('the state table holds no overlaps and ends before the rings', () => {
   const places = Object.entries(BOARD_STATE).map(([name, place]) => ({
     name,
     start: place.offset,
-    end: place.offset + place.bytes * (name === "localApics" ? MAX_VCPUS : 1),
+    end: place.offset + place.bytes * (name === 'localApics' ? MAX_VCPUS : 1),
   }));
   places.sort((a, b) => a.start - b.start);
   for (let i = 1; i < places.length; i += 1) {
@@ -61,20 +61,20 @@ test("the state table holds no overlaps and ends before the rings", () => {
   assert.equal(places.at(-1)!.end, BOARD_STATE_BYTES);
 });
 
-test("the timer reaches the first vCPU through the 8259A and LINT0", () => {
+test('the timer reaches the first vCPU through the 8259A and LINT0', () => {
   const { board, time, events } = setUp();
   out(board, ...INITIALIZE_PIC, [0x43, 0x34], [0x40, 0xa9], [0x40, 0x04]);
   assert.equal(board.pendingVector(0), -1);
   time.now = board.nextDeadline();
   assert.ok(Math.abs(time.now - 1e6) < 2000, `1193 ticks are a millisecond, not ${time.now} ns`);
   board.advance(time.now);
-  assert.deepEqual(events, ["wake 0"]);
+  assert.deepEqual(events, ['wake 0']);
   assert.equal(board.pendingVector(0), 0x30);
   assert.equal(board.acknowledge(0), 0x30);
   assert.equal(board.pendingVector(0), -1);
 });
 
-test("the timer is input 2 of the I/O APIC, the serial port input 4", () => {
+test('the timer is input 2 of the I/O APIC, the serial port input 4', () => {
   const { board, time } = setUp();
   const redirect = (pin: number, vector: number): void => {
     board.mmioWrite(0, 0xfec00000, 4, 0x10 + 2 * pin);
@@ -88,14 +88,14 @@ test("the timer is input 2 of the I/O APIC, the serial port input 4", () => {
   board.advance(time.now);
   assert.equal(board.acknowledge(0), 0x50);
   out(board, [0x3fc, 0x08], [0x3f9, 0x02]);
-  assert.equal(board.acknowledge(0), 0x64, "a higher class preempts");
+  assert.equal(board.acknowledge(0), 0x64, 'a higher class preempts');
   assert.equal(board.acknowledge(0), -1);
 });
 
-test("console bytes go both ways", () => {
+test('console bytes go both ways', () => {
   const { board } = setUp();
-  for (const byte of new TextEncoder().encode("boot")) board.portOut(0x3f8, 1, byte);
-  assert.equal(new TextDecoder().decode(board.serialOutput.read()), "boot");
+  for (const byte of new TextEncoder().encode('boot')) board.portOut(0x3f8, 1, byte);
+  assert.equal(new TextDecoder().decode(board.serialOutput.read()), 'boot');
   board.serialInput.write(Uint8Array.of(0x0d));
   assert.equal(board.portIn(0x3fd, 1) & 1, 0);
   board.pumpInput();
@@ -103,25 +103,25 @@ test("console bytes go both ways", () => {
   assert.equal(board.portIn(0x3f8, 1), 0x0d);
 });
 
-test("S5 powers off, other sleep types do not; three ways to reset", () => {
+test('S5 powers off, other sleep types do not; three ways to reset', () => {
   const { board, events } = setUp();
-  assert.equal(board.portIn(0x604, 2), 0x0001, "always in ACPI mode");
+  assert.equal(board.portIn(0x604, 2), 0x0001, 'always in ACPI mode');
   board.portOut(0x604, 2, 0x2000 | (1 << 10));
   assert.deepEqual(events, []);
   board.portOut(0x604, 2, 0x2000 | (5 << 10));
-  assert.deepEqual(events.splice(0), ["power off"]);
-  assert.equal(board.portIn(0x64, 1) & 0x03, 0, "both buffers empty");
+  assert.deepEqual(events.splice(0), ['power off']);
+  assert.equal(board.portIn(0x64, 1) & 0x03, 0, 'both buffers empty');
   out(board, [0x64, 0xfe]);
   out(board, [0x64, 0xd1], [0x60, 0xfe]);
   out(board, [0xcf9, 0x02], [0xcf9, 0x06]);
-  assert.deepEqual(events.splice(0), ["reset", "reset", "reset"]);
+  assert.deepEqual(events.splice(0), ['reset', 'reset', 'reset']);
   out(board, [0x64, 0xff], [0x64, 0xad], [0x64, 0xd1], [0x60, 0xff], [0xcf9, 0x02]);
   board.portOut(0xcf8, 4, 0x80000400);
   board.portOut(0xcf8, 2, 0x0600);
-  assert.deepEqual(events, [], "probing for PCI at CF8h is not a reset");
+  assert.deepEqual(events, [], 'probing for PCI at CF8h is not a reset');
 });
 
-test("the PM timer runs at 3.579545 MHz, and its turn and the power button raise SCI", () => {
+test('the PM timer runs at 3.579545 MHz, and its turn and the power button raise SCI', () => {
   const { board, time, events } = setUp();
   time.now = 1e9;
   assert.equal(board.portIn(0x608, 4), 3579545);
@@ -145,7 +145,7 @@ test("the PM timer runs at 3.579545 MHz, and its turn and the power button raise
   assert.equal(board.nextDeadline(), Number.POSITIVE_INFINITY);
 });
 
-test("port 61h gates the speaker timer and shows its output and the refresh toggle", () => {
+test('port 61h gates the speaker timer and shows its output and the refresh toggle', () => {
   const { board, time } = setUp();
   out(board, [0x61, 0x01], [0x43, 0xb0], [0x42, 100], [0x42, 0]);
   assert.equal(board.portIn(0x61, 1) & 0x21, 0x01);
@@ -159,15 +159,15 @@ test("port 61h gates the speaker timer and shows its output and the refresh togg
   assert.equal(toggles.size, 2);
 });
 
-test("boot stages are reported with guest time, whatever the value", () => {
+test('boot stages are reported with guest time, whatever the value', () => {
   const { board, time, events } = setUp();
   time.now = 42;
   out(board, [0xf4, 6], [0xf5, 7], [0xf4, 123]);
-  assert.deepEqual(events, ["stage 6 at 42 by f4", "stage 7 at 42 by f5", "stage 123 at 42 by f4"]);
+  assert.deepEqual(events, ['stage 6 at 42 by f4', 'stage 7 at 42 by f5', 'stage 123 at 42 by f4']);
   assert.equal(board.portIn(0xf4, 1), 0xff);
 });
 
-test("the diagnostic port keeps a byte; what is not there reads all-ones", () => {
+test('the diagnostic port keeps a byte; what is not there reads all-ones', () => {
   const { board } = setUp();
   out(board, [0x80, 0x5a]);
   assert.equal(board.portIn(0x80, 1), 0x5a);
@@ -176,7 +176,7 @@ test("the diagnostic port keeps a byte; what is not there reads all-ones", () =>
   assert.equal(board.mmioRead(0, 0xfed00000, 4), 0xffffffff);
 });
 
-test("each vCPU sees its own local APIC, and none in x2APIC mode", () => {
+test('each vCPU sees its own local APIC, and none in x2APIC mode', () => {
   const { board } = setUp(2);
   assert.equal(board.mmioRead(0, 0xfee00020, 4), 0);
   assert.equal(board.mmioRead(1, 0xfee00020, 4), 0x01000000);
@@ -184,24 +184,24 @@ test("each vCPU sees its own local APIC, and none in x2APIC mode", () => {
   assert.equal(board.readMsr(1, 0x802), 1n);
   assert.equal(board.mmioRead(1, 0xfee00020, 4), 0xffffffff);
   assert.equal(board.readMsr(0, 0x802), undefined);
-  assert.equal(board.readMsr(0, 0x1a0), undefined, "not the board’s");
+  assert.equal(board.readMsr(0, 0x1a0), undefined, 'not the board’s');
 });
 
-test("an IPI wakes its target after the lock is released", () => {
+test('an IPI wakes its target after the lock is released', () => {
   const { board, events } = setUp(2);
   board.mmioWrite(1, 0xfee000f0, 4, 0x1ff);
   events.length = 0;
   board.mmioWrite(0, 0xfee00310, 4, 1 << 24);
   board.mmioWrite(0, 0xfee00300, 4, 0x4500);
-  assert.deepEqual(events.splice(0), ["wake 1"]);
+  assert.deepEqual(events.splice(0), ['wake 1']);
   assert.equal(board.takeInit(1), true);
   assert.equal(board.waitsForSipi(1), true);
   board.mmioWrite(0, 0xfee00300, 4, 0x4608);
-  assert.deepEqual(events, ["wake 1"]);
+  assert.deepEqual(events, ['wake 1']);
   assert.equal(board.takeSipi(1), 8);
 });
 
-test("a hook may call the board again", () => {
+test('a hook may call the board again', () => {
   const state = new SharedArrayBuffer(BOARD_TOTAL_BYTES);
   const seen: number[] = [];
   const board: Board = new Board({
@@ -223,10 +223,10 @@ test("a hook may call the board again", () => {
   assert.deepEqual(seen, [0xff]);
 });
 
-test("the NMI button and CR8 reach the local APIC", () => {
+test('the NMI button and CR8 reach the local APIC', () => {
   const { board, events } = setUp();
   board.injectNmi();
-  assert.deepEqual(events, ["wake 0"]);
+  assert.deepEqual(events, ['wake 0']);
   assert.equal(board.pendingNmi(0), true);
   assert.equal(board.takeNmi(0), true);
   board.writeCr8(0, 0xf);
@@ -234,7 +234,7 @@ test("the NMI button and CR8 reach the local APIC", () => {
   assert.equal(board.mmioRead(0, 0xfee00080, 4), 0xf0);
 });
 
-test("a reset brings back the state after power-on", () => {
+test('a reset brings back the state after power-on', () => {
   const { board, state, time } = setUp();
   const fresh = new Uint8Array(state).slice(0, BOARD_STATE_BYTES);
   out(board, ...INITIALIZE_PIC, [0x43, 0x34], [0x40, 1], [0x40, 1], [0x3fb, 0x80], [0x61, 3]);
@@ -248,7 +248,7 @@ test("a reset brings back the state after power-on", () => {
   assert.deepEqual(new Uint8Array(state).slice(0, BOARD_STATE_BYTES), fresh);
 });
 
-test("boards over the same state are one machine: any of them may take any access", () => {
+test('boards over the same state are one machine: any of them may take any access', () => {
   let seed = 12345;
   const random = (limit: number): number => {
     seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
@@ -304,10 +304,10 @@ test("boards over the same state are one machine: any of them may take any acces
   }
   assert.deepEqual(shared.events, single.events);
   assert.deepEqual(new Uint8Array(shared.state), new Uint8Array(single.state));
-  assert.ok(single.events.some((event) => event === "wake 0"));
+  assert.ok(single.events.some((event) => event === 'wake 0'));
 });
 
-test("impossible boards are refused by code", () => {
+test('impossible boards are refused by code', () => {
   const options = {
     state: new SharedArrayBuffer(BOARD_TOTAL_BYTES),
     byteOffset: 0,
@@ -317,10 +317,10 @@ test("impossible boards are refused by code", () => {
     wallClock: () => 0,
   };
   for (const [change, code] of [
-    [{ vcpus: 0 }, "BOARD_VCPUS_INVALID"],
-    [{ vcpus: 241 }, "BOARD_VCPUS_INVALID"],
-    [{ byteOffset: 64 }, "BOARD_STATE_TOO_SMALL"],
-    [{ byteOffset: 8 }, "BOARD_STATE_TOO_SMALL"],
+    [{ vcpus: 0 }, 'BOARD_VCPUS_INVALID'],
+    [{ vcpus: 241 }, 'BOARD_VCPUS_INVALID'],
+    [{ byteOffset: 64 }, 'BOARD_STATE_TOO_SMALL'],
+    [{ byteOffset: 8 }, 'BOARD_STATE_TOO_SMALL'],
   ] as const) {
     assert.throws(
       () => new Board({ ...options, ...change }),

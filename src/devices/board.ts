@@ -45,15 +45,15 @@ export class Board {
   constructor(options: BoardOptions) {
     const { state, byteOffset, vcpus, clock } = options;
     if (!Number.isInteger(vcpus) || vcpus < 1 || vcpus > MAX_VCPUS) {
-      throw new PandoError("BOARD_VCPUS_INVALID", `${vcpus} vCPUs are outside 1–${MAX_VCPUS}`, {
+      throw new PandoError('BOARD_VCPUS_INVALID', `${vcpus} vCPUs are outside 1–${MAX_VCPUS}`, {
         remedy: `choose 1 to ${MAX_VCPUS} vCPUs`,
       });
     }
     if (byteOffset % 64 !== 0 || byteOffset + BOARD_TOTAL_BYTES > state.byteLength) {
       throw new PandoError(
-        "BOARD_STATE_TOO_SMALL",
+        'BOARD_STATE_TOO_SMALL',
         `board state of ${BOARD_TOTAL_BYTES} bytes at offset ${byteOffset} does not fit ${state.byteLength} bytes at a multiple of 64`,
-        { remedy: "reserve BOARD_TOTAL_BYTES for the board" },
+        { remedy: 'reserve BOARD_TOTAL_BYTES for the board' },
       );
     }
     this.vcpus = vcpus;
@@ -323,7 +323,9 @@ export class Board {
   }
 
   #pendingVector(vcpu: number): number {
-    return this.#hasExtInt(vcpu) ? this.#devices.pic.peek() : this.#devices.apics[vcpu]!.pendingVector();
+    return this.#hasExtInt(vcpu)
+      ? this.#devices.pic.peek()
+      : this.#devices.apics[vcpu]!.pendingVector();
   }
 
   #enter(): void {
@@ -342,7 +344,8 @@ export class Board {
       for (let vcpu = 0; vcpu < this.vcpus; vcpu += 1) {
         if (this.#changed[vcpu] === 0) continue;
         this.#changed[vcpu] = 0;
-        if (this.#devices.apics[vcpu]!.signalled || this.#pendingVector(vcpu) >= 0) woken.push(vcpu);
+        if (this.#devices.apics[vcpu]!.signalled || this.#pendingVector(vcpu) >= 0)
+          woken.push(vcpu);
       }
     }
     const calls = this.#afterwards;

@@ -1,10 +1,10 @@
-import assert from "node:assert/strict";
-import { test } from "node:test";
-import { ApicBus, DELIVERY } from "./apic-bus.js";
-import { stateBlock } from "./device.js";
-import { IOAPIC_STATE_BYTES, IoApic } from "./ioapic.js";
-import { LOCAL_APIC_STATE_BYTES, LocalApic } from "./local-apic.js";
-import { Rate } from "./rate.js";
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ApicBus, DELIVERY } from './apic-bus.js';
+import { stateBlock } from './device.js';
+import { IOAPIC_STATE_BYTES, IoApic } from './ioapic.js';
+import { LOCAL_APIC_STATE_BYTES, LocalApic } from './local-apic.js';
+import { Rate } from './rate.js';
 
 function setUp(count = 1, frequency = 1e9) {
   const time = { now: 0 };
@@ -49,7 +49,7 @@ const take = (apic: LocalApic): number => {
 const eoi = (apic: LocalApic): void => apic.writeMmio(0xb0, 4, 0);
 const X2APIC_BASE = 0xfee00d00n;
 
-test("reset values are the manual’s", () => {
+test('reset values are the manual’s', () => {
   const { apics } = setUp(2);
   const apic = apics[1]!;
   apic.reset();
@@ -62,12 +62,12 @@ test("reset values are the manual’s", () => {
   assert.equal(apics[0]!.base, 0xfee00900n);
 });
 
-test("a higher class preempts, a lower one waits for EOI", () => {
+test('a higher class preempts, a lower one waits for EOI', () => {
   const { apic } = setUp();
   apic.receive(DELIVERY.fixed, 0x41, false);
   assert.equal(take(apic), 0x41);
   apic.receive(DELIVERY.fixed, 0x4f, false);
-  assert.equal(take(apic), -1, "same class");
+  assert.equal(take(apic), -1, 'same class');
   apic.receive(DELIVERY.fixed, 0x50, false);
   assert.equal(take(apic), 0x50);
   assert.equal(apic.readMmio(0xa0, 4), 0x50);
@@ -77,7 +77,7 @@ test("a higher class preempts, a lower one waits for EOI", () => {
   assert.equal(take(apic), 0x4f);
 });
 
-test("TPR holds back its class and those below", () => {
+test('TPR holds back its class and those below', () => {
   const { apic } = setUp();
   apic.writeMmio(0x80, 4, 0x45);
   apic.receive(DELIVERY.fixed, 0x4f, false);
@@ -87,12 +87,12 @@ test("TPR holds back its class and those below", () => {
   assert.equal(apic.pendingVector(), 0x4f);
 });
 
-test("vectors below 16 are errors: received, and sent", () => {
+test('vectors below 16 are errors: received, and sent', () => {
   const { apic } = setUp();
   apic.writeMmio(0x370, 4, 0xfe);
   assert.equal(apic.receive(DELIVERY.fixed, 0x0f, false), false);
   assert.equal(apic.pendingVector(), 0xfe);
-  assert.equal(apic.readMmio(0x280, 4), 0, "ESR shows errors only after a write");
+  assert.equal(apic.readMmio(0x280, 4), 0, 'ESR shows errors only after a write');
   apic.writeMmio(0x280, 4, 0);
   assert.equal(apic.readMmio(0x280, 4), 0x40);
   apic.writeMmio(0x300, 4, 0x40008);
@@ -101,7 +101,7 @@ test("vectors below 16 are errors: received, and sent", () => {
   assert.equal(apic.readMmio(0x280, 4), 0x20 | 0x80);
 });
 
-test("switched off by software it takes no interrupts and masks its LVT, but takes NMI", () => {
+test('switched off by software it takes no interrupts and masks its LVT, but takes NMI', () => {
   const { apic } = setUp();
   apic.writeMmio(0x350, 4, 0x700);
   assert.equal(apic.acceptsExtInt, true);
@@ -116,7 +116,7 @@ test("switched off by software it takes no interrupts and masks its LVT, but tak
   assert.equal(apic.takeNmi(), false);
 });
 
-test("one-shot counts down once at the divided rate", () => {
+test('one-shot counts down once at the divided rate', () => {
   const { apic, time } = setUp();
   apic.writeMmio(0x3e0, 4, 0x3);
   apic.writeMmio(0x320, 4, 0x40);
@@ -133,7 +133,7 @@ test("one-shot counts down once at the divided rate", () => {
   assert.equal(apic.deadline(), Number.POSITIVE_INFINITY);
 });
 
-test("every divide code divides as the manual lists", () => {
+test('every divide code divides as the manual lists', () => {
   for (const [code, divider] of [
     [0x0, 2],
     [0x1, 4],
@@ -151,7 +151,7 @@ test("every divide code divides as the manual lists", () => {
   }
 });
 
-test("periodic keeps its phase and merges missed periods; a masked timer counts without interrupting", () => {
+test('periodic keeps its phase and merges missed periods; a masked timer counts without interrupting', () => {
   const { apic, time } = setUp();
   apic.writeMmio(0x3e0, 4, 0xb);
   apic.writeMmio(0x320, 4, 0x20040);
@@ -170,10 +170,10 @@ test("periodic keeps its phase and merges missed periods; a masked timer counts 
   assert.equal(apic.deadline(), Number.POSITIVE_INFINITY);
 });
 
-test("TSC-deadline fires at the counter’s value, at any frequency, and at once when it is past", () => {
+test('TSC-deadline fires at the counter’s value, at any frequency, and at once when it is past', () => {
   const { apic, time } = setUp(1, 2_500_000_000);
   apic.setTimeStampDeadline(1000n);
-  assert.equal(apic.timer.timeStampDeadline, 0n, "ignored in other modes");
+  assert.equal(apic.timer.timeStampDeadline, 0n, 'ignored in other modes');
   apic.writeMmio(0x320, 4, 0x40040);
   apic.setTimeStampDeadline(2501n);
   assert.equal(apic.deadline(), 1001);
@@ -193,10 +193,10 @@ test("TSC-deadline fires at the counter’s value, at any frequency, and at once
   assert.equal(apic.deadline(), Number.POSITIVE_INFINITY);
   apic.setTimeStampDeadline(5000n);
   apic.writeMmio(0x320, 4, 0x40);
-  assert.equal(apic.deadline(), Number.POSITIVE_INFINITY, "leaving the mode disarms");
+  assert.equal(apic.deadline(), Number.POSITIVE_INFINITY, 'leaving the mode disarms');
 });
 
-test("a written time-stamp counter goes on from its value, and deadlines follow it", () => {
+test('a written time-stamp counter goes on from its value, and deadlines follow it', () => {
   const { apic, time } = setUp();
   apic.writeMmio(0x320, 4, 0x40040);
   time.now = 1000;
@@ -207,25 +207,25 @@ test("a written time-stamp counter goes on from its value, and deadlines follow 
   assert.equal(apic.deadline(), 1020);
 });
 
-test("IA32_APIC_BASE allows only the manual’s transitions", () => {
+test('IA32_APIC_BASE allows only the manual’s transitions', () => {
   const { apic } = setUp();
-  assert.equal(apic.setBase(0xfee00500n), false, "EXTD without EN");
+  assert.equal(apic.setBase(0xfee00500n), false, 'EXTD without EN');
   assert.equal(apic.setBase(X2APIC_BASE), true);
   assert.equal(apic.mmioBase, -1);
-  assert.equal(apic.setBase(0xfee00900n), false, "x2APIC to xAPIC");
+  assert.equal(apic.setBase(0xfee00900n), false, 'x2APIC to xAPIC');
   assert.equal(apic.setBase(0xfee00100n), true);
-  assert.equal(apic.setBase(X2APIC_BASE), false, "disabled to x2APIC");
+  assert.equal(apic.setBase(X2APIC_BASE), false, 'disabled to x2APIC');
   assert.equal(apic.setBase(0xfee00900n), true);
-  assert.equal(apic.setBase(0xfee00901n), false, "reserved bit");
-  assert.equal(apic.setBase(0x100_fee0_0900n), false, "beyond the physical address width");
+  assert.equal(apic.setBase(0xfee00901n), false, 'reserved bit');
+  assert.equal(apic.setBase(0x100_fee0_0900n), false, 'beyond the physical address width');
   assert.equal(apic.setBase(0xfd000900n), true);
   assert.equal(apic.mmioBase, 0xfd000000);
 });
 
-test("x2APIC: registers are MSRs, reserved bits and missing registers fault", () => {
+test('x2APIC: registers are MSRs, reserved bits and missing registers fault', () => {
   const { apics } = setUp(20);
   const apic = apics[19]!;
-  assert.equal(apic.readMsr(0x802), undefined, "not in xAPIC mode");
+  assert.equal(apic.readMsr(0x802), undefined, 'not in xAPIC mode');
   apic.setBase(X2APIC_BASE);
   assert.equal(apic.readMsr(0x802), 19n);
   assert.equal(apic.readMsr(0x80d), 0x10008n);
@@ -236,13 +236,13 @@ test("x2APIC: registers are MSRs, reserved bits and missing registers fault", ()
   assert.equal(apic.writeMsr(0x80b, 0n), true);
   assert.equal(apic.writeMsr(0x808, 0x100n), false);
   assert.equal(apic.writeMsr(0x808, 1n << 32n), false);
-  assert.equal(apic.writeMsr(0x802, 0n), false, "the id is read-only");
+  assert.equal(apic.writeMsr(0x802, 0n), false, 'the id is read-only');
   assert.equal(apic.writeMsr(0x832, 0x80000n), false);
   assert.equal(apic.writeMsr(0x83f, 0x77n), true);
   assert.equal(take(apic), 0x77);
 });
 
-test("IPIs find their targets by id, shorthand, flat and cluster logical ids", () => {
+test('IPIs find their targets by id, shorthand, flat and cluster logical ids', () => {
   const { apics } = setUp(4);
   const [a, b, c, d] = apics as [LocalApic, LocalApic, LocalApic, LocalApic];
   const send = (low: number, destination = 0): number[] => {
@@ -266,7 +266,7 @@ test("IPIs find their targets by id, shorthand, flat and cluster logical ids", (
   });
   assert.deepEqual(send(0x850, 0b1010), [1, 3]);
   b.taskPriority = 0x20;
-  assert.deepEqual(send(0x950, 0b1010), [3], "lowest priority takes it");
+  assert.deepEqual(send(0x950, 0b1010), [3], 'lowest priority takes it');
   for (const apic of apics) apic.writeMmio(0xe0, 4, 0x0fffffff);
   c.writeMmio(0xd0, 4, 0x21 << 24);
   d.writeMmio(0xd0, 4, 0x22 << 24);
@@ -274,7 +274,7 @@ test("IPIs find their targets by id, shorthand, flat and cluster logical ids", (
   assert.deepEqual(send(0x850, 0x21), [2]);
 });
 
-test("x2APIC IPIs carry a 32-bit destination, physical or by cluster", () => {
+test('x2APIC IPIs carry a 32-bit destination, physical or by cluster', () => {
   const { apics } = setUp(18);
   for (const apic of apics) apic.setBase(X2APIC_BASE);
   const targets = (value: bigint): number[] => {
@@ -286,11 +286,11 @@ test("x2APIC IPIs carry a 32-bit destination, physical or by cluster", () => {
   assert.deepEqual(targets((17n << 32n) | 0x60n), [17]);
   assert.deepEqual(targets((0x10003n << 32n) | 0x860n), [16, 17]);
   assert.equal(targets((0xffffffffn << 32n) | 0x60n).length, 18);
-  assert.equal(apics[0]!.writeMsr(0x830, 0x1060n), false, "delivery status is reserved");
+  assert.equal(apics[0]!.writeMsr(0x830, 0x1060n), false, 'delivery status is reserved');
   assert.equal(apics[0]!.readMsr(0x830), (0xffffffffn << 32n) | 0x60n);
 });
 
-test("a processor wakes by INIT and SIPI, and ignores a second SIPI", () => {
+test('a processor wakes by INIT and SIPI, and ignores a second SIPI', () => {
   const { apics } = setUp(2);
   const [bsp, ap] = apics as [LocalApic, LocalApic];
   assert.equal(ap.waitsForSipi, true);
@@ -298,7 +298,7 @@ test("a processor wakes by INIT and SIPI, and ignores a second SIPI", () => {
   bsp.writeMmio(0x300, 4, 0xc500);
   assert.equal(ap.takeInit(), true);
   bsp.writeMmio(0x300, 4, 0x8500);
-  assert.equal(ap.takeInit(), false, "level de-assert does nothing");
+  assert.equal(ap.takeInit(), false, 'level de-assert does nothing');
   bsp.writeMmio(0x300, 4, 0x4699);
   assert.equal(ap.waitsForSipi, false);
   assert.equal(ap.takeSipi(), 0x99);
@@ -306,21 +306,21 @@ test("a processor wakes by INIT and SIPI, and ignores a second SIPI", () => {
   assert.equal(ap.takeSipi(), -1);
 });
 
-test("LINT0 as fixed level interrupt keeps remote IRR until EOI", () => {
+test('LINT0 as fixed level interrupt keeps remote IRR until EOI', () => {
   const { apic } = setUp();
   apic.writeMmio(0x350, 4, 0x8060);
   apic.setLint(0, true);
   assert.equal(take(apic), 0x60);
   assert.equal(apic.readMmio(0x350, 4), 0xc060);
   eoi(apic);
-  assert.equal(take(apic), 0x60, "still asserted");
+  assert.equal(take(apic), 0x60, 'still asserted');
   apic.setLint(0, false);
   eoi(apic);
   assert.equal(apic.readMmio(0x350, 4), 0x8060);
   assert.equal(take(apic), -1);
 });
 
-test("the I/O APIC shows its version, and reset masks every input", () => {
+test('the I/O APIC shows its version, and reset masks every input', () => {
   const { ioapic, entry } = setUp();
   ioapic.writeMmio(0, 4, 1);
   assert.equal(ioapic.readMmio(0x10, 4), 0x00170011);
@@ -329,11 +329,11 @@ test("the I/O APIC shows its version, and reset masks every input", () => {
   ioapic.writeMmio(0x10, 4, 0xffffffff);
   assert.equal(ioapic.readMmio(0x10, 4), 0x0f000000);
   ioapic.writeMmio(0, 4, 2);
-  assert.equal(ioapic.readMmio(0x10, 4), 0x0f000000, "arbitration id follows the id");
+  assert.equal(ioapic.readMmio(0x10, 4), 0x0f000000, 'arbitration id follows the id');
   for (let pin = 0; pin < 24; pin += 1) assert.equal(entry(pin), 0x10000);
 });
 
-test("an edge interrupts once, and is lost on a masked input", () => {
+test('an edge interrupts once, and is lost on a masked input', () => {
   const { apic, ioapic, redirect } = setUp();
   redirect(4, 0x34, 0);
   ioapic.setLine(4, true);
@@ -348,13 +348,13 @@ test("an edge interrupts once, and is lost on a masked input", () => {
   assert.equal(take(apic), -1);
 });
 
-test("a level interrupt sets remote IRR, and EOI repeats it while asserted", () => {
+test('a level interrupt sets remote IRR, and EOI repeats it while asserted', () => {
   const { apic, ioapic, redirect, entry } = setUp();
   redirect(9, 0x8059, 0);
   ioapic.setLine(9, true);
   assert.equal(entry(9), 0xc059);
   assert.equal(take(apic), 0x59);
-  assert.equal(apic.readMmio(0x1a0, 4), 1 << (0x59 - 0x40), "TMR marks it as level");
+  assert.equal(apic.readMmio(0x1a0, 4), 1 << (0x59 - 0x40), 'TMR marks it as level');
   ioapic.setLine(9, true);
   assert.equal(take(apic), -1);
   eoi(apic);
@@ -365,7 +365,7 @@ test("a level interrupt sets remote IRR, and EOI repeats it while asserted", () 
   assert.equal(take(apic), -1);
 });
 
-test("unmasking an asserted level input delivers it; switching to edge clears remote IRR", () => {
+test('unmasking an asserted level input delivers it; switching to edge clears remote IRR', () => {
   const { apic, ioapic, redirect, entry } = setUp();
   redirect(9, 0x18059, 0);
   ioapic.setLine(9, true);
@@ -376,7 +376,7 @@ test("unmasking an asserted level input delivers it; switching to edge clears re
   assert.equal(entry(9), 0x10059);
 });
 
-test("a level interrupt that nobody takes leaves remote IRR clear", () => {
+test('a level interrupt that nobody takes leaves remote IRR clear', () => {
   const { ioapic, redirect, entry } = setUp();
   redirect(9, 0x8059, 7);
   ioapic.setLine(9, true);

@@ -7,12 +7,12 @@
  * status bits always read idle.
  */
 
-import { LOCAL_APIC_ADDRESS } from "../arch/layout.js";
-import { APIC_BASE_BSP, APIC_BASE_ENABLE, APIC_BASE_EXTD, IA32_X2APIC_FIRST } from "../arch/msr.js";
-import { type ApicBus, BROADCAST, DELIVERY } from "./apic-bus.js";
-import type { Clock, StateBlock, TimedDevice } from "./device.js";
-import { LocalApicTimer, TIMER_PERIODIC, TIMER_TSC_DEADLINE } from "./local-apic-timer.js";
-import type { Rate } from "./rate.js";
+import { LOCAL_APIC_ADDRESS } from '../arch/layout.js';
+import { APIC_BASE_BSP, APIC_BASE_ENABLE, APIC_BASE_EXTD, IA32_X2APIC_FIRST } from '../arch/msr.js';
+import { type ApicBus, BROADCAST, DELIVERY } from './apic-bus.js';
+import type { Clock, StateBlock, TimedDevice } from './device.js';
+import { LocalApicTimer, TIMER_PERIODIC, TIMER_TSC_DEADLINE } from './local-apic-timer.js';
+import type { Rate } from './rate.js';
 
 /** Bytes of state. */
 export const LOCAL_APIC_STATE_BYTES = 256;

@@ -1,8 +1,8 @@
-import assert from "node:assert/strict";
-import { test } from "node:test";
-import { stateBlock } from "./device.js";
-import { PIT_STATE_BYTES, Pit8254 } from "./pit8254.js";
-import { PIT_RATE } from "./rate.js";
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { stateBlock } from './device.js';
+import { PIT_STATE_BYTES, Pit8254 } from './pit8254.js';
+import { PIT_RATE } from './rate.js';
 
 function setUp() {
   const time = { now: 0 };
@@ -35,12 +35,12 @@ function setUp() {
   return { time, irq, pit, out, at, program, read };
 }
 
-test("mode 0 raises OUT when the count is over, and counts on past zero", () => {
+test('mode 0 raises OUT when the count is over, and counts on past zero', () => {
   const { pit, program, at, read, irq } = setUp();
   program(0, 0, 100);
   assert.equal(irq.level, false);
   at(1);
-  assert.equal(read(0), 100, "loaded one clock after the write");
+  assert.equal(read(0), 100, 'loaded one clock after the write');
   at(41);
   assert.equal(read(0), 60);
   assert.equal(pit.deadline(), PIT_RATE.timeOf(101));
@@ -56,7 +56,7 @@ test("mode 0 raises OUT when the count is over, and counts on past zero", () => 
   assert.equal(read(0), 0xffff);
 });
 
-test("mode 2 divides: one rising edge a period, late ones merge, the phase stays", () => {
+test('mode 2 divides: one rising edge a period, late ones merge, the phase stays', () => {
   const { pit, program, at, irq, read } = setUp();
   program(0, 2, 1000);
   assert.equal(pit.deadline(), PIT_RATE.timeOf(1001));
@@ -70,7 +70,7 @@ test("mode 2 divides: one rising edge a period, late ones merge, the phase stays
   assert.equal(pit.deadline(), PIT_RATE.timeOf(5001));
 });
 
-test("mode 2 OUT is low for the last clock of the period", () => {
+test('mode 2 OUT is low for the last clock of the period', () => {
   const { pit, program, at } = setUp();
   pit.setGate(2, true);
   program(2, 2, 10);
@@ -82,7 +82,7 @@ test("mode 2 OUT is low for the last clock of the period", () => {
   assert.equal(pit.output(2), true);
 });
 
-test("a count written in mode 2 takes effect at the end of the period", () => {
+test('a count written in mode 2 takes effect at the end of the period', () => {
   const { program, at, read, out } = setUp();
   program(1, 2, 100);
   at(51);
@@ -95,7 +95,7 @@ test("a count written in mode 2 takes effect at the end of the period", () => {
   assert.equal(read(1), 200);
 });
 
-test("mode 3 counts by two; an odd count is high for one clock longer", () => {
+test('mode 3 counts by two; an odd count is high for one clock longer', () => {
   const { pit, program, at, read } = setUp();
   pit.setGate(2, true);
   program(2, 3, 5);
@@ -110,7 +110,7 @@ test("mode 3 counts by two; an odd count is high for one clock longer", () => {
   assert.deepEqual(counts, [4, 2, 0, 4, 2]);
 });
 
-test("mode 4 strobes low for one clock", () => {
+test('mode 4 strobes low for one clock', () => {
   const { pit, program, at } = setUp();
   pit.setGate(2, true);
   program(2, 4, 3);
@@ -121,7 +121,7 @@ test("mode 4 strobes low for one clock", () => {
   assert.deepEqual(levels, [true, true, true, false, true]);
 });
 
-test("mode 1 is triggered by the gate, and again by another trigger", () => {
+test('mode 1 is triggered by the gate, and again by another trigger', () => {
   const { pit, program, at } = setUp();
   program(2, 1, 10);
   at(50);
@@ -130,7 +130,7 @@ test("mode 1 is triggered by the gate, and again by another trigger", () => {
   at(55);
   assert.equal(pit.output(2), false);
   pit.setGate(2, false);
-  assert.equal(pit.output(2), false, "a falling gate does not end the pulse");
+  assert.equal(pit.output(2), false, 'a falling gate does not end the pulse');
   pit.setGate(2, true);
   at(65);
   assert.equal(pit.output(2), false);
@@ -138,7 +138,7 @@ test("mode 1 is triggered by the gate, and again by another trigger", () => {
   assert.equal(pit.output(2), true);
 });
 
-test("mode 5 strobes after a trigger", () => {
+test('mode 5 strobes after a trigger', () => {
   const { pit, program, at } = setUp();
   program(2, 5, 4);
   at(20);
@@ -150,7 +150,7 @@ test("mode 5 strobes after a trigger", () => {
   assert.equal(pit.output(2), true);
 });
 
-test("a low gate pauses mode 0, and stops modes 2 and 3 with OUT high", () => {
+test('a low gate pauses mode 0, and stops modes 2 and 3 with OUT high', () => {
   const { pit, program, at, read } = setUp();
   pit.setGate(2, true);
   program(2, 0, 100);
@@ -172,10 +172,10 @@ test("a low gate pauses mode 0, and stops modes 2 and 3 with OUT high", () => {
   at(1000);
   pit.setGate(2, true);
   at(1001);
-  assert.equal(read(2), 100, "the rising gate reloads");
+  assert.equal(read(2), 100, 'the rising gate reloads');
 });
 
-test("BCD counts in decimal, and 0 means 10000", () => {
+test('BCD counts in decimal, and 0 means 10000', () => {
   const { program, at, read } = setUp();
   program(1, 2, 0x1234, 1);
   at(1 + 35);
@@ -185,13 +185,13 @@ test("BCD counts in decimal, and 0 means 10000", () => {
   assert.equal(read(1), 0x9999);
 });
 
-test("a count of 0 means 65536", () => {
+test('a count of 0 means 65536', () => {
   const { pit, program } = setUp();
   program(0, 2, 0);
   assert.equal(pit.deadline(), PIT_RATE.timeOf(65537));
 });
 
-test("a latched count stands until both bytes are read; a second latch does not replace it", () => {
+test('a latched count stands until both bytes are read; a second latch does not replace it', () => {
   const { pit, program, at, out, read } = setUp();
   program(1, 2, 0x1000);
   at(1);
@@ -203,23 +203,23 @@ test("a latched count stands until both bytes are read; a second latch does not 
   assert.equal(read(1), 0x0f00);
 });
 
-test("read-back latches status before count, for several counters at once", () => {
+test('read-back latches status before count, for several counters at once', () => {
   const { pit, program, at, out } = setUp();
   program(0, 2, 0x200);
   out(0x43, 0x70);
   at(17);
   out(0x43, 0xc6);
-  assert.equal(pit.readPort(0x40), 0x80 | 0x34, "OUT high, count loaded, mode 2, two bytes");
+  assert.equal(pit.readPort(0x40), 0x80 | 0x34, 'OUT high, count loaded, mode 2, two bytes');
   assert.equal(pit.readPort(0x40) | (pit.readPort(0x40) << 8), 0x1f0);
-  assert.equal(pit.readPort(0x41), 0x40 | 0x30, "OUT low, null count, mode 0");
+  assert.equal(pit.readPort(0x41), 0x40 | 0x30, 'OUT low, null count, mode 0');
 });
 
-test("the control word register cannot be read", () => {
+test('the control word register cannot be read', () => {
   const { pit } = setUp();
   assert.equal(pit.readPort(0x43), 0xff);
 });
 
-test("single-byte access reads and writes one byte", () => {
+test('single-byte access reads and writes one byte', () => {
   const { pit, out, at } = setUp();
   out(0x43, 0x54);
   out(0x41, 18);

@@ -1,7 +1,7 @@
-import assert from "node:assert/strict";
-import { test } from "node:test";
-import { stateBlock } from "./device.js";
-import { RTC_STATE_BYTES, Rtc } from "./rtc.js";
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { stateBlock } from './device.js';
+import { RTC_STATE_BYTES, Rtc } from './rtc.js';
 
 const A = 0x0a;
 const B = 0x0b;
@@ -39,26 +39,26 @@ function setUp(start = Date.UTC(2026, 10, 22, 21, 58, 37)) {
   return { time, irq, rtc, read, write, advance, clock };
 }
 
-test("it shows the host’s time, in BCD and 24 hours after power-on", () => {
+test('it shows the host’s time, in BCD and 24 hours after power-on', () => {
   const { clock, read } = setUp();
   assert.deepEqual(clock(), [0x20, 0x26, 0x11, 0x22, 0x21, 0x58, 0x37]);
-  assert.equal(read(6), 1, "a Sunday");
+  assert.equal(read(6), 1, 'a Sunday');
   assert.equal(read(A), 0x26);
   assert.equal(read(B), 0x02);
   assert.equal(read(D), 0x80);
 });
 
-test("binary and 12-hour formats", () => {
+test('binary and 12-hour formats', () => {
   const { read, write } = setUp();
   write(B, 0x06);
   assert.deepEqual([4, 2, 0].map(read), [21, 58, 37]);
   write(B, 0x00);
-  assert.equal(read(4), 0x89, "9 p.m.");
+  assert.equal(read(4), 0x89, '9 p.m.');
   write(B, 0x04);
   assert.equal(read(4), 0x80 | 9);
 });
 
-test("midnight and noon are 12 in the 12-hour format", () => {
+test('midnight and noon are 12 in the 12-hour format', () => {
   const midnight = setUp(Date.UTC(2026, 0, 1, 0, 0, 0));
   midnight.write(B, 0x00);
   assert.equal(midnight.read(4), 0x12);
@@ -67,7 +67,7 @@ test("midnight and noon are 12 in the 12-hour format", () => {
   assert.equal(noon.read(4), 0x92);
 });
 
-test("UIP warns 2.228 ms before the second ends", () => {
+test('UIP warns 2.228 ms before the second ends', () => {
   const { read, advance } = setUp();
   advance(997);
   assert.equal(read(A) & 0x80, 0);
@@ -78,7 +78,7 @@ test("UIP warns 2.228 ms before the second ends", () => {
   assert.equal(read(0), 0x38);
 });
 
-test("SET stops the clock while the guest sets it, and it goes on from there", () => {
+test('SET stops the clock while the guest sets it, and it goes on from there', () => {
   const { read, write, advance, clock } = setUp();
   write(B, 0x82);
   for (const [index, value] of [
@@ -100,7 +100,7 @@ test("SET stops the clock while the guest sets it, and it goes on from there", (
   assert.deepEqual(clock(), [0x20, 0x00, 0x01, 0x01, 0x00, 0x00, 0x00]);
 });
 
-test("the periodic interrupt comes at the rate of register A, until C is read", () => {
+test('the periodic interrupt comes at the rate of register A, until C is read', () => {
   const { irq, rtc, time, read, write } = setUp();
   write(A, 0x26);
   write(B, 0x42);
@@ -112,10 +112,10 @@ test("the periodic interrupt comes at the rate of register A, until C is read", 
   assert.equal(irq.level, false);
   assert.equal(read(C), 0x00);
   write(A, 0x21);
-  assert.equal(rtc.deadline() - time.now, Math.ceil(1e9 / 256), "rate 1 is 256 Hz");
+  assert.equal(rtc.deadline() - time.now, Math.ceil(1e9 / 256), 'rate 1 is 256 Hz');
 });
 
-test("the update interrupt comes with each second", () => {
+test('the update interrupt comes with each second', () => {
   const { irq, read, write, advance } = setUp();
   write(B, 0x12);
   advance(999);
@@ -125,7 +125,7 @@ test("the update interrupt comes with each second", () => {
   assert.equal(read(C) & 0x90, 0x90);
 });
 
-test("the alarm fires at its time of day, and with don’t-care codes each time it matches", () => {
+test('the alarm fires at its time of day, and with don’t-care codes each time it matches', () => {
   const { irq, read, write, advance } = setUp();
   read(C);
   write(1, 0x40);
@@ -145,7 +145,7 @@ test("the alarm fires at its time of day, and with don’t-care codes each time 
   assert.equal(irq.level, true);
 });
 
-test("flags are set without their enables and interrupt once those are set", () => {
+test('flags are set without their enables and interrupt once those are set', () => {
   const { irq, read, write, advance } = setUp();
   read(C);
   advance(1500);
@@ -155,14 +155,14 @@ test("flags are set without their enables and interrupt once those are set", () 
   assert.equal(read(C) & 0x10, 0x10);
 });
 
-test("SET clears the update interrupt’s enable", () => {
+test('SET clears the update interrupt’s enable', () => {
   const { read, write } = setUp();
   write(B, 0x12);
   write(B, 0x92);
   assert.equal(read(B), 0x82);
 });
 
-test("memory survives a reset, interrupt enables do not; bit 7 of the index is not the clock’s", () => {
+test('memory survives a reset, interrupt enables do not; bit 7 of the index is not the clock’s', () => {
   const { rtc, read, write } = setUp();
   write(0x80 | 0x40, 0x5a);
   write(B, 0x72);

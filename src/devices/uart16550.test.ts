@@ -1,8 +1,8 @@
-import assert from "node:assert/strict";
-import { test } from "node:test";
-import { ByteRing, RING_HEADER_BYTES } from "./byte-ring.js";
-import { stateBlock } from "./device.js";
-import { UART_STATE_BYTES, Uart16550 } from "./uart16550.js";
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ByteRing, RING_HEADER_BYTES } from './byte-ring.js';
+import { stateBlock } from './device.js';
+import { UART_STATE_BYTES, Uart16550 } from './uart16550.js';
 
 const BASE = 0x3f8;
 const RBR = BASE;
@@ -25,7 +25,7 @@ function setUp(outputCapacity = 1024) {
   const input = ring(1024);
   const output = ring(outputCapacity);
   const uart = new Uart16550(
-    "uart0",
+    'uart0',
     BASE,
     stateBlock(new SharedArrayBuffer(UART_STATE_BYTES), 0, UART_STATE_BYTES),
     { now: () => time.now },
@@ -47,7 +47,7 @@ function setUp(outputCapacity = 1024) {
   return { time, irq, input, output, uart, out, send };
 }
 
-test("after reset the transmitter is empty, no interrupt pends, the terminal is ready", () => {
+test('after reset the transmitter is empty, no interrupt pends, the terminal is ready', () => {
   const { uart } = setUp();
   assert.equal(uart.readPort(LSR), 0x60);
   assert.equal(uart.readPort(IIR), 0x01);
@@ -55,13 +55,13 @@ test("after reset the transmitter is empty, no interrupt pends, the terminal is 
   assert.equal(uart.readPort(IER), 0);
 });
 
-test("bytes written to THR reach the host in order", () => {
+test('bytes written to THR reach the host in order', () => {
   const { out, output } = setUp();
   for (const byte of [0x48, 0x69]) out(THR, byte);
   assert.deepEqual([...output.read()], [0x48, 0x69]);
 });
 
-test("a full ring shows THRE clear, and the byte goes on once the host has read", () => {
+test('a full ring shows THRE clear, and the byte goes on once the host has read', () => {
   const { uart, out, output, irq } = setUp(2);
   out(MCR, OUT2);
   for (const byte of [1, 2, 3]) out(THR, byte);
@@ -75,7 +75,7 @@ test("a full ring shows THRE clear, and the byte goes on once the host has read"
   assert.deepEqual([...output.read()], [3]);
 });
 
-test("with FIFOs sixteen bytes wait behind a full ring", () => {
+test('with FIFOs sixteen bytes wait behind a full ring', () => {
   const { uart, out, output } = setUp(2);
   out(FCR, 0x01);
   for (let byte = 0; byte < 18; byte += 1) out(THR, byte);
@@ -90,7 +90,7 @@ test("with FIFOs sixteen bytes wait behind a full ring", () => {
   );
 });
 
-test("enabling ETBEI with an empty transmitter interrupts; reading IIR clears it, a byte raises it again", () => {
+test('enabling ETBEI with an empty transmitter interrupts; reading IIR clears it, a byte raises it again', () => {
   const { uart, out, irq } = setUp();
   out(MCR, OUT2);
   out(IER, 0x02);
@@ -102,10 +102,10 @@ test("enabling ETBEI with an empty transmitter interrupts; reading IIR clears it
   assert.equal(irq.level, true);
   assert.equal(irq.rises, 2);
   out(THR, 0x42);
-  assert.equal(irq.rises, 3, "each emptied transmitter is a new edge");
+  assert.equal(irq.rises, 3, 'each emptied transmitter is a new edge');
 });
 
-test("reading IIR leaves a THRE interrupt pending while a higher source is reported", () => {
+test('reading IIR leaves a THRE interrupt pending while a higher source is reported', () => {
   const { uart, out, send } = setUp();
   out(MCR, OUT2);
   out(IER, 0x03);
@@ -115,7 +115,7 @@ test("reading IIR leaves a THRE interrupt pending while a higher source is repor
   assert.equal(uart.readPort(IIR), 0x02);
 });
 
-test("IIR reports line status, data, transmitter and modem status in that order", () => {
+test('IIR reports line status, data, transmitter and modem status in that order', () => {
   const { uart, out, send } = setUp();
   out(MCR, 0x10);
   out(THR, 0x11);
@@ -124,9 +124,9 @@ test("IIR reports line status, data, transmitter and modem status in that order"
   send(0x33);
   out(IER, 0x0f);
   assert.equal(uart.readPort(IIR), 0x06);
-  assert.equal(uart.readPort(LSR) & 0x02, 0x02, "overrun");
+  assert.equal(uart.readPort(LSR) & 0x02, 0x02, 'overrun');
   assert.equal(uart.readPort(IIR), 0x04);
-  assert.equal(uart.readPort(RBR), 0x22, "without FIFOs the new byte destroys the old");
+  assert.equal(uart.readPort(RBR), 0x22, 'without FIFOs the new byte destroys the old');
   assert.equal(uart.readPort(RBR), 0x33);
   assert.equal(uart.readPort(IIR), 0x02);
   assert.equal(uart.readPort(IIR), 0x00);
@@ -134,7 +134,7 @@ test("IIR reports line status, data, transmitter and modem status in that order"
   assert.equal(uart.readPort(IIR), 0x01);
 });
 
-test("a receiver without FIFOs takes one byte at a time, the rest stays in the ring", () => {
+test('a receiver without FIFOs takes one byte at a time, the rest stays in the ring', () => {
   const { uart, send, input } = setUp();
   send(1, 2, 3);
   assert.equal(input.length, 2);
@@ -142,7 +142,7 @@ test("a receiver without FIFOs takes one byte at a time, the rest stays in the r
   assert.equal(uart.readPort(LSR) & 0x03, 0);
 });
 
-test("below the trigger level the data interrupt waits four character times", () => {
+test('below the trigger level the data interrupt waits four character times', () => {
   const { uart, out, irq, time, send } = setUp();
   out(MCR, OUT2);
   out(LCR, 0x03);
@@ -161,10 +161,10 @@ test("below the trigger level the data interrupt waits four character times", ()
   assert.equal(uart.readPort(IIR), 0xcc);
   uart.readPort(RBR);
   assert.equal(uart.readPort(IIR), 0xc1);
-  assert.ok(uart.deadline() > deadline, "the two bytes left start a new timeout");
+  assert.ok(uart.deadline() > deadline, 'the two bytes left start a new timeout');
 });
 
-test("at the trigger level the data interrupt comes at once and goes below it", () => {
+test('at the trigger level the data interrupt comes at once and goes below it', () => {
   const { uart, out, irq, send } = setUp();
   out(MCR, OUT2);
   out(FCR, 0x41);
@@ -176,7 +176,7 @@ test("at the trigger level the data interrupt comes at once and goes below it", 
   assert.equal(irq.level, false);
 });
 
-test("the divisor latch hides data and interrupt enable, and nothing else", () => {
+test('the divisor latch hides data and interrupt enable, and nothing else', () => {
   const { uart, out } = setUp();
   out(IER, 0x05);
   out(LCR, 0x83);
@@ -190,19 +190,19 @@ test("the divisor latch hides data and interrupt enable, and nothing else", () =
   assert.equal(uart.readPort(SCR), 0xa5);
 });
 
-test("loopback feeds modem outputs to modem inputs and the transmitter to the receiver", () => {
+test('loopback feeds modem outputs to modem inputs and the transmitter to the receiver', () => {
   const { uart, out, output } = setUp();
   out(MCR, 0x1a);
-  assert.equal(uart.readPort(MSR) & 0xf0, 0x90, "RTS and OUT2 appear as CTS and DCD");
+  assert.equal(uart.readPort(MSR) & 0xf0, 0x90, 'RTS and OUT2 appear as CTS and DCD');
   out(MCR, 0x15);
-  assert.equal(uart.readPort(MSR) & 0xf0, 0x60, "DTR and OUT1 appear as DSR and RI");
+  assert.equal(uart.readPort(MSR) & 0xf0, 0x60, 'DTR and OUT1 appear as DSR and RI');
   out(THR, 0x5a);
   assert.equal(uart.readPort(LSR) & 0x01, 1);
   assert.equal(uart.readPort(RBR), 0x5a);
   assert.equal(output.length, 0);
 });
 
-test("MSR reads its deltas once, and ringing counts when it ends", () => {
+test('MSR reads its deltas once, and ringing counts when it ends', () => {
   const { uart, out } = setUp();
   out(MCR, 0x10);
   assert.equal(uart.readPort(MSR), 0x0b);
@@ -213,7 +213,7 @@ test("MSR reads its deltas once, and ringing counts when it ends", () => {
   assert.equal(uart.readPort(MSR), 0x04);
 });
 
-test("the interrupt reaches the machine only while OUT2 is set and loopback is off", () => {
+test('the interrupt reaches the machine only while OUT2 is set and loopback is off', () => {
   const { out, irq } = setUp();
   out(IER, 0x02);
   assert.equal(irq.level, false);
@@ -223,7 +223,7 @@ test("the interrupt reaches the machine only while OUT2 is set and loopback is o
   assert.equal(irq.level, false);
 });
 
-test("switching the FIFOs empties them; FCR cannot be read", () => {
+test('switching the FIFOs empties them; FCR cannot be read', () => {
   const { uart, out, send } = setUp();
   out(FCR, 0x01);
   send(1, 2);
