@@ -131,8 +131,7 @@ export class Uart16550 implements PortDevice, TimedDevice {
   }
 
   reset(): void {
-    const fifoOrigin = B_RX_FIFO;
-    this.#s.u8.fill(0, 0, fifoOrigin + 2 * FIFO_BYTES);
+    this.#s.u8.fill(0);
     this.#s.u32[S_DIVISOR] = 1;
     this.#s.f64[F_TIMEOUT_AT] = Number.POSITIVE_INFINITY;
     this.#updateIrq();
