@@ -27,17 +27,30 @@ function run(command, args) {
 }
 
 const stamp = join(root, 'dist', 'tsconfig.tsbuildinfo');
-if (only !== '--core' && newest(stamp) < Math.max(newest(join(root, 'src')), newest(join(root, 'tsconfig.json')))) {
+if (
+  only !== '--core' &&
+  newest(stamp) < Math.max(newest(join(root, 'src')), newest(join(root, 'tsconfig.json')))
+) {
   run('typescript/bin/tsc', ['-p', '.', '--incremental', '--tsBuildInfoFile', stamp]);
 }
 
 const core = join(root, 'dist', 'accel', 'wasm', 'core.wasm');
 const coreSources = join(root, 'src', 'accel', 'wasm');
-if (only !== '--ts' && existsSync(join(coreSources, 'core', 'index.ts')) && newest(core) < newest(coreSources)) {
+if (
+  only !== '--ts' &&
+  existsSync(join(coreSources, 'core', 'index.ts')) &&
+  newest(core) < newest(coreSources)
+) {
   mkdirSync(dirname(core), { recursive: true });
+  const generated = spawnSync(process.execPath, [join(root, 'scripts', 'generate-ops.mjs')], {
+    stdio: 'inherit',
+  });
+  if (generated.status !== 0) process.exit(generated.status ?? 1);
   run('assemblyscript/bin/asc.js', [
     join('src', 'accel', 'wasm', 'core', 'index.ts'),
-    '--config', join('src', 'accel', 'wasm', 'core', 'asconfig.json'),
-    '--outFile', core,
+    '--config',
+    join('src', 'accel', 'wasm', 'core', 'asconfig.json'),
+    '--outFile',
+    core,
   ]);
 }

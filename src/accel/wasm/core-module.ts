@@ -1,0 +1,52 @@
+/**
+ * The engine's core as a WebAssembly module: compiled once in a process, instantiated once for each
+ * vCPU and thread. An instance keeps nothing of its own: all state is in the VM's memory.
+ */
+import { readFileSync } from 'node:fs';
+import { decodeTables } from './isa/table.js';
+import { DECODE_TABLES } from './layout.js';
+
+/** What the core calls (core/host.ts). Values of 64 bits pass through HOST_VALUE of the vCPU block. */
+export interface CoreImports {
+  portIn(port: number, size: number): number;
+  portOut(port: number, size: number, value: number): void;
+  mmioRead(low: number, high: number, size: number): number;
+  mmioWrite(low: number, high: number, size: number, value: number): void;
+  /** 0 when there is no such MSR. */
+  readMsr(index: number): number;
+  /** 0 when the value or the MSR is refused. */
+  writeMsr(index: number): number;
+  /** Guest time in nanoseconds. */
+  clock(): number;
+  readCr8(): number;
+  writeCr8(value: number): void;
+}
+
+/** What the core exports (core/index.ts). */
+export interface Core {
+  /** Runs a vCPU for about `budget` instructions; returns EXIT_*. */
+  run(cpu: number, budget: number): number;
+}
+
+let compiled: WebAssembly.Module | undefined;
+
+/** The compiled module of this process; pass it to other threads rather than compiling it again. */
+export function coreModule(): WebAssembly.Module {
+  compiled ??= new WebAssembly.Module(readFileSync(new URL('./core.wasm', import.meta.url)));
+  return compiled;
+}
+
+/** Instantiates the core over a VM's memory. */
+export function instantiateCore(
+  module: WebAssembly.Module,
+  memory: WebAssembly.Memory,
+  imports: CoreImports,
+): Core {
+  const instance = new WebAssembly.Instance(module, { env: { memory }, host: { ...imports } });
+  return instance.exports as unknown as Core;
+}
+
+/** Puts the decoder's tables into a VM's control area. */
+export function installDecodeTables(memory: WebAssembly.Memory): void {
+  new Uint8Array(memory.buffer).set(decodeTables(), DECODE_TABLES);
+}

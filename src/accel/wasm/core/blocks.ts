@@ -1,0 +1,114 @@
+/**
+ * The cache of decoded blocks, keyed by guest physical address and mode. A block lies within one
+ * guest page. Each page knows, by a bitmap of 128-byte sub-blocks, where code was decoded from it, and
+ * the blocks; a store there kills the blocks whose bytes it touches and no others.
+ *
+ * A killed block's operations become BREAK, so a block that rewrites itself ends after the storing
+ * instruction, and links to it are found stale by its physical address. Memory comes back when the
+ * arena is full: then all blocks go.
+ */
+import {
+  ARENA_FLUSHES, ARENA_NEXT, BLK_CHAIN, BLK_COUNT, BLK_HEADER, BLK_LENGTH, BLK_MODE, BLK_PAGE_NEXT,
+  BLK_PHYS, BLOCK_ARENA, BLOCK_ARENA_END, BLOCK_HASH, BLOCK_HASH_ENTRIES, DEAD_BLOCK, PAGE_CODE,
+  PAGE_CODE_ENTRY, RAM_PAGES, REC_OP, REC_SIZE, VCPU_BLOCKS,
+} from "../layout";
+import { protectCode } from "./mmu";
+import { BREAK } from "./ops";
+
+/** Room that a block may need: header, operations, FALL. */
+export const BLOCK_MAX_OPERATIONS: u32 = 32;
+const BLOCK_ROOM: u32 = BLK_HEADER + (BLOCK_MAX_OPERATIONS + 1) * REC_SIZE;
+
+// @ts-ignore: decorator
+@inline
+function bucket(phys: u32): usize {
+  return BLOCK_HASH + (((phys ^ (phys >> 13)) & (BLOCK_HASH_ENTRIES - 1)) << 2);
+}
+
+// @ts-ignore: decorator
+@inline
+function pageEntry(phys: u32): usize {
+  return PAGE_CODE + (phys >> 12) * PAGE_CODE_ENTRY;
+}
+
+/** Bits of the sub-blocks that `size` bytes at `phys` touch (within one page). */
+function subBlocks(phys: u32, size: u32): u32 {
+  const first = (phys & 0xfff) >> 7;
+  const last = ((phys & 0xfff) + size - 1) >> 7;
+  return ((0xffffffff >> (31 - last)) >> first) << first;
+}
+
+/** The block at `phys` for `mode`, or 0. */
+// @ts-ignore: decorator
+@inline
+export function findBlock(phys: u32, mode: u32): usize {
+  let block = load<u32>(bucket(phys)) as usize;
+  while (block != 0 && (load<u32>(block, BLK_PHYS) != phys || load<u32>(block, BLK_MODE) != mode)) {
+    block = load<u32>(block, BLK_CHAIN);
+  }
+  return block;
+}
+
+/** Where the next block may be written; throws all blocks away when there is no room. */
+export function reserveBlock(): usize {
+  const next = load<u32>(VCPU_BLOCKS, ARENA_NEXT);
+  if (next + BLOCK_ROOM <= (BLOCK_ARENA_END as u32)) return next;
+  flushBlocks();
+  return BLOCK_ARENA;
+}
+
+/** Enters a block that was decoded at `reserveBlock()` with `BLK_PHYS`, `BLK_MODE`, count and length set. */
+export function enterBlock(cpu: usize, block: usize, end: usize): void {
+  const phys = load<u32>(block, BLK_PHYS);
+  const head = bucket(phys);
+  store<u32>(block, load<u32>(head), BLK_CHAIN);
+  store<u32>(head, block as u32);
+  const page = pageEntry(phys);
+  if (load<u32>(page) == 0) protectCode(cpu, phys);
+  store<u32>(page, load<u32>(page) | subBlocks(phys, load<u16>(block, BLK_LENGTH)));
+  store<u32>(block, load<u32>(page, 4), BLK_PAGE_NEXT);
+  store<u32>(page, block as u32, 4);
+  store<u32>(VCPU_BLOCKS, ((end + 15) & ~15) as u32, ARENA_NEXT);
+}
+
+/** Throws all blocks away. */
+export function flushBlocks(): void {
+  memory.fill(BLOCK_HASH, 0, BLOCK_HASH_ENTRIES * 4);
+  memory.fill(PAGE_CODE, 0, load<u32>(VCPU_BLOCKS, RAM_PAGES) * PAGE_CODE_ENTRY);
+  store<u32>(VCPU_BLOCKS, BLOCK_ARENA, ARENA_NEXT);
+  store<u32>(VCPU_BLOCKS, load<u32>(VCPU_BLOCKS, ARENA_FLUSHES) + 1, ARENA_FLUSHES);
+}
+
+function unchain(block: usize): void {
+  let at = bucket(load<u32>(block, BLK_PHYS));
+  while ((load<u32>(at) as usize) != block) at = (load<u32>(at) as usize) + BLK_CHAIN;
+  store<u32>(at, load<u32>(block, BLK_CHAIN));
+}
+
+function kill(block: usize): void {
+  unchain(block);
+  store<u32>(block, DEAD_BLOCK, BLK_PHYS);
+  const count = load<u16>(block, BLK_COUNT);
+  for (let i: usize = 0; i < count; i++) store<u16>(block + BLK_HEADER + i * REC_SIZE, BREAK as u16, REC_OP);
+}
+
+/** `size` bytes of RAM at `phys`, within one page, have been written: kills the blocks they belong to. */
+export function codeWritten(cpu: usize, phys: u32, size: u32): void {
+  const page = pageEntry(phys);
+  if (!(load<u32>(page) & subBlocks(phys, size))) return;
+  let bitmap: u32 = 0;
+  let at = page + 4;
+  while (load<u32>(at) != 0) {
+    const block = load<u32>(at) as usize;
+    const start = load<u32>(block, BLK_PHYS);
+    const length = load<u16>(block, BLK_LENGTH) as u32;
+    if (start < phys + size && phys < start + length) {
+      kill(block);
+      store<u32>(at, load<u32>(block, BLK_PAGE_NEXT));
+    } else {
+      bitmap |= subBlocks(start, length);
+      at = block + BLK_PAGE_NEXT;
+    }
+  }
+  store<u32>(page, bitmap);
+}

@@ -1,0 +1,13 @@
+/** Placeholder until the unit lands. */
+import { ST_FAULT } from "../layout";
+import { raise, VEC_UD } from "./fault";
+
+export function execInteger(cpu: usize, rec: usize, op: u32): u32 {
+  raise(cpu, VEC_UD);
+  return ST_FAULT;
+}
+
+export function execLegacy(cpu: usize, rec: usize, op: u32): u32 {
+  raise(cpu, VEC_UD);
+  return ST_FAULT;
+}

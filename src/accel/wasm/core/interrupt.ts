@@ -1,0 +1,4 @@
+/** Placeholder until the unit lands. */
+export function deliver(cpu: usize): bool {
+  return false;
+}

@@ -1,0 +1,8 @@
+/** Placeholder until the unit lands. */
+import { ST_FAULT } from "../layout";
+import { raise, VEC_UD } from "./fault";
+
+export function execString(cpu: usize, rec: usize, op: u32): u32 {
+  raise(cpu, VEC_UD);
+  return ST_FAULT;
+}

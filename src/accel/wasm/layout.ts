@@ -1,0 +1,293 @@
+/**
+ * The control area: the first 16 MiB of a VM's linear memory, before guest RAM. Read by the core
+ * (AssemblyScript) and by the host side (TypeScript), so it holds plain integer constants only.
+ *
+ *   0x000000  null page
+ *   0x001000  static data of the core (constants that the compiler places)
+ *   0x008000  decoder tables (isa/), CPUID table
+ *   0x020000  vCPU blocks, 64 KiB each, up to 8
+ *   0x0a0000  device state (devices/board.ts), 64 KiB
+ *   0x0b0000  console rings, 192 KiB
+ *   0x0e0000  scratch for the host
+ *   0x100000  block hash table
+ *   0x180000  per-page code maps: u32 sub-block bitmap and u32 list head for each guest page
+ *   0x800000  decoded blocks
+ *  0x1000000  guest RAM
+ */
+
+export const CORE_STATIC = 0x1000;
+export const DECODE_TABLES = 0x8000;
+export const CPUID_TABLE = 0x1e000;
+export const CPUID_TABLE_LIMIT = 0x20000;
+export const VCPU_BLOCKS = 0x20000;
+export const VCPU_SIZE = 0x10000;
+export const VCPU_LIMIT = 8;
+export const DEVICE_STATE = 0xa0000;
+export const DEVICE_STATE_SIZE = 0x10000;
+export const CONSOLE_RINGS = 0xb0000;
+export const CONSOLE_RINGS_SIZE = 0x30000;
+export const HOST_SCRATCH = 0xe0000;
+export const BLOCK_HASH = 0x100000;
+/** Entries of 4 bytes: pointer to the first block of the chain. */
+export const BLOCK_HASH_ENTRIES = 0x8000;
+export const PAGE_CODE = 0x180000;
+export const PAGE_CODE_ENTRY = 8;
+export const BLOCK_ARENA = 0x800000;
+export const BLOCK_ARENA_END = 0xd00000;
+export const GUEST_BASE = 0x1000000;
+
+/* ---- vCPU block: register file -------------------------------------------------------------- */
+
+/** Sixteen general registers, 8 bytes each, in encoding order (RAX, RCX, RDX, RBX, RSP …). */
+export const GPR = 0x0;
+export const RAX = 0;
+export const RCX = 8;
+export const RDX = 16;
+export const RBX = 24;
+export const RSP = 32;
+export const RBP = 40;
+export const RSI = 48;
+export const RDI = 56;
+export const R11 = 88;
+/** RIP of the first byte of the current block; outside the run loop, RIP itself. */
+export const RIP = 128;
+/** Always zero: base or index of an address that has none. */
+export const SLOT_ZERO = 136;
+/** Always 2^32: index of a RIP-relative address whose displacement wrapped. */
+export const SLOT_4G = 144;
+/** Where RIP goes next, when an instruction outside the loop changed it. */
+export const NEXT_RIP = 152;
+
+/** Segment bases, indexed by segment slot: 0 is flat, then ES CS SS DS FS GS, then TR, LDTR. */
+export const SEG_BASE = 0x100;
+export const SEG_ES = 1;
+export const SEG_CS = 2;
+export const SEG_SS = 3;
+export const SEG_DS = 4;
+export const SEG_FS = 5;
+export const SEG_GS = 6;
+export const SEG_TR = 7;
+export const SEG_LDTR = 8;
+/** u32 limit (bytes, inclusive), same index. */
+export const SEG_LIMIT = 0x150;
+/** u32 attributes: descriptor bits 40–55 (type, S, DPL, P, AVL, L, D/B, G) as in VMX's layout without "unusable". */
+export const SEG_ATTR = 0x180;
+/** u16 selectors, as u32. */
+export const SEG_SEL = 0x1b0;
+export const GDT_BASE = 0x1e0;
+export const IDT_BASE = 0x1e8;
+export const GDT_LIMIT = 0x1f0;
+export const IDT_LIMIT = 0x1f4;
+
+/* ---- flags: see core/flags.ts --------------------------------------------------------------- */
+export const CC_OP = 0x200;
+/** RFLAGS without CF PF AF ZF SF OF (those are lazy unless CC_OP is CC_EXPLICIT). */
+export const FLAGS = 0x204;
+export const CC_RES = 0x208;
+export const CC_A = 0x210;
+export const CC_B = 0x218;
+
+/* ---- control registers and modes ------------------------------------------------------------ */
+export const CR0 = 0x220;
+export const CR2 = 0x228;
+export const CR3 = 0x230;
+export const CR4 = 0x238;
+export const EFER = 0x240;
+export const DR0 = 0x248;
+export const DR6 = 0x268;
+export const DR7 = 0x270;
+/** u32: current privilege level. */
+export const CPL = 0x278;
+/** u32: what a decoded block depends on, see MODE_*. */
+export const MODE = 0x27c;
+/** u32: offset in the vCPU block of the TLB set of the current privilege (TLB_SUPERVISOR or TLB_USER). */
+export const TLB_SET = 0x280;
+/** u32: non-zero asks the run loop to leave at the next block boundary, see POLL_*. Written with atomics. */
+export const POLL = 0x284;
+/** u32: 1 while interrupts are held off for one instruction (STI, MOV SS). */
+export const SHADOW = 0x288;
+/** u32: pending exception + 1, 0 for none. */
+export const EXC_VECTOR = 0x28c;
+/** u32: its error code; EXC_HAS_ERROR tells whether it has one. */
+export const EXC_ERROR = 0x290;
+export const EXC_HAS_ERROR = 0x294;
+/** u32: exit reason of the last run, see EXIT_*. */
+export const EXIT_REASON = 0x298;
+/** u32: bit 0: an interrupt waits for IF. */
+export const INTERRUPT_WINDOW = 0x29c;
+/** u64: instructions retired since the VM was made. */
+export const ICOUNT = 0x2a0;
+/** u64: value handed over by the host's RDMSR, MMIO read. */
+export const HOST_VALUE = 0x2a8;
+/** u32: pointer of the block being run. */
+export const CURRENT_BLOCK = 0x2b0;
+/** u32: next free byte of the block arena (vCPU 0's is the VM's). */
+export const ARENA_NEXT = 0x2b4;
+/** u64 each: range of virtual addresses mapped by large pages since the last flush. */
+export const LARGE_LOW = 0x2b8;
+export const LARGE_HIGH = 0x2c0;
+/** u32: guest RAM in 4 KiB pages. */
+export const RAM_PAGES = 0x2c8;
+/** u32: how often the decoded blocks were thrown away. */
+export const ARENA_FLUSHES = 0x2cc;
+/** u64: added to the host's time-stamp value by RDTSC (IA32_TSC_ADJUST and writes of IA32_TSC). */
+export const TSC_OFFSET = 0x2d0;
+/** u32: number of the vCPU. */
+export const VCPU_ID = 0x2d8;
+/** u32: how many rows the CPUID table has. */
+export const CPUID_ROWS = 0x2dc;
+/** u64: virtual address of an access that the slow path completes (MMIO or two pages). */
+export const COMMIT_ADDRESS = 0x2e0;
+/** u32: its size. */
+export const COMMIT_SIZE = 0x2e8;
+/** 64 bytes: an access that is not plain RAM goes through here. */
+export const BOUNCE = 0x300;
+
+/* ---- MSRs kept by the core (u64 each) -------------------------------------------------------- */
+export const MSR_STAR = 0x340;
+export const MSR_LSTAR = 0x348;
+export const MSR_CSTAR = 0x350;
+export const MSR_SFMASK = 0x358;
+export const MSR_KERNEL_GS_BASE = 0x360;
+export const MSR_SYSENTER_CS = 0x368;
+export const MSR_SYSENTER_ESP = 0x370;
+export const MSR_SYSENTER_EIP = 0x378;
+export const MSR_TSC_AUX = 0x380;
+export const MSR_PAT = 0x388;
+export const MSR_MISC_ENABLE = 0x390;
+export const MSR_MTRR_DEF_TYPE = 0x398;
+/** u64 each: KVM clock MSRs, as the guest wrote them. */
+export const MSR_KVM_WALL_CLOCK = 0x3a0;
+export const MSR_KVM_SYSTEM_TIME = 0x3a8;
+
+/* ---- floating point and SIMD ----------------------------------------------------------------- */
+/** Sixteen XMM registers, 16 bytes each. */
+export const XMM = 0x400;
+/** Eight x87 data registers in physical order (R0–R7): u64 significand, u16 sign and exponent, 16 bytes apart. MMX registers are the significands. */
+export const FPR = 0x500;
+export const FPU_CW = 0x580;
+/** u32: status word without TOP. */
+export const FPU_SW = 0x584;
+/** u32: TOP, 0–7. */
+export const FPU_TOP = 0x588;
+/** u32: two tag bits a register as in the FSTENV image (0 valid, 1 zero, 2 special, 3 empty). */
+export const FPU_TAG = 0x58c;
+export const FPU_FIP = 0x590;
+export const FPU_FDP = 0x598;
+/** u32: last opcode (11 bits), u32: selectors. */
+export const FPU_FOP = 0x5a0;
+export const FPU_FCS = 0x5a4;
+export const FPU_FDS = 0x5a8;
+export const MXCSR = 0x5ac;
+/** Scratch for 16-byte operands that cross pages. */
+export const SIMD_SCRATCH = 0x5c0;
+
+/** 32 bytes: an instruction that crosses a page, put together for the decoder. */
+export const CODE_SCRATCH = 0x600;
+/** A block of one such instruction: header and two operations. It is decoded anew each time. */
+export const CROSSING_BLOCK = 0x640;
+/** An empty block: header and a BREAK, where every call of `run` begins. */
+export const START_BLOCK = 0x6a0;
+
+/* ---- software TLBs: see core/mmu.ts ---------------------------------------------------------- */
+/** 256 entries of 16 bytes: u64 page address (all ones when empty), u32 addend, u32 information. */
+export const TLB_ENTRIES = 256;
+export const TLB_BYTES = 0x1000;
+export const TLB_READ = 0x0;
+export const TLB_WRITE = 0x1000;
+export const TLB_EXEC = 0x2000;
+export const TLB_SUPERVISOR = 0x1000;
+export const TLB_USER = 0x4000;
+
+/* ---- MODE: what decoding depends on ---------------------------------------------------------- */
+export const MODE_CODE16 = 0;
+export const MODE_CODE32 = 1;
+export const MODE_CODE64 = 2;
+export const MODE_CODE_MASK = 3;
+/** Stack pointer is ESP (SS.B set); in 64-bit code it is always RSP. */
+export const MODE_STACK32 = 4;
+/** One instruction a block: RFLAGS.TF or a breakpoint of DR7 is set. */
+export const MODE_STEP = 8;
+/** Real-address or virtual-8086 mode: segments are selector × 16. */
+export const MODE_REAL = 16;
+
+/* ---- POLL bits -------------------------------------------------------------------------------- */
+/** The host wants the vCPU: interrupt to deliver, stop, pause. */
+export const POLL_HOST = 1;
+/** An interrupt waits and IF has just become 1. */
+export const POLL_WINDOW = 2;
+/** Single step or breakpoints: look at each boundary. */
+export const POLL_STEP = 4;
+/** The next block is the one that STI or MOV SS shields. */
+export const POLL_SHADOW = 8;
+
+/* ---- EXIT reasons ----------------------------------------------------------------------------- */
+export const EXIT_BUDGET = 0;
+export const EXIT_POLL = 1;
+export const EXIT_HALT = 2;
+/** Triple fault. */
+export const EXIT_SHUTDOWN = 3;
+/** The core met a state it cannot go on from; EXC_VECTOR names it. */
+export const EXIT_ERROR = 4;
+
+/* ---- what a routine outside the loop returns --------------------------------------------------- */
+/** Go on with the next decoded operation. */
+export const ST_NEXT = 0;
+/** An exception is pending in EXC_VECTOR; the instruction has changed nothing. */
+export const ST_FAULT = 1;
+/** NEXT_RIP holds the new RIP; the block ends. */
+export const ST_JUMP = 2;
+/** As ST_JUMP, then leave the run loop with HALT. */
+export const ST_HALT = 3;
+/** Leave the run loop with the reason in EXIT_REASON; RIP stays at this instruction. */
+export const ST_EXIT = 4;
+/** A repeated string operation used up its slice: RIP stays at this instruction, RCX tells what is left. */
+export const ST_AGAIN = 5;
+
+/* ---- decoded block ------------------------------------------------------------------------------ */
+/** u32 guest physical address of the first byte; DEAD_BLOCK when invalidated. */
+export const BLK_PHYS = 0;
+/** u32 mode. */
+export const BLK_MODE = 4;
+/** u32 next block of the hash chain. */
+export const BLK_CHAIN = 8;
+/** u16 number of operations, u16 length in bytes. */
+export const BLK_COUNT = 12;
+export const BLK_LENGTH = 14;
+/** u32 block to go to when the branch is taken, and when not. */
+export const BLK_TAKEN = 16;
+export const BLK_FALL = 20;
+/** u32 next block of the same guest page. */
+export const BLK_PAGE_NEXT = 24;
+/** u32 how often the block was entered from the slow path (heat for the translator). */
+export const BLK_HEAT = 28;
+export const BLK_HEADER = 32;
+export const DEAD_BLOCK = 0xffffffff;
+
+/* ---- decoded operation, 16 bytes ------------------------------------------------------------------ */
+export const REC_OP = 0;
+/** u8 slot of the `reg` operand: byte offset in GPR (high byte registers: +1), or 16 × number for XMM, or a plain number. */
+export const REC_R = 2;
+/** u8 slot of the `r/m` operand when it is a register, else of the base register. */
+export const REC_B = 3;
+/** u8 slot of the index register. */
+export const REC_X = 4;
+/** u8: bits 0–1 scale, bits 2–4 segment slot, bit 5 address size 32, bit 6 address size 16. */
+export const REC_EA = 5;
+/** u8 offset of the instruction in its block. */
+export const REC_OFF = 6;
+/** u8: bits 0–3 length, bits 4–5 operand size (0 = 8 … 3 = 64 bits), bit 6 operand in memory, bit 7 LOCK. */
+export const REC_LEN = 7;
+/** i32 displacement. */
+export const REC_DISP = 8;
+/** i32 immediate; with REC_DISP a 64-bit immediate where there is no address. */
+export const REC_IMM = 12;
+export const REC_SIZE = 16;
+export const EA_SCALE = 3;
+export const EA_SEG_SHIFT = 2;
+export const EA_ADDR32 = 0x20;
+export const EA_ADDR16 = 0x40;
+export const LEN_MASK = 15;
+export const LEN_SIZE_SHIFT = 4;
+export const LEN_MEM = 0x40;
+export const LEN_LOCK = 0x80;

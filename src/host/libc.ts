@@ -1,0 +1,80 @@
+/**
+ * The C library, bound on first use. Every other file of this folder calls through `libc()`; nothing
+ * outside this folder does. Integer arguments of the variadic `ioctl` and `fcntl` travel in the same
+ * registers as fixed ones (System V AMD64 ABI 3.2.3), so both are bound with a fixed signature.
+ */
+import { createRequire } from "node:module";
+
+type Koffi = typeof import("koffi");
+
+/** The calls that Pando makes. Pointers are bigint; -1 (or all ones) says that `errno` holds the cause. */
+export interface Libc {
+  mmap(
+    address: bigint | null,
+    length: number,
+    prot: number,
+    flags: number,
+    fd: number,
+    offset: number,
+  ): bigint;
+  munmap(address: bigint, length: number): number;
+  madvise(address: bigint, length: number, advice: number): number;
+  /** `argument` as a value: a number, or an address in the guest or in the host. */
+  ioctlValue(fd: number, request: number, argument: number | bigint): number;
+  /** `argument` as a pointer to these bytes, which the kernel may read and write in place. */
+  ioctlBytes(fd: number, request: number, argument: Uint8Array): number;
+  fcntl(fd: number, command: number, argument: number): number;
+  memfdCreate(name: string, flags: number): number;
+  eventfd(initial: number, flags: number): number;
+  getpagesize(): number;
+}
+
+interface Host {
+  readonly koffi: Koffi;
+  readonly libc: Libc;
+}
+
+let host: Host | undefined;
+
+function load(): Host {
+  // A synchronous require, so that callers stay synchronous and importing this module costs nothing.
+  const koffi = createRequire(import.meta.url)("koffi") as Koffi;
+  const library = koffi.load(null);
+  const libc: Libc = {
+    mmap: library.func("void *mmap(void *, size_t, int, int, int, int64_t)"),
+    munmap: library.func("int munmap(void *, size_t)"),
+    madvise: library.func("int madvise(void *, size_t, int)"),
+    ioctlValue: library.func("ioctl", "int", ["int", "ulong", "uintptr_t"]),
+    ioctlBytes: library.func("ioctl", "int", ["int", "ulong", "void *"]),
+    fcntl: library.func("int fcntl(int, int, int)"),
+    memfdCreate: library.func("int memfd_create(const char *, unsigned int)"),
+    eventfd: library.func("int eventfd(unsigned int, int)"),
+    getpagesize: library.func("int getpagesize()"),
+  };
+  return { koffi, libc };
+}
+
+function bound(): Host {
+  host ??= load();
+  return host;
+}
+
+/** The bound C library; loads it on the first call in each thread. */
+export function libc(): Libc {
+  return bound().libc;
+}
+
+/** The calling thread's `errno`, right after a call that failed. */
+export function errno(): number {
+  return bound().koffi.errno();
+}
+
+/** Host address of the first byte of a view; the view's buffer must outlive every use of it. */
+export function addressOf(view: Uint8Array): bigint {
+  return bound().koffi.address(view);
+}
+
+/** `length` bytes of foreign memory at a host address; valid until that memory is unmapped. */
+export function viewOf(address: bigint, length: number): Uint8Array {
+  return new Uint8Array(bound().koffi.view(address, length));
+}

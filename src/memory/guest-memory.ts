@@ -1,0 +1,136 @@
+/**
+ * Guest RAM of one VM: a shared WebAssembly.Memory of fixed size, the accelerator's control area first,
+ * guest physical address 0 right behind it. V8 backs it with private anonymous pages, so untouched RAM
+ * costs nothing, and files can be mapped over it.
+ */
+import { LOW_MEMORY_LIMIT } from "../arch/layout.js";
+import { PandoError } from "../error.js";
+import { addressOf } from "../host/libc.js";
+import { mapZeroOver } from "../host/mmap.js";
+
+/** Unit of a WebAssembly.Memory (WebAssembly Core Specification, "Memory Instances"). */
+const WASM_PAGE = 0x10000;
+const MAXIMUM_PAGES = 0x10000;
+
+/** Sizes in bytes, both multiples of 64 KiB. */
+export interface GuestMemorySizes {
+  /** Guest RAM, at most 3 GiB, where the hole for devices begins. */
+  readonly ramBytes: number;
+  /** The area before guest RAM. */
+  readonly controlBytes: number;
+}
+
+/** Guest RAM and the control area before it. */
+export class GuestMemory {
+  /** To instantiate engines with, and to post to workers. */
+  readonly memory: WebAssembly.Memory;
+  readonly buffer: SharedArrayBuffer;
+  /** Offset of guest physical address 0 in `buffer`. */
+  readonly controlBytes: number;
+  readonly ramBytes: number;
+  readonly #all: Uint8Array;
+  #address: bigint | undefined;
+
+  private constructor(memory: WebAssembly.Memory, controlBytes: number) {
+    if (!(memory.buffer instanceof SharedArrayBuffer))
+      throw new PandoError("GUEST_MEMORY_NOT_SHARED", "guest memory is not a shared memory");
+    this.memory = memory;
+    this.buffer = memory.buffer;
+    this.controlBytes = controlBytes;
+    this.ramBytes = memory.buffer.byteLength - controlBytes;
+    this.#all = new Uint8Array(memory.buffer);
+  }
+
+  /**
+   * Zeroed guest memory.
+   *
+   * @throws PandoError GUEST_RAM_SIZE for sizes out of range, GUEST_RAM_UNAVAILABLE when the host has
+   * no address space or commit charge for it
+   */
+  static create({ ramBytes, controlBytes }: GuestMemorySizes): GuestMemory {
+    const pages = (ramBytes + controlBytes) / WASM_PAGE;
+    const valid =
+      ramBytes % WASM_PAGE === 0 &&
+      controlBytes % WASM_PAGE === 0 &&
+      ramBytes > 0 &&
+      controlBytes >= 0 &&
+      ramBytes <= LOW_MEMORY_LIMIT &&
+      pages <= MAXIMUM_PAGES;
+    if (!valid)
+      throw new PandoError(
+        "GUEST_RAM_SIZE",
+        `guest RAM of ${ramBytes} bytes is not a multiple of ${WASM_PAGE} between ${WASM_PAGE} and ${LOW_MEMORY_LIMIT}`,
+        { remedy: "give a whole number of MiB, 3 GiB at most" },
+      );
+    try {
+      const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+      return new GuestMemory(memory, controlBytes);
+    } catch (cause) {
+      if (!(cause instanceof RangeError)) throw cause;
+      throw new PandoError(
+        "GUEST_RAM_UNAVAILABLE",
+        `the host refuses ${ramBytes} bytes of guest RAM`,
+        {
+          remedy:
+            "give the guest less memory, run fewer VMs per process, or raise the limit (ulimit -v)",
+          cause,
+        },
+      );
+    }
+  }
+
+  /** The guest memory behind a WebAssembly.Memory that `create` made, e.g. one posted to a worker. */
+  static attach(memory: WebAssembly.Memory, controlBytes: number): GuestMemory {
+    return new GuestMemory(memory, controlBytes);
+  }
+
+  /** Host address of offset 0 of `buffer`, page-aligned; valid as long as this object is reachable. */
+  get hostAddress(): bigint {
+    this.#address ??= addressOf(this.#all);
+    return this.#address;
+  }
+
+  /** Host address of guest physical address 0. */
+  get ramHostAddress(): bigint {
+    return this.hostAddress + BigInt(this.controlBytes);
+  }
+
+  /**
+   * A view over guest RAM.
+   *
+   * @param gpa guest physical address of the first byte
+   * @throws PandoError GUEST_ADDRESS_RANGE when any byte lies outside guest RAM
+   */
+  bytes(gpa: number, length: number): Uint8Array {
+    this.#check(gpa, length);
+    return this.#all.subarray(this.controlBytes + gpa, this.controlBytes + gpa + length);
+  }
+
+  /** Host address of a range of guest RAM, checked as by `bytes`. */
+  hostRange(gpa: number, length: number): bigint {
+    this.#check(gpa, length);
+    return this.ramHostAddress + BigInt(gpa);
+  }
+
+  /** Guest RAM as zeros: no file is mapped any more, all pages are back at the host. */
+  clear(): void {
+    mapZeroOver(this.ramHostAddress, this.ramBytes);
+  }
+
+  /**
+   * Gives every page back at once, control area included, without waiting for the garbage collector
+   * to find the buffer. The address space follows when the last reference goes. All vCPUs have stopped.
+   */
+  release(): void {
+    mapZeroOver(this.hostAddress, this.buffer.byteLength);
+  }
+
+  #check(gpa: number, length: number): void {
+    if (gpa >= 0 && length >= 0 && gpa + length <= this.ramBytes) return;
+    throw new PandoError(
+      "GUEST_ADDRESS_RANGE",
+      `guest range 0x${gpa.toString(16)}, ${length} bytes, ends outside guest RAM of ${this.ramBytes} bytes`,
+      { remedy: "give the guest more memory" },
+    );
+  }
+}

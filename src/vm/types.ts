@@ -1,0 +1,80 @@
+/** The public types of a virtual machine: what goes in, what can be seen, how it ends. */
+import type { ImagePart } from '../loader/plan.js';
+
+/** Everything that makes a VM. */
+export interface VmOptions {
+  /** Path of a kernel: an ELF with the PVH note, or a bzImage that holds one. */
+  readonly kernel: string;
+  /** Path of an initial RAM disk. */
+  readonly initrd?: string;
+  /** Kernel command line, at most 2047 bytes. */
+  readonly commandLine?: string;
+  /** Guest RAM in bytes, a multiple of 4096; 1 GiB when absent. */
+  readonly memory?: number;
+  /** Number of virtual processors; 1 when absent. */
+  readonly cpus?: number;
+  /** `auto` takes kvm where it opens and works. */
+  readonly accelerator?: AcceleratorName | 'auto';
+  /** `map` maps the images copy-on-write over guest RAM, `read` copies them; `map` when absent. */
+  readonly load?: LoadMode;
+}
+
+export type AcceleratorName = 'kvm' | 'wasm';
+export type LoadMode = 'map' | 'read';
+
+/** The stages of a boot, in order. */
+export type StageName = 'vmm_init_end' | 'linux_start_kernel' | 'linux_start_user';
+
+/** One boot stage as it was seen. */
+export interface Stage {
+  readonly name: StageName;
+  /** Milliseconds since the start of the process. */
+  readonly ms: number;
+  /** How it was seen, e.g. `first vCPU entry`, `port 0xf4 value 7`, `first console byte`. */
+  readonly source: string;
+}
+
+/** Why a VM is no longer running. */
+export type VmExit =
+  | { readonly kind: 'poweroff' }
+  | { readonly kind: 'stopped' }
+  /** A triple fault, with the state of the vCPU that met it. */
+  | { readonly kind: 'shutdown'; readonly vcpu: VcpuState }
+  /** The monitor could not go on; `code` is that of a PandoError. */
+  | { readonly kind: 'error'; readonly code: string; readonly message: string };
+
+/** Registers of a vCPU, for messages and tests. */
+export interface VcpuState {
+  readonly rip: bigint;
+  readonly rflags: bigint;
+  /** RAX RCX RDX RBX RSP RBP RSI RDI R8 … R15. */
+  readonly gpr: readonly bigint[];
+  readonly cr0: bigint;
+  readonly cr2: bigint;
+  readonly cr3: bigint;
+  readonly cr4: bigint;
+  readonly efer: bigint;
+  /** Selectors of ES CS SS DS FS GS. */
+  readonly segments: readonly number[];
+}
+
+/** Pages of 4 KiB of one part of guest memory. */
+export interface PartSharing {
+  readonly part: ImagePart;
+  readonly total: number;
+  /** Still the image file's own page. */
+  readonly shared: number;
+  /** A page of this VM's own. */
+  readonly own: number;
+  /** Not touched: no memory behind it in this process. */
+  readonly untouched: number;
+}
+
+/** Where a VM's memory is. */
+export interface VmMemory {
+  readonly parts: readonly PartSharing[];
+  /** How it was measured, e.g. `/proc/self/pagemap`. */
+  readonly source: string;
+  /** Why something was read although it should have been mapped; empty when nothing was. */
+  readonly fallbacks: readonly string[];
+}
