@@ -185,6 +185,15 @@ export function setB(): void {
   bDenormal = uDenormal;
 }
 
+/** B = R, which is exact. */
+export function setBFromR(): void {
+  bKind = rKind;
+  bSign = rSign;
+  bExp = rExp;
+  bSig = rSig;
+  bDenormal = false;
+}
+
 export function swapAB(): void {
   const kind = aKind;
   const sign = aSign;

@@ -7,8 +7,8 @@ import {
   aDenormal, aExp, aKind, aSig, aSign, bDenormal, bExp, bKind, bSig, bSign, CMP_EQUAL, CMP_LESS, CMP_UNORDERED,
   compareOrdered, FP_ADD, FP_DE, FP_DIV, FP_IE, FP_MUL, FP_PE, FP_SUB, FP_ZE, fpRaise, fpRounding, fractionLost,
   KIND_FINITE, KIND_INF, KIND_QNAN, KIND_SNAN, KIND_UNSUPPORTED, KIND_ZERO, normalizeR, operate, roundR,
-  roundToMagnitude, setB, setExact, setInvalid, setR, setWide, squareRoot, swapAB, uExp, uKind, unpack80,
-  unpackInteger, unpackMagnitude, uSig,
+  roundToMagnitude, setB, setExact, setInvalid, setR, setWide, squareRoot, swapAB, uExp, uKind, unpack80, unpackInteger,
+  unpackMagnitude, uSig,
 } from "./softfloat-core";
 import {
   isEmpty, loadA, loadB, popTimes, precisionOf, push, putIndefinite, putR, setStatus, settle, stackFault, stAt, SW_C0,
@@ -195,6 +195,7 @@ export function changeSign(cpu: usize, keep: u32, flip: u32): void {
   const at = stAt(cpu, 0);
   const se = load<u16>(at, 8) as u32;
   store<u16>(at, ((se & (0x7fff | keep)) ^ flip) as u16, 8);
+  setStatus(cpu, SW_C1, 0);
 }
 
 /** FRNDINT. */
