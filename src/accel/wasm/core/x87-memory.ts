@@ -7,7 +7,7 @@ import { faulted } from "./fault";
 import { storeBytes } from "./mmu";
 import { readBytes, readMem, writeMem } from "./operand";
 import {
-  FP_DE, FP_IE, FP_OE, FP_PE, FP_UE, fpFlags, fpRaise, fpRounding, fpUnmasked, fractionLost, KIND_FINITE, KIND_QNAN,
+  FP_DE, FP_IE, FP_OE, FP_PE, FP_UE, fpFlags, fpRaise, fpRounding, fpUnmasked, fpUnrounded, fractionLost, KIND_FINITE, KIND_QNAN,
   KIND_SNAN, KIND_UNSUPPORTED, KIND_ZERO, pack32, pack64, roundR, roundToInteger, roundToMagnitude, setExact,
   setInvalid, setR, uDenormal, uExp, uKind, unpack32, unpack64, unpackInteger, unpackMagnitude, uSig, uSign,
 } from "./softfloat-core";
@@ -53,7 +53,8 @@ export function loadNumber(cpu: usize, va: u64, format: u32): bool {
   } else {
     setR();
   }
-  if (!settle(cpu)) return true;
+  /* The value is pushed even when the denormal-operand exception is unmasked. */
+  if (!settle(cpu) && fpFlags & FP_IE) return true;
   push(cpu);
   putR(cpu, 0);
   return true;
@@ -166,7 +167,12 @@ export function storeReal(cpu: usize, va: u64, format: u32, pops: u32): bool {
       if (format == FORMAT_F32) roundR(24, 127);
       else roundR(53, 1023);
     }
-    if (stopped(cpu) || fpFlags & fpUnmasked & (FP_OE | FP_UE)) return stopStore(cpu);
+    if (fpFlags & fpUnmasked & (FP_OE | FP_UE)) {
+      /* Nothing is stored, so nothing has been rounded. */
+      fpUnrounded();
+      return stopStore(cpu);
+    }
+    if (stopped(cpu)) return stopStore(cpu);
   }
   const bits = format == FORMAT_F32 ? pack32() as u64 : pack64();
   if (!writeMem(cpu, va, sizeIndex(format), bits)) return false;

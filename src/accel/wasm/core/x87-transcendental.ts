@@ -5,7 +5,7 @@
  * with a π of 66 bits.
  */
 import {
-  aDenormal, addFinite, setBFromR, aExp, aKind, aSig, aSign, bDenormal, bExp, bKind, bSig, bSign, FP_DE, FP_ZE, fpRaise,
+  aDenormal, addFinite, setBFromR, aExp, aKind, aSig, aSign, bDenormal, bExp, bKind, bSig, bSign, FP_DE, FP_PE, FP_ZE, fpRaise,
   KIND_FINITE, KIND_INF, KIND_ZERO, multiplyFinite, rExp, rLo, roundR, rSig, setA, setB, setExact, setInvalid, setWide,
   unpackInteger,
 } from "./softfloat-core";
@@ -154,9 +154,9 @@ export const TRIG_TAN: u32 = 3;
 /** FSIN, FCOS, FSINCOS, FPTAN. C2 tells that the argument is not below 2^63; nothing else changes then. */
 export function trigonometric(cpu: usize, kind: u32): void {
   const pushes = kind >= TRIG_SINCOS;
+  setStatus(cpu, SW_C2, 0);
   if (isEmpty(cpu, 0) || (pushes && !isEmpty(cpu, 7))) {
     if (!stackFault(cpu, !isEmpty(cpu, 0))) return;
-    setStatus(cpu, SW_C2, 0);
     putIndefinite(cpu, 0);
     if (pushes) {
       push(cpu);
@@ -173,7 +173,6 @@ export function trigonometric(cpu: usize, kind: u32): void {
   if (nanOfA() || aKind == KIND_INF) {
     if (aKind == KIND_INF) setInvalid();
     if (!settle(cpu)) return;
-    setStatus(cpu, SW_C2, 0);
     putR(cpu, 0);
     if (pushes) {
       push(cpu);
@@ -186,7 +185,6 @@ export function trigonometric(cpu: usize, kind: u32): void {
   if (kind == TRIG_COS) firstOrOne();
   else firstOrZero(kind);
   if (!settle(cpu)) return;
-  setStatus(cpu, SW_C2, 0);
   putR(cpu, 0);
   if (!pushes) return;
   push(cpu);
@@ -527,7 +525,8 @@ function exponentialA(): void {
   setExact(aKind, aSign, aExp, aSig);
   if (aKind != KIND_FINITE) return;
   if (aExp >= 0) {
-    if (aExp == 0 && aSig == TOP && aSign) setExact(KIND_FINITE, 1, -1, TOP);
+    if (aExp > 0 || aSig != TOP) fpRaise(FP_PE);
+    else if (aSign) setExact(KIND_FINITE, 1, -1, TOP);
     return;
   }
   setFloat(aSig, 0, aExp);

@@ -2,7 +2,8 @@
  * The x87 unit: escape opcodes D8–DF and FWAIT (Intel SDM vol. 2, tables A-7 to A-22).
  *
  * An operation's number is `(opcode & 7) × 8 + ModRM.reg`. Encodings that the tables leave empty but
- * that processors run as another instruction (FCOM at DC D0, FFREEP at DF C0 …) do here what they do there.
+ * that processors run as another instruction (FCOM at DC D0, FFREEP at DF C0, FSTP without stack underflow
+ * at D9 D8 …) do here what they do there.
  */
 import {
   EA_SEG_SHIFT, FPU_CW, FPU_FCS, FPU_FDP, FPU_FDS, FPU_FIP, FPU_FOP, GPR, MODE, MODE_CODE64, MODE_CODE_MASK, RAX,
@@ -216,7 +217,15 @@ function otherForm(cpu: usize, form: u32, i: u32): void {
     case 0o10: loadRegister(cpu, i); break;
     case 0o11: case 0o51: case 0o71: exchange(cpu, i); break;
     case 0o12: break;
-    case 0o13: case 0o53: case 0o72: case 0o73: storeRegister(cpu, i, 1); break;
+    case 0o13:
+      if (!isEmpty(cpu, 0)) {
+        storeRegister(cpu, i, 1);
+      } else {
+        pop(cpu);
+        setStatus(cpu, SW_C1, 0);
+      }
+      break;
+    case 0o53: case 0o72: case 0o73: storeRegister(cpu, i, 1); break;
     case 0o14: signForm(cpu, i); break;
     case 0o15: constant(cpu, i); break;
     case 0o16: transcendentalForm(cpu, i); break;
@@ -235,13 +244,17 @@ function otherForm(cpu: usize, form: u32, i: u32): void {
     case 0o42: compareRegisters(cpu, i, false, 0); break;
     case 0o43: case 0o62: compareRegisters(cpu, i, false, 1); break;
     case 0o63: compareRegisters(cpu, 1, false, 2); break;
-    case 0o50: setTag(cpu, i, 3); break;
+    case 0o50:
+      setTag(cpu, i, 3);
+      setStatus(cpu, SW_C1, 0);
+      break;
     case 0o52: storeRegister(cpu, i, 0); break;
     case 0o54: compareRegisters(cpu, i, true, 0); break;
     case 0o55: compareRegisters(cpu, i, true, 1); break;
     case 0o70:
       setTag(cpu, i, 3);
       pop(cpu);
+      setStatus(cpu, SW_C1, 0);
       break;
     case 0o75: compareToFlags(cpu, i, true, 1); break;
     default: compareToFlags(cpu, i, false, 1); break;
