@@ -23,7 +23,14 @@ test('requests, values and structures are those of the installed headers', (t) =
     t.skip(reason);
     return;
   }
-  const constants = { ...KVM, ...CAPABILITY, ...EXIT, ...INTERNAL_ERROR, ...VALUE, KVM_API_VERSION };
+  const constants = {
+    ...KVM,
+    ...CAPABILITY,
+    ...EXIT,
+    ...INTERNAL_ERROR,
+    ...VALUE,
+    KVM_API_VERSION,
+  };
   const lines: string[] = [];
   for (const name of Object.keys(constants)) {
     lines.push(`printf("${name} %lu\\n", (unsigned long)${name});`);

@@ -107,7 +107,12 @@ export const STRUCT = {
   kvm_lapic_state: { size: 1024, regs: 0 },
   kvm_xsave: { size: 4096, region: 0 },
   kvm_xcrs: { size: 392, nr_xcrs: 0, xcrs: 8 },
-  kvm_vcpu_events: { size: 64, 'exception.injected': 0, 'interrupt.injected': 8, 'nmi.injected': 12 },
+  kvm_vcpu_events: {
+    size: 64,
+    'exception.injected': 0,
+    'interrupt.injected': 8,
+    'nmi.injected': 12,
+  },
   kvm_debugregs: { size: 128, db: 0, dr6: 32, dr7: 40 },
   kvm_pit_state2: { size: 112, channels: 0, flags: 72 },
   kvm_run: {

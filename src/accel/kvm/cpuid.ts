@@ -251,7 +251,8 @@ function filterFeatures(entries: CpuidEntry[], { level, without }: CpuModel): vo
     keep(7, 0, 'edx', level.leaf7Edx);
     keep(0x80000001, 0, 'ecx', level.extended1Ecx);
     keep(0x80000001, 0, 'edx', level.extended1Edx | level.leaf1Edx);
-    if (find(7, 1)) for (const register of ['eax', 'ebx', 'ecx', 'edx'] as const) keep(7, 1, register, 0);
+    if (find(7, 1))
+      for (const register of ['eax', 'ebx', 'ecx', 'edx'] as const) keep(7, 1, register, 0);
   }
   const removed = new Set([...without, 'vmx', 'svm']);
   const lacks = (name: string): boolean => {

@@ -19,12 +19,7 @@ const HAS_INSTRUCTION_BYTES = 1n;
 export type GuestBytes = (address: number, length: number) => Uint8Array;
 
 /** The error for the exit that `run` describes. */
-export function exitError(
-  fd: number,
-  vcpu: number,
-  run: DataView,
-  guest: GuestBytes,
-): PandoError {
+export function exitError(fd: number, vcpu: number, run: DataView, guest: GuestBytes): PandoError {
   const reason = run.getUint32(RUN.exit_reason, true);
   const state = readVcpuState(fd);
   const where = `vCPU ${vcpu}: ${describeState(state)}; bytes at RIP: ${bytesAtRip(fd, state, run, guest)}`;
@@ -80,8 +75,7 @@ function bytesAtRip(fd: number, state: VcpuState, run: DataView, guest: GuestByt
   const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
   const reported =
     run.getUint32(RUN.exit_reason, true) === EXIT.KVM_EXIT_INTERNAL_ERROR &&
-    run.getUint32(RUN['internal.suberror'], true) ===
-      INTERNAL_ERROR.KVM_INTERNAL_ERROR_EMULATION &&
+    run.getUint32(RUN['internal.suberror'], true) === INTERNAL_ERROR.KVM_INTERNAL_ERROR_EMULATION &&
     run.getUint32(RUN['internal.ndata'], true) >= 3 &&
     (run.getBigUint64(RUN['emulation_failure.flags'], true) & HAS_INSTRUCTION_BYTES) !== 0n;
   if (reported) {

@@ -4,8 +4,8 @@
  */
 import { closeSync } from 'node:fs';
 import { HIGH_MEMORY_START, LOW_MEMORY_LIMIT, TIMER_GSI } from '../../arch/layout.js';
-import { KVM, STRUCT, VALUE } from './api.js';
 import { ioctlBytes } from '../../host/ioctl.js';
+import { KVM, STRUCT, VALUE } from './api.js';
 import { type KvmSystem, kvmFailure, kvmStruct, kvmValue } from './system.js';
 
 /** Where KVM on Intel processors keeps three pages of its own: below the firmware's place, 4 GiB. */

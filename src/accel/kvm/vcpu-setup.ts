@@ -148,10 +148,7 @@ function readMsrs(fd: number, indices: readonly number[]): Uint8Array {
     const read = kvmStruct(fd, 'KVM_GET_MSRS', bytes);
     for (let row = 0; row < read; row += 1) {
       const at = MSRS.entries + row * ENTRY.size;
-      rows.push([
-        view.getUint32(at + ENTRY.index, true),
-        view.getBigUint64(at + ENTRY.data, true),
-      ]);
+      rows.push([view.getUint32(at + ENTRY.index, true), view.getBigUint64(at + ENTRY.data, true)]);
     }
     // The one where it stopped cannot be read on this host.
     rest = rest.slice(read + 1);
