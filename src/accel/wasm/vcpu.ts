@@ -53,7 +53,7 @@ export class WasmVcpu implements Vcpu {
       mmioWrite: (low, high, size, value) =>
         bus.mmioWrite(id, (high >>> 0) * 2 ** 32 + (low >>> 0), size, value >>> 0),
       readMsr: (index) => {
-        const value = bus.readMsr(id, index >>> 0);
+        const value = index === 0x11 ? BigInt(Math.round((Date.now() - clock.now() / 1e6) * 1e6)) : bus.readMsr(id, index >>> 0);
         if (value === undefined) return 0;
         view.setBigUint64(L.HOST_VALUE, value, true);
         return 1;
