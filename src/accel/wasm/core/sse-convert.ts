@@ -179,10 +179,10 @@ export function execConvert(cpu: usize, rec: usize, op: u32): u32 {
       if (!mmxAvailable(cpu)) return ST_FAULT;
       const from = sourceMmx<u64>(cpu, rec);
       if (!from) return ST_FAULT;
+      mmxEnter(cpu);
       begin(cpu);
       const result = join(i32ToF32(load<i32>(from)), i32ToF32(load<i32>(from, 4)));
       if (!finish(cpu)) return ST_FAULT;
-      mmxEnter(cpu);
       store<u64>(to, result);
       return ST_NEXT;
     }
@@ -233,9 +233,10 @@ function storePair(cpu: usize, to: usize, low: u64, high: u64): u32 {
   return ST_NEXT;
 }
 
+/** The transition to MMX comes before the SIMD exception: processors make it even when #XM follows. */
 function storeMmx(cpu: usize, rec: usize, value: u64): u32 {
-  if (!finish(cpu)) return ST_FAULT;
   mmxEnter(cpu);
+  if (!finish(cpu)) return ST_FAULT;
   setMmx(cpu, load<u8>(rec, REC_R), value);
   return ST_NEXT;
 }
