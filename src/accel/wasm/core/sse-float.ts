@@ -39,7 +39,7 @@ export function ordinary64(bits: u64): bool {
 
 // @ts-ignore: decorator
 @inline
-function ordinary32(bits: u32): bool {
+export function ordinary32(bits: u32): bool {
   const magnitude = bits << 1;
   return magnitude - 0x01000000 < 0xfe000000 || magnitude == 0;
 }
@@ -49,6 +49,12 @@ function ordinary32(bits: u32): bool {
 @inline
 export function safe64(bits: u64): bool {
   return (bits << 1) - 0x0040000000000000 < 0xffa0000000000000;
+}
+
+// @ts-ignore: decorator
+@inline
+export function safe32(bits: u32): bool {
+  return (bits << 1) - 0x02000000 < 0xfd000000;
 }
 
 // @ts-ignore: decorator
@@ -153,8 +159,21 @@ function scalar32(cpu: usize, rec: usize, kind: u32): u32 {
   const from = sourceLow<u32>(cpu, rec);
   if (!from) return ST_FAULT;
   const to = xmmReg(cpu, rec) + XMM;
-  fpBegin(load<u32>(cpu, MXCSR));
-  const result = operate32(cpu, kind, rec, load<u32>(to), load<u32>(from));
+  const mxcsr = load<u32>(cpu, MXCSR);
+  const b = load<u32>(from);
+  const a = kind == SQRT ? b : load<u32>(to);
+  if ((mxcsr & (FAST_MXCSR_MASK & ~PE)) == (FAST_MXCSR & ~PE) && kind <= SQRT && ordinary32(a) && ordinary32(b)) {
+    const result = host32(kind, reinterpret<f32>(a), reinterpret<f32>(b));
+    if (
+      kind == MIN || kind == MAX || (safe32(reinterpret<u32>(result))
+        && (mxcsr & PE || exact32(kind, reinterpret<f32>(a), reinterpret<f32>(b), result)))
+    ) {
+      store<f32>(to, result);
+      return ST_NEXT;
+    }
+  }
+  fpBegin(mxcsr);
+  const result = operate32(cpu, kind, rec, a, b);
   if (!report(cpu, fpReported(), fpTraps())) return ST_FAULT;
   store<u32>(to, result);
   return ST_NEXT;
@@ -225,6 +244,29 @@ function host64(kind: u32, a: f64, b: f64): f64 {
     case MAX: return a > b ? a : b;
     default: return sqrt<f64>(b);
   }
+}
+
+// @ts-ignore: decorator
+@inline
+function host32(kind: u32, a: f32, b: f32): f32 {
+  switch (kind) {
+    case ADD: return a + b;
+    case SUB: return a - b;
+    case MUL: return a * b;
+    case DIV: return a / b;
+    case MIN: return a < b ? a : b;
+    case MAX: return a > b ? a : b;
+    default: return sqrt<f32>(b);
+  }
+}
+
+/** As exact64; doubles hold every product of two singles. */
+function exact32(kind: u32, a: f64, b: f64, result: f64): bool {
+  if (kind == MUL) return a * b == result;
+  if (kind == DIV) return result * b == a;
+  if (kind == SQRT) return result * result == b;
+  const addend = kind == ADD ? b : -b;
+  return result - a == addend && result - addend == a;
 }
 
 /** Significant bits of a normal number. */
