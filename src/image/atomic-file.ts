@@ -1,0 +1,111 @@
+/**
+ * Files that appear whole or not at all, after POSIX rename(2), link(2) and fsync(2): content goes to
+ * a temporary file of an own name, reaches the disk, and takes its final name in one step. A process
+ * that dies half-way leaves nothing but that temporary file, which the next ones delete by its age.
+ */
+import { randomBytes } from "node:crypto";
+import { link, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { PandoError } from "../error.js";
+import { reason } from "./directories.js";
+
+/** Older than any write that is still under way. */
+export const STALE_AFTER_MS = 60 * 60 * 1000;
+
+/** Write in pieces of this many bytes, so that progress and signals get their turn. */
+const PIECE = 4 * 1024 * 1024;
+
+/** A name in `folder` that no other process has. */
+export function temporaryName(folder: string): string {
+  return join(folder, `${process.pid}-${randomBytes(8).toString("hex")}`);
+}
+
+/**
+ * Writes a temporary file and waits until it is on the disk.
+ * @param folder an existing folder on the same file system as the final name
+ * @returns the file's path; on failure nothing is left
+ * @throws PandoError STORE_WRITE_FAILED
+ */
+export async function writeTemporary(
+  folder: string,
+  bytes: Uint8Array,
+  mode: number,
+): Promise<string> {
+  const path = temporaryName(folder);
+  try {
+    const file = await open(path, "wx", 0o600);
+    try {
+      for (let at = 0; at < bytes.length; ) {
+        const { bytesWritten } = await file.write(bytes, at, Math.min(PIECE, bytes.length - at));
+        at += bytesWritten;
+      }
+      await file.chmod(mode);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    return path;
+  } catch (cause) {
+    await rm(path, { force: true });
+    throw new PandoError(
+      "STORE_WRITE_FAILED",
+      `${bytes.length} bytes cannot be written to ${path}: ${reason(cause)}`,
+      { remedy: "free some space, or set PANDO_STORE to another folder", cause },
+    );
+  }
+}
+
+/** Makes a folder's entries last a power failure, as fsync(2) asks for. */
+async function syncDirectory(path: string): Promise<void> {
+  const folder = await open(path, "r");
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+/** Gives a temporary file its final name, in place of whatever has that name. */
+export async function publishReplacing(temporary: string, path: string): Promise<void> {
+  try {
+    await rename(temporary, path);
+  } catch (cause) {
+    await rm(temporary, { force: true });
+    throw cause;
+  }
+  await syncDirectory(dirname(path));
+}
+
+/**
+ * Gives a temporary file its final name unless that name is taken.
+ * @returns false when the name was taken; the temporary file is gone either way
+ */
+export async function publishNew(temporary: string, path: string): Promise<boolean> {
+  try {
+    await link(temporary, path);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "EEXIST") return false;
+    throw cause;
+  } finally {
+    await rm(temporary, { force: true });
+  }
+  await syncDirectory(dirname(path));
+  return true;
+}
+
+/** Deletes what a dead process left in a folder of temporary files; returns how many entries. */
+export async function removeStale(folder: string, now: number = Date.now()): Promise<number> {
+  let removed = 0;
+  for (const name of await readdir(folder)) {
+    const path = join(folder, name);
+    try {
+      if (now - (await stat(path)).mtimeMs < STALE_AFTER_MS) continue;
+      await rm(path, { recursive: true, force: true });
+      removed++;
+    } catch (cause) {
+      // Another process may clean at the same time, and then the entry is gone already.
+      if ((cause as NodeJS.ErrnoException).code !== "ENOENT") throw cause;
+    }
+  }
+  return removed;
+}

@@ -1,0 +1,190 @@
+/**
+ * Makes an image of a Debian kernel package and Debian's static busybox, both from the package
+ * sources of this machine.
+ */
+import { PandoError } from "../error.js";
+import { writeCpio } from "../loader/cpio-writer.js";
+import { Apt, type PackageRecord } from "./apt.js";
+import { readPackageFile } from "./deb.js";
+import { cacheDirectory } from "./directories.js";
+import { initrdEntries, listApplets } from "./initrd.js";
+import { prepareKernel } from "./kernel-file.js";
+import type { Manifest, ObjectReference, PackageProvenance } from "./manifest.js";
+import { checkImageName, DEFAULT_COMMAND_LINE } from "./manifest.js";
+import { type ProgressSink, silent } from "./progress.js";
+import { type Image, ImageStore, sha256 } from "./store.js";
+
+/** A metapackage: it depends on the current kernel. */
+export const DEFAULT_KERNEL_PACKAGE = "linux-image-cloud-amd64";
+export const DEFAULT_IMAGE_NAME = "debian";
+const BUSYBOX_PACKAGE = "busybox-static";
+
+/** A kernel of a distribution has about 12 MB; more than this is none. */
+const KERNEL_FILE_LIMIT = 256 * 1024 * 1024;
+const BUSYBOX_LIMIT = 16 * 1024 * 1024;
+
+/** A metapackage leads to a kernel in one step; more than a few are a circle. */
+const METAPACKAGE_DEPTH = 4;
+
+/** How to pull. */
+export interface PullOptions {
+  /** Any package with a file boot/vmlinuz-*, or a metapackage of one. */
+  readonly kernelPackage?: string;
+  /** Name of the image; default `debian`. */
+  readonly name?: string;
+  readonly store?: ImageStore;
+  /** Folder of downloads; default `pando` under XDG_CACHE_HOME. */
+  readonly cache?: string;
+  readonly progress?: ProgressSink;
+}
+
+/** The dependency of a kernel metapackage, as `name` or `name=version`. */
+export function kernelDependency(depends: string): string | undefined {
+  for (const alternatives of depends.split(",")) {
+    const match = /^\s*(linux-image-[\w.+-]+)(?:\s*\(=\s*([^)\s]+)\s*\))?/.exec(alternatives);
+    if (match === null) continue;
+    return match[2] === undefined ? match[1] : `${match[1]}=${match[2]}`;
+  }
+  return undefined;
+}
+
+/**
+ * Follows metapackages to the package that holds the kernel.
+ * @throws PandoError PACKAGE_CYCLE and what Apt.show throws
+ */
+export async function resolveKernel(
+  apt: Pick<Apt, "show">,
+  selection: string,
+): Promise<PackageRecord> {
+  let record = await apt.show(selection);
+  for (let depth = 0; depth < METAPACKAGE_DEPTH; depth++) {
+    const next = kernelDependency(record.depends);
+    if (next === undefined) return record;
+    record = await apt.show(next);
+  }
+  throw new PandoError(
+    "PACKAGE_CYCLE",
+    `package ${selection} leads to no kernel within ${METAPACKAGE_DEPTH} dependencies`,
+    { remedy: "name the kernel package itself, such as linux-image-6.1.0-56-cloud-amd64" },
+  );
+}
+
+function provenance(record: PackageRecord): PackageProvenance {
+  const { name, version, architecture, sha256: hash, size } = record;
+  return { name, version, architecture, sha256: hash, size };
+}
+
+/** The kernel of an image that has been made from the same package, when it is undamaged. */
+async function storedKernel(
+  store: ImageStore,
+  name: string,
+  record: PackageRecord,
+): Promise<Pick<Manifest, "kernel" | "provenance"> | undefined> {
+  try {
+    const { manifest } = await store.open(name, { verify: true });
+    return manifest.provenance.packages[0]?.sha256 === record.sha256 ? manifest : undefined;
+  } catch (cause) {
+    if (cause instanceof PandoError) return undefined;
+    throw cause;
+  }
+}
+
+interface PulledKernel {
+  readonly kernel: ObjectReference;
+  readonly kernelFile: string;
+  readonly kernelFileSha256: string;
+}
+
+async function pullKernel(
+  apt: Apt,
+  store: ImageStore,
+  record: PackageRecord,
+  progress: ProgressSink,
+): Promise<PulledKernel> {
+  const file = await apt.download(record);
+  progress(`unpacking ${record.name}`);
+  const packed = await readPackageFile(
+    file,
+    (path) => /^boot\/vmlinuz-[^/]+$/.test(path),
+    KERNEL_FILE_LIMIT,
+  );
+  const vmlinux = prepareKernel(packed.bytes);
+  progress("storing the kernel");
+  const kernel = await store.put(vmlinux);
+  return { kernel, kernelFile: packed.path, kernelFileSha256: sha256(packed.bytes) };
+}
+
+async function pullInitrd(
+  apt: Apt,
+  store: ImageStore,
+  record: PackageRecord,
+  cache: string,
+  progress: ProgressSink,
+): Promise<ObjectReference> {
+  const file = await apt.download(record);
+  progress("building the initrd");
+  const { bytes } = await readPackageFile(
+    file,
+    (path) => /^(usr\/)?bin\/busybox$/.test(path),
+    BUSYBOX_LIMIT,
+  );
+  return store.put(writeCpio(initrdEntries(bytes, await listApplets(bytes, cache))));
+}
+
+/**
+ * Gets a kernel and busybox from the machine's package sources and makes an image of them. What an
+ * earlier pull of the same packages left is used again once its hashes have been checked.
+ * @throws PandoError what Apt, deb, the loader and the store throw
+ */
+export async function pullDebian(options: PullOptions = {}): Promise<Image> {
+  const { store = new ImageStore(), cache = cacheDirectory(), progress = silent } = options;
+  const name = checkImageName(options.name ?? DEFAULT_IMAGE_NAME);
+  const apt = await Apt.open(cache, progress);
+  try {
+    progress("resolving packages");
+    const kernelRecord = await resolveKernel(apt, options.kernelPackage ?? DEFAULT_KERNEL_PACKAGE);
+    const busyboxRecord = await apt.show(BUSYBOX_PACKAGE);
+    const stored = await storedKernel(store, name, kernelRecord);
+    const pulled: PulledKernel =
+      stored === undefined
+        ? await pullKernel(apt, store, kernelRecord, progress)
+        : { ...stored.provenance, kernel: stored.kernel };
+    const initrd = await pullInitrd(apt, store, busyboxRecord, cache, progress);
+    return await store.commit({
+      format: 1,
+      name,
+      created: new Date().toISOString(),
+      kernel: pulled.kernel,
+      initrd,
+      commandLine: DEFAULT_COMMAND_LINE,
+      provenance: {
+        kind: "debian",
+        kernelFile: pulled.kernelFile,
+        kernelFileSha256: pulled.kernelFileSha256,
+        packages: [provenance(kernelRecord), provenance(busyboxRecord)],
+      },
+    });
+  } finally {
+    await apt.dispose();
+  }
+}
+
+/**
+ * Opens an image, pulling it first when it is Debian's and is missing or damaged.
+ * @param name `debian`, or any image of the store
+ * @throws PandoError IMAGE_NOT_FOUND for a missing image that is not Debian's, and what pulling throws
+ */
+export async function ensureImage(
+  name: string = DEFAULT_IMAGE_NAME,
+  options: Pick<PullOptions, "store" | "cache" | "progress"> = {},
+): Promise<Image> {
+  const store = options.store ?? new ImageStore();
+  try {
+    return await store.open(name);
+  } catch (cause) {
+    if (name !== DEFAULT_IMAGE_NAME || !(cause instanceof PandoError)) throw cause;
+    const curable = ["IMAGE_NOT_FOUND", "OBJECT_MISSING", "OBJECT_DAMAGED", "MANIFEST_INVALID"];
+    if (!curable.includes(cause.code)) throw cause;
+  }
+  return pullDebian({ ...options, store, name });
+}

@@ -1,0 +1,65 @@
+/**
+ * The files of the image's own initrd that decide what user space does. busybox runs all of them:
+ * /init as the first process (Linux, Documentation/admin-guide/init.rst), then its own init with an
+ * inittab, so that shells are restarted, `poweroff` and `reboot` work with and without -f, and the
+ * console's shell has a controlling terminal and with it job control.
+ */
+
+/** The line on the console that says that user space runs. */
+export const USER_SPACE_LINE = "Pando: user space is up";
+
+const PATH = "/sbin:/usr/sbin:/bin:/usr/bin";
+
+/**
+ * /init. The byte 7 on port 0xf4 (244) is the boot stage "user space"; /dev/port is seekable by port
+ * number. `pando.exec=PATH` on the kernel's command line runs a program in place of the shell and
+ * powers off after it; a name with a dot is not passed on to init's environment, hence /proc/cmdline.
+ * /dev/console is no controlling terminal, the terminal behind it is: the last of `active`.
+ */
+export const INIT_SCRIPT = `#!/bin/busybox sh
+export PATH=${PATH}
+mount -t devtmpfs devtmpfs /dev
+printf '\\007' | dd of=/dev/port bs=1 seek=244 conv=notrunc 2>/dev/null
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t tmpfs tmpfs /dev/shm
+mount -t tmpfs tmpfs /run
+hostname pando
+ip link set lo up 2>/dev/null
+console=ttyS0
+for name in $(cat /sys/class/tty/console/active 2>/dev/null); do console=$name; done
+action="respawn:-/bin/sh"
+for word in $(cat /proc/cmdline); do
+  case $word in
+    pando.exec=*) action="once:/etc/run \${word#pando.exec=}" ;;
+  esac
+done
+cat > /etc/inittab <<END
+$console::$action
+::ctrlaltdel:/sbin/reboot
+::shutdown:/bin/umount -a -r
+END
+echo '${USER_SPACE_LINE}'
+exec /sbin/init
+`;
+
+/** /etc/run: the program of pando.exec, then power-off. */
+export const RUN_SCRIPT = `#!/bin/sh
+. /etc/profile
+"$@"
+echo "Pando: $1 ended with $?"
+poweroff -f
+`;
+
+/** /etc/profile, read by the login shell. A serial line tells no size: busybox then takes 80 by 24. */
+export const PROFILE = `export PATH=${PATH}
+export HOME=/root HISTFILE=/root/.ash_history
+export TERM=\${TERM:-vt102} PAGER=less
+export PS1='\\w \\$ '
+cd
+`;
+
+export const PASSWD = "root::0:0:root:/root:/bin/sh\n";
+export const GROUP = "root:x:0:\ntty:x:5:\n";

@@ -1,0 +1,299 @@
+/**
+ * The image store: immutable objects named by the SHA-256 of their bytes (FIPS 180-4), and one
+ * manifest per image that refers to them.
+ *
+ *     objects/<sha256>       mode 0444; never written after it got its name
+ *     manifests/<name>.json  replaced as a whole
+ *     temporary/             what is being written; cleaned by age
+ *
+ * There is no lock. Two processes that fill the store write the same object twice and one of the two
+ * names stays. A running VM has its object mapped: taking the name away leaves its bytes to it.
+ */
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { link, readdir, readFile, rename, rm, stat, utimes } from "node:fs/promises";
+import { join } from "node:path";
+import { PandoError } from "../error.js";
+import {
+  publishNew,
+  publishReplacing,
+  removeStale,
+  STALE_AFTER_MS,
+  temporaryName,
+  writeTemporary,
+} from "./atomic-file.js";
+import { makeDirectory, storeDirectory } from "./directories.js";
+import {
+  checkImageName,
+  formatManifest,
+  type Manifest,
+  type ObjectReference,
+  type Provenance,
+  parseManifest,
+} from "./manifest.js";
+
+/** An image that is ready to boot. */
+export interface Image {
+  readonly name: string;
+  /** The vmlinux; immutable, so it may be mapped. */
+  readonly kernelPath: string;
+  /** The initrd, when the image has one; immutable. */
+  readonly initrdPath: string | undefined;
+  readonly commandLine: string;
+  readonly provenance: Provenance;
+  readonly manifest: Manifest;
+}
+
+/** What `remove` did. */
+export interface Removal {
+  /** Objects that no other image needed. */
+  readonly objects: readonly ObjectReference[];
+}
+
+const MANIFEST_SUFFIX = ".json";
+
+/** SHA-256 of bytes in memory, as 64 hexadecimal digits. */
+export function sha256(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
+
+/** SHA-256 of a file, read in pieces. */
+export async function sha256OfFile(path: string): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const piece of createReadStream(path, { highWaterMark: 1 << 20 })) {
+    hash.update(piece as Uint8Array);
+  }
+  return hash.digest("hex");
+}
+
+function isMissing(cause: unknown): boolean {
+  return (cause as NodeJS.ErrnoException).code === "ENOENT";
+}
+
+/** One store; cheap to make, holds nothing open. */
+export class ImageStore {
+  private readonly objects: string;
+  private readonly manifests: string;
+  private readonly temporary: string;
+
+  /** @param folder made when something is first written */
+  constructor(readonly folder: string = storeDirectory()) {
+    this.objects = join(folder, "objects");
+    this.manifests = join(folder, "manifests");
+    this.temporary = join(folder, "temporary");
+  }
+
+  /** Makes the folders and deletes what dead processes left behind. */
+  private async prepare(): Promise<void> {
+    for (const path of [this.objects, this.manifests, this.temporary]) {
+      await makeDirectory(path, "PANDO_STORE");
+    }
+    await removeStale(this.temporary);
+  }
+
+  /** Where an object is, or would be. */
+  objectPath(reference: ObjectReference): string {
+    return join(this.objects, reference.sha256);
+  }
+
+  /**
+   * Stores bytes. An equal object that is there already is checked and kept; a damaged one is
+   * replaced, and VMs that have it mapped keep what they have.
+   * @throws PandoError STORE_WRITE_FAILED, DIRECTORY_NOT_WRITABLE
+   */
+  async put(bytes: Uint8Array): Promise<ObjectReference> {
+    const reference = { sha256: sha256(bytes), size: bytes.length };
+    await this.prepare();
+    const path = this.objectPath(reference);
+    const state = await this.objectState(reference, true);
+    if (state === "intact") {
+      // A fresh time tells a sweep in another process that the object is about to be referred to.
+      await utimes(path, new Date(), new Date());
+      return reference;
+    }
+    const written = await writeTemporary(this.temporary, bytes, 0o444);
+    if (state === "missing") await publishNew(written, path);
+    else await publishReplacing(written, path);
+    return reference;
+  }
+
+  /** Compares an object with its reference; reads it whole only when `hash` is set. */
+  private async objectState(
+    reference: ObjectReference,
+    hash: boolean,
+  ): Promise<"intact" | "missing" | "damaged"> {
+    const path = this.objectPath(reference);
+    try {
+      const found = await stat(path);
+      if (!found.isFile() || found.size !== reference.size) return "damaged";
+      return hash && (await sha256OfFile(path)) !== reference.sha256 ? "damaged" : "intact";
+    } catch (cause) {
+      if (isMissing(cause)) return "missing";
+      throw cause;
+    }
+  }
+
+  /**
+   * Gives an image its manifest, in place of an older one of that name.
+   * @throws PandoError OBJECT_MISSING when another process removed one of its objects meanwhile
+   */
+  async commit(manifest: Manifest): Promise<Image> {
+    checkImageName(manifest.name);
+    await this.prepare();
+    const replaced = (await this.names()).includes(manifest.name)
+      ? await this.objectsOf(manifest.name)
+      : [];
+    const bytes = new TextEncoder().encode(formatManifest(manifest));
+    const written = await writeTemporary(this.temporary, bytes, 0o644);
+    await publishReplacing(written, this.manifestPath(manifest.name));
+    const image = await this.open(manifest.name);
+    await this.discardAll(replaced);
+    return image;
+  }
+
+  private manifestPath(name: string): string {
+    return join(this.manifests, name + MANIFEST_SUFFIX);
+  }
+
+  /**
+   * Reads an image's manifest.
+   * @throws PandoError IMAGE_NOT_FOUND, IMAGE_NAME_INVALID, MANIFEST_INVALID
+   */
+  async manifest(name: string): Promise<Manifest> {
+    const path = this.manifestPath(checkImageName(name));
+    try {
+      return parseManifest(path, await readFile(path, "utf8"));
+    } catch (cause) {
+      if (!isMissing(cause)) throw cause;
+      throw new PandoError("IMAGE_NOT_FOUND", `no image ${name} in ${this.folder}`, {
+        remedy: "`pando image ls` lists the images, `pando image pull debian` gets one",
+      });
+    }
+  }
+
+  /**
+   * Opens an image: its objects are there and have their size; with `verify` their bytes are hashed.
+   * @throws PandoError IMAGE_NOT_FOUND, OBJECT_MISSING, OBJECT_DAMAGED, MANIFEST_INVALID
+   */
+  async open(name: string, options: { readonly verify?: boolean } = {}): Promise<Image> {
+    const manifest = await this.manifest(name);
+    for (const part of ["kernel", "initrd"] as const) {
+      const reference = manifest[part];
+      if (reference === undefined) continue;
+      const state = await this.objectState(reference, options.verify === true);
+      if (state === "intact") continue;
+      const remedy =
+        manifest.provenance.kind === "debian"
+          ? `\`pando image pull debian --name ${name}\` puts it right`
+          : `\`pando image import ${name} --kernel …\` puts it right`;
+      throw new PandoError(
+        state === "missing" ? "OBJECT_MISSING" : "OBJECT_DAMAGED",
+        `image ${name}: ${part} object ${reference.sha256} of ${reference.size} bytes is ${state}`,
+        { remedy },
+      );
+    }
+    return {
+      name,
+      kernelPath: this.objectPath(manifest.kernel),
+      initrdPath: manifest.initrd && this.objectPath(manifest.initrd),
+      commandLine: manifest.commandLine,
+      provenance: manifest.provenance,
+      manifest,
+    };
+  }
+
+  /** Names of all images, sorted. */
+  async names(): Promise<string[]> {
+    try {
+      const files = await readdir(this.manifests);
+      return files
+        .filter((file) => file.endsWith(MANIFEST_SUFFIX))
+        .map((file) => file.slice(0, -MANIFEST_SUFFIX.length))
+        .sort();
+    } catch (cause) {
+      if (isMissing(cause)) return [];
+      throw cause;
+    }
+  }
+
+  /** Hashes of all objects that images refer to; an unreadable manifest keeps nothing. */
+  private async referenced(): Promise<Set<string>> {
+    const wanted = new Set<string>();
+    for (const name of await this.names()) {
+      const manifest = await this.manifest(name).catch((cause: unknown) => {
+        if (cause instanceof PandoError) return undefined;
+        throw cause;
+      });
+      if (manifest === undefined) continue;
+      wanted.add(manifest.kernel.sha256);
+      if (manifest.initrd !== undefined) wanted.add(manifest.initrd.sha256);
+    }
+    return wanted;
+  }
+
+  /**
+   * Removes an image and those of its objects that no other image needs. Running VMs keep theirs.
+   * @throws PandoError IMAGE_NOT_FOUND
+   */
+  async remove(name: string): Promise<Removal> {
+    const path = this.manifestPath(checkImageName(name));
+    const own = await this.objectsOf(name);
+    await rm(path, { force: true });
+    await this.prepare();
+    return { objects: [...(await this.discardAll(own)), ...(await this.sweep())] };
+  }
+
+  /** The objects of an image; none when its manifest is unreadable, for it must be removable. */
+  private async objectsOf(name: string): Promise<ObjectReference[]> {
+    try {
+      const { kernel, initrd } = await this.manifest(name);
+      return initrd === undefined ? [kernel] : [kernel, initrd];
+    } catch (cause) {
+      if (cause instanceof PandoError && cause.code === "MANIFEST_INVALID") return [];
+      throw cause;
+    }
+  }
+
+  /** Takes away old objects that no image refers to: what interrupted pulls left behind. */
+  private async sweep(): Promise<ObjectReference[]> {
+    const old: ObjectReference[] = [];
+    for (const name of await readdir(this.objects)) {
+      const found = await stat(join(this.objects, name)).catch(() => undefined);
+      if (found === undefined || Date.now() - found.mtimeMs < STALE_AFTER_MS) continue;
+      old.push({ sha256: name, size: found.size });
+    }
+    return this.discardAll(old);
+  }
+
+  private async discardAll(references: readonly ObjectReference[]): Promise<ObjectReference[]> {
+    const removed: ObjectReference[] = [];
+    for (const reference of references) {
+      if (await this.discard(reference)) removed.push(reference);
+    }
+    return removed;
+  }
+
+  /**
+   * Takes an object away unless an image refers to it. It is set aside first and looked for again:
+   * a process that commits meanwhile either sees that it is gone or is seen here.
+   */
+  private async discard(reference: ObjectReference): Promise<boolean> {
+    if ((await this.referenced()).has(reference.sha256)) return false;
+    const path = this.objectPath(reference);
+    const aside = temporaryName(this.temporary);
+    try {
+      await rename(path, aside);
+    } catch (cause) {
+      if (isMissing(cause)) return false;
+      throw cause;
+    }
+    const wanted = (await this.referenced()).has(reference.sha256);
+    if (wanted) {
+      await link(aside, path).catch((cause: NodeJS.ErrnoException) => {
+        if (cause.code !== "EEXIST") throw cause;
+      });
+    }
+    await rm(aside, { force: true });
+    return !wanted;
+  }
+}
