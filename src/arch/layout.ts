@@ -13,9 +13,10 @@ export const MEMORY_MAP_ADDRESS = 0x7000;
 export const COMMAND_LINE_ADDRESS = 0x8000;
 /** Room for the command line, terminating zero included (x86 COMMAND_LINE_SIZE is 2048). */
 export const COMMAND_LINE_LIMIT = 2048;
-/** GDT and the 32-bit TSS that the entry state refers to. */
+/** GDT that the entry state refers to. */
 export const ENTRY_GDT_ADDRESS = 0x5000;
-export const ENTRY_TSS_ADDRESS = 0x5100;
+/** The 32-bit TSS of the entry state: the PVH document puts it at 0. */
+export const ENTRY_TSS_ADDRESS = 0;
 
 /** End of low RAM: 640 KiB, less the 1 KiB an EBDA would take. */
 export const LOW_RAM_END = 0x9fc00;
@@ -36,8 +37,18 @@ export const LOCAL_APIC_ADDRESS = 0xfee00000;
 export const PM1A_EVENT_PORT = 0x600;
 export const PM1A_CONTROL_PORT = 0x604;
 export const PM_TIMER_PORT = 0x608;
+/** SLP_TYPx value that the DSDT gives for S5 (soft off). */
+export const SLEEP_TYPE_S5 = 5;
 /** System control interrupt: ISA interrupt 9, level triggered. */
 export const SCI_IRQ = 9;
+
+/** Reset control register, and what the FADT tells software to write there. */
+export const RESET_CONTROL_PORT = 0xcf9;
+export const RESET_CONTROL_VALUE = 0x06;
+/** The timer's I/O APIC input: 0 is where a PC has the 8259A; the MADT says so. */
+export const TIMER_GSI = 2;
+/** CMOS index of the century, which the FADT names. */
+export const RTC_CENTURY = 0x32;
 
 /** Boot-stage ports: a one-byte write names a stage (6 = start_kernel, 7 = user space). */
 export const BOOT_STAGE_PORT = 0xf4;

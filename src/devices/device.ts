@@ -51,3 +51,19 @@ export interface TimedDevice extends Device {
   /** Called at or after `deadline()`. */
   expire(now: number): void;
 }
+
+/**
+ * A view of `byteLength` bytes of shared memory as a device's state.
+ * @param byteOffset a multiple of 8
+ */
+export function stateBlock(
+  buffer: SharedArrayBuffer,
+  byteOffset: number,
+  byteLength: number,
+): StateBlock {
+  return {
+    u8: new Uint8Array(buffer, byteOffset, byteLength),
+    u32: new Uint32Array(buffer, byteOffset, byteLength >>> 2),
+    f64: new Float64Array(buffer, byteOffset, byteLength >>> 3),
+  };
+}

@@ -8,18 +8,20 @@
 /** The line on the console that says that user space runs. */
 export const USER_SPACE_LINE = "Pando: user space is up";
 
+/** Where the program of stage-program.ts is. */
+export const STAGE_PROGRAM = "/sbin/boot-stage";
+
 const PATH = "/sbin:/usr/sbin:/bin:/usr/bin";
 
 /**
- * /init. The byte 7 on port 0xf4 (244) is the boot stage "user space"; /dev/port is seekable by port
- * number. `pando.exec=PATH` on the kernel's command line runs a program in place of the shell and
+ * /init. It reports the boot stage before anything else. `pando.exec=PATH` on the kernel's command line runs a program in place of the shell and
  * powers off after it; a name with a dot is not passed on to init's environment, hence /proc/cmdline.
  * /dev/console is no controlling terminal, the terminal behind it is: the last of `active`.
  */
 export const INIT_SCRIPT = `#!/bin/busybox sh
 export PATH=${PATH}
+${STAGE_PROGRAM} 2>/dev/null
 mount -t devtmpfs devtmpfs /dev
-printf '\\007' | dd of=/dev/port bs=1 seek=244 conv=notrunc 2>/dev/null
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mkdir -p /dev/pts /dev/shm

@@ -7,7 +7,8 @@ import { join } from "node:path";
 import { PandoError } from "../error.js";
 import type { CpioInput } from "../loader/cpio-writer.js";
 import { reason } from "./directories.js";
-import { GROUP, INIT_SCRIPT, PASSWD, PROFILE, RUN_SCRIPT } from "./init-script.js";
+import { GROUP, INIT_SCRIPT, PASSWD, PROFILE, RUN_SCRIPT, STAGE_PROGRAM } from "./init-script.js";
+import { stageProgram } from "./stage-program.js";
 import { run } from "./subprocess.js";
 
 const FOLDERS: readonly (readonly [string, number])[] = [
@@ -76,6 +77,12 @@ export function initrdEntries(busybox: Uint8Array, applets: readonly string[]): 
     file("etc/passwd", 0o644, PASSWD),
     file("etc/profile", 0o644, PROFILE),
     file("etc/run", 0o755, RUN_SCRIPT),
+    {
+      kind: "file",
+      name: STAGE_PROGRAM.slice(1),
+      permissions: 0o755,
+      content: stageProgram(),
+    },
     { kind: "file", name: "bin/busybox", permissions: 0o755, content: busybox },
     ...links.map(
       (name): CpioInput => ({ kind: "symlink", name, permissions: 0o777, target: "/bin/busybox" }),

@@ -2,8 +2,8 @@
  * Where the loader's bytes come from: a file descriptor or memory, read at offsets. Nothing here maps
  * or seeks, so one descriptor serves a loader and a mapping at once.
  */
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
-import { PandoError } from "../error.js";
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { PandoError } from '../error.js';
 
 /** Random access to a fixed number of bytes. */
 export interface ByteSource {
@@ -20,7 +20,7 @@ function checkRange(size: number, offset: number, length: number): void {
   const valid = Number.isSafeInteger(offset) && Number.isSafeInteger(length);
   if (!valid || offset < 0 || length < 0 || offset + length > size) {
     throw new PandoError(
-      "SOURCE_READ_PAST_END",
+      'SOURCE_READ_PAST_END',
       `read of ${length} bytes at offset ${offset} reaches past the end at ${size}`,
     );
   }
@@ -59,8 +59,8 @@ export class FileSource implements ByteSource {
   constructor(fd: number, name = `descriptor ${fd}`) {
     const stat = fstatSync(fd);
     if (!stat.isFile()) {
-      throw new PandoError("SOURCE_NOT_A_FILE", `${name} is not a regular file`, {
-        remedy: "give the path of a kernel or initrd file",
+      throw new PandoError('SOURCE_NOT_A_FILE', `${name} is not a regular file`, {
+        remedy: 'give the path of a kernel or initrd file',
       });
     }
     this.fd = fd;
@@ -75,11 +75,11 @@ export class FileSource implements ByteSource {
   static open(path: string): FileSource {
     let fd: number;
     try {
-      fd = openSync(path, "r");
+      fd = openSync(path, 'r');
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause);
-      throw new PandoError("SOURCE_NOT_READABLE", `cannot open ${path}: ${reason}`, {
-        remedy: "check the path and its permissions",
+      throw new PandoError('SOURCE_NOT_READABLE', `cannot open ${path}: ${reason}`, {
+        remedy: 'check the path and its permissions',
         cause,
       });
     }
@@ -99,9 +99,9 @@ export class FileSource implements ByteSource {
       const count = readSync(this.fd, bytes, done, length - done, offset + done);
       if (count === 0) {
         throw new PandoError(
-          "SOURCE_SHRANK",
+          'SOURCE_SHRANK',
           `${this.#name} ended at offset ${offset + done}; it was ${this.size} bytes when opened`,
-          { remedy: "do not change an image while it is being loaded" },
+          { remedy: 'do not change an image while it is being loaded' },
         );
       }
       done += count;

@@ -2,15 +2,15 @@
  * bzImage: the real-mode setup header, and the compressed vmlinux inside (Linux, "The Linux/x86 Boot
  * Protocol": fields of the setup header, payload_offset and payload_length from protocol 2.08 on).
  */
-import { PandoError } from "../error.js";
-import type { ByteSource } from "./byte-source.js";
+import { PandoError } from '../error.js';
+import type { ByteSource } from './byte-source.js';
 import {
   type CompressionFormat,
   decompress,
   detectCompression,
   MAGIC_BYTES,
-} from "./decompress/decompress.js";
-import { isElf } from "./elf.js";
+} from './decompress/decompress.js';
+import { isElf } from './elf.js';
 
 const SETUP_SECTS = 0x1f1;
 const BOOT_FLAG = 0x1fe;
@@ -30,7 +30,7 @@ const SECTOR_SIZE = 512;
 const SIZE_TRAILER = 4;
 
 /** A vmlinux of more than this is refused. */
-export const MAX_KERNEL_BYTES = 1 << 30;
+const MAX_KERNEL_BYTES = 1 << 30;
 
 /** Where the payload is, and what the header says of itself. */
 export interface BzImage {
@@ -61,9 +61,9 @@ export function isBzImage(source: ByteSource): boolean {
 export function readBzImage(source: ByteSource): BzImage {
   if (source.size < HEADER_END) {
     throw new PandoError(
-      "BZIMAGE_TRUNCATED",
+      'BZIMAGE_TRUNCATED',
       `the setup header needs ${HEADER_END} bytes, the file has ${source.size}`,
-      { remedy: "the file is truncated: fetch it again" },
+      { remedy: 'the file is truncated: fetch it again' },
     );
   }
   const header = source.read(0, HEADER_END);
@@ -71,16 +71,16 @@ export function readBzImage(source: ByteSource): BzImage {
   const bootFlag = data.getUint16(BOOT_FLAG, true);
   if (bootFlag !== BOOT_FLAG_VALUE) {
     throw new PandoError(
-      "BZIMAGE_BAD_BOOT_FLAG",
+      'BZIMAGE_BAD_BOOT_FLAG',
       `boot_flag at offset 0x1fe is 0x${bootFlag.toString(16)}, not 0xaa55`,
     );
   }
   const protocol = data.getUint16(PROTOCOL_VERSION, true);
   if (protocol < MIN_PROTOCOL) {
     throw new PandoError(
-      "BZIMAGE_PROTOCOL_TOO_OLD",
+      'BZIMAGE_PROTOCOL_TOO_OLD',
       `boot protocol ${protocol >>> 8}.${protocol & 0xff} at offset 0x206 has no payload fields, 2.8 has`,
-      { remedy: "use a kernel of 2.6.24 or later, or its vmlinux" },
+      { remedy: 'use a kernel of 2.6.24 or later, or its vmlinux' },
     );
   }
   const setupSects = data.getUint8(SETUP_SECTS) || DEFAULT_SETUP_SECTS;
@@ -88,28 +88,28 @@ export function readBzImage(source: ByteSource): BzImage {
   const payloadLength = data.getUint32(PAYLOAD_LENGTH, true);
   if (payloadLength <= SIZE_TRAILER) {
     throw new PandoError(
-      "BZIMAGE_NO_PAYLOAD",
+      'BZIMAGE_NO_PAYLOAD',
       `payload_length at offset 0x24c is ${payloadLength}: there is no kernel inside`,
     );
   }
   if (payloadOffset + payloadLength > source.size) {
     throw new PandoError(
-      "BZIMAGE_PAYLOAD_PAST_EOF",
+      'BZIMAGE_PAYLOAD_PAST_EOF',
       `the payload of ${payloadLength} bytes at offset ${payloadOffset} reaches past the end of the ` +
         `file at ${source.size}`,
-      { remedy: "the file is truncated or damaged: fetch it again" },
+      { remedy: 'the file is truncated or damaged: fetch it again' },
     );
   }
   const magic = source.read(payloadOffset, Math.min(MAGIC_BYTES, payloadLength));
   const compression = detectCompression(magic);
-  if (compression === "lzo" || (compression === undefined && !isElf(magic))) {
-    const hex = Buffer.from(magic).toString("hex");
+  if (compression === 'lzo' || (compression === undefined && !isElf(magic))) {
+    const hex = Buffer.from(magic).toString('hex');
     throw new PandoError(
-      "BZIMAGE_COMPRESSION_UNSUPPORTED",
-      compression === "lzo"
+      'BZIMAGE_COMPRESSION_UNSUPPORTED',
+      compression === 'lzo'
         ? `the payload at offset ${payloadOffset} is compressed with LZO`
         : `the payload at offset ${payloadOffset} begins with ${hex}, which no known format does`,
-      { remedy: "use a kernel compressed with gzip, xz, zstd, LZ4, bzip2 or LZMA, or its vmlinux" },
+      { remedy: 'use a kernel compressed with gzip, xz, zstd, LZ4, bzip2 or LZMA, or its vmlinux' },
     );
   }
   let unpackedSize = payloadLength;
@@ -119,7 +119,7 @@ export function readBzImage(source: ByteSource): BzImage {
   }
   if (unpackedSize > MAX_KERNEL_BYTES) {
     throw new PandoError(
-      "BZIMAGE_PAYLOAD_TOO_LARGE",
+      'BZIMAGE_PAYLOAD_TOO_LARGE',
       `the payload says that it unpacks to ${unpackedSize} bytes, the limit is ${MAX_KERNEL_BYTES}`,
     );
   }
@@ -138,14 +138,14 @@ export function unpackBzImage(
   const { payloadOffset, payloadLength, compression, unpackedSize } = image;
   const payload = source.read(payloadOffset, payloadLength);
   if (compression === undefined) return payload;
-  const stream = compression === "gzip" ? payload : payload.subarray(0, -SIZE_TRAILER);
+  const stream = compression === 'gzip' ? payload : payload.subarray(0, -SIZE_TRAILER);
   const bounds = { limit: MAX_KERNEL_BYTES, expected: unpackedSize };
   const vmlinux = decompress(compression, stream, bounds);
   if (vmlinux.length !== unpackedSize) {
     throw new PandoError(
-      "BZIMAGE_SIZE_MISMATCH",
+      'BZIMAGE_SIZE_MISMATCH',
       `the payload unpacks to ${vmlinux.length} bytes, its trailer says ${unpackedSize}`,
-      { remedy: "the file is damaged: fetch it again" },
+      { remedy: 'the file is damaged: fetch it again' },
     );
   }
   return vmlinux;

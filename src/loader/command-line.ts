@@ -2,10 +2,10 @@
  * The kernel's command line: one string of parameters, NUL-terminated
  * (Linux admin-guide "kernel-parameters"; COMMAND_LINE_SIZE is 2048 on x86, the NUL included).
  */
-import { PandoError } from "../error.js";
+import { PandoError } from '../error.js';
 
 /** Bytes that x86 Linux keeps of a command line, the NUL not counted. */
-export const COMMAND_LINE_MAX = 2047;
+const COMMAND_LINE_MAX = 2047;
 
 /** Words after a lone `--` are for init, not for the kernel. */
 const INIT_SEPARATOR = /(^| )--( |$)/;
@@ -19,8 +19,8 @@ export function mergeCommandLine(base: string, append: string): string {
   const cut = separator === null ? base.length : separator.index;
   return [base.slice(0, cut), append, base.slice(cut)]
     .map((part) => part.trim())
-    .filter((part) => part !== "")
-    .join(" ");
+    .filter((part) => part !== '')
+    .join(' ');
 }
 
 /**
@@ -32,18 +32,18 @@ export function encodeCommandLine(text: string): Uint8Array {
     const unit = text.charCodeAt(at);
     if (unit < 0x20 || unit === 0x7f) {
       throw new PandoError(
-        "COMMAND_LINE_CONTROL_CHARACTER",
+        'COMMAND_LINE_CONTROL_CHARACTER',
         `the kernel command line has the control character 0x${unit.toString(16)} at index ${at}`,
-        { remedy: "separate parameters by spaces" },
+        { remedy: 'separate parameters by spaces' },
       );
     }
   }
   const bytes = new TextEncoder().encode(text);
   if (bytes.length > COMMAND_LINE_MAX) {
     throw new PandoError(
-      "COMMAND_LINE_TOO_LONG",
+      'COMMAND_LINE_TOO_LONG',
       `the kernel command line is ${bytes.length} bytes, the limit is ${COMMAND_LINE_MAX}`,
-      { remedy: "shorten what --append gives" },
+      { remedy: 'shorten what --append gives' },
     );
   }
   const encoded = new Uint8Array(bytes.length + 1);

@@ -2,7 +2,7 @@
  * Writes cpio archives in the newc format, the same bytes for the same entries: inode numbers count up,
  * owners are root, times are fixed (Linux, "initramfs buffer format").
  */
-import { PandoError } from "../error.js";
+import { PandoError } from '../error.js';
 import {
   CPIO_NAME_LIMIT,
   CPIO_TRAILER,
@@ -12,7 +12,7 @@ import {
   S_IFIFO,
   S_IFLNK,
   S_IFREG,
-} from "./cpio.js";
+} from './cpio.js';
 
 /** Archives are filled up to a whole number of these, as cpio does. */
 const BLOCK_SIZE = 512;
@@ -21,14 +21,14 @@ const FIELD_LIMIT = 0xffffffff;
 
 /** An entry to write. `name` is relative, without `.` and `..`; `permissions` are the low 12 bits. */
 export type CpioInput = { readonly name: string; readonly permissions: number } & (
-  | { readonly kind: "file"; readonly content: Uint8Array }
-  | { readonly kind: "directory" }
-  | { readonly kind: "symlink"; readonly target: string }
-  | { readonly kind: "character" | "block"; readonly major: number; readonly minor: number }
-  | { readonly kind: "fifo" }
+  | { readonly kind: 'file'; readonly content: Uint8Array }
+  | { readonly kind: 'directory' }
+  | { readonly kind: 'symlink'; readonly target: string }
+  | { readonly kind: 'character' | 'block'; readonly major: number; readonly minor: number }
+  | { readonly kind: 'fifo' }
 );
 
-const TYPES: Record<CpioInput["kind"], number> = {
+const TYPES: Record<CpioInput['kind'], number> = {
   file: S_IFREG,
   directory: S_IFDIR,
   symlink: S_IFLNK,
@@ -48,7 +48,7 @@ const encoder = new TextEncoder();
 function header(fields: readonly number[], name: string): Uint8Array {
   const nameBytes = encoder.encode(`${name}\0`);
   const all = [...fields, nameBytes.length, 0];
-  const text = `070701${all.map((value) => value.toString(16).padStart(8, "0")).join("")}`;
+  const text = `070701${all.map((value) => value.toString(16).padStart(8, '0')).join('')}`;
   const length = Math.ceil((text.length + nameBytes.length) / 4) * 4;
   const bytes = new Uint8Array(length);
   bytes.set(encoder.encode(text));
@@ -61,41 +61,41 @@ function checkName(
   directories: ReadonlySet<string>,
   seen: ReadonlySet<string>,
 ): void {
-  const parts = name.split("/");
-  const badPart = parts.some((part) => part === "" || part === "." || part === "..");
-  if (badPart || name.includes("\0") || name === CPIO_TRAILER) {
+  const parts = name.split('/');
+  const badPart = parts.some((part) => part === '' || part === '.' || part === '..');
+  if (badPart || name.includes('\0') || name === CPIO_TRAILER) {
     throw new PandoError(
-      "CPIO_BAD_NAME",
+      'CPIO_BAD_NAME',
       `cpio entry ${JSON.stringify(name)} is not a plain relative path`,
-      { remedy: "name entries like bin/sh: no leading slash, no . or .." },
+      { remedy: 'name entries like bin/sh: no leading slash, no . or ..' },
     );
   }
   const length = encoder.encode(name).length + 1;
   if (length > CPIO_NAME_LIMIT) {
     throw new PandoError(
-      "CPIO_BAD_NAME",
+      'CPIO_BAD_NAME',
       `a cpio entry's name has ${length} bytes, the limit is ${CPIO_NAME_LIMIT}`,
     );
   }
   if (seen.has(name)) {
     throw new PandoError(
-      "CPIO_DUPLICATE_NAME",
+      'CPIO_DUPLICATE_NAME',
       `two cpio entries are called ${JSON.stringify(name)}`,
     );
   }
-  const parent = parts.slice(0, -1).join("/");
-  if (parent !== "" && !directories.has(parent)) {
+  const parent = parts.slice(0, -1).join('/');
+  if (parent !== '' && !directories.has(parent)) {
     throw new PandoError(
-      "CPIO_PARENT_MISSING",
+      'CPIO_PARENT_MISSING',
       `cpio entry ${JSON.stringify(name)} comes before its directory ${JSON.stringify(parent)}`,
-      { remedy: "the kernel makes no directories by itself: give each before its content" },
+      { remedy: 'the kernel makes no directories by itself: give each before its content' },
     );
   }
 }
 
 function contentOf(input: CpioInput): Uint8Array {
-  if (input.kind === "file") return input.content;
-  if (input.kind === "symlink") return encoder.encode(input.target);
+  if (input.kind === 'file') return input.content;
+  if (input.kind === 'symlink') return encoder.encode(input.target);
   return new Uint8Array(0);
 }
 
@@ -117,21 +117,21 @@ export function* cpioChunks(
   for (const entry of entries) {
     checkName(entry.name, directories, seen);
     seen.add(entry.name);
-    if (entry.kind === "directory") directories.add(entry.name);
+    if (entry.kind === 'directory') directories.add(entry.name);
     const content = contentOf(entry);
     if (content.length > FIELD_LIMIT) {
       throw new PandoError(
-        "CPIO_FILE_TOO_LARGE",
+        'CPIO_FILE_TOO_LARGE',
         `${entry.name} has ${content.length} bytes, newc holds at most ${FIELD_LIMIT}`,
       );
     }
-    const isDevice = entry.kind === "character" || entry.kind === "block";
+    const isDevice = entry.kind === 'character' || entry.kind === 'block';
     const fields = [
       ++ino,
       TYPES[entry.kind] | (entry.permissions & PERMISSION_MASK),
       0,
       0,
-      entry.kind === "directory" ? 2 : 1,
+      entry.kind === 'directory' ? 2 : 1,
       mtime,
       content.length,
       0,
@@ -141,7 +141,7 @@ export function* cpioChunks(
     ];
     if (fields.some((value) => !Number.isInteger(value) || value < 0 || value > FIELD_LIMIT)) {
       throw new PandoError(
-        "CPIO_BAD_FIELD",
+        'CPIO_BAD_FIELD',
         `cpio entry ${JSON.stringify(entry.name)} has a time or device number that 32 bits do not hold`,
       );
     }

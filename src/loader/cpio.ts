@@ -2,17 +2,17 @@
  * Reads cpio archives in the newc format, with or without checksums, and initrds made of several
  * (Linux, "initramfs buffer format": archives concatenated, each plain or compressed, zeros between).
  */
-import { PandoError } from "../error.js";
-import { type ByteSource, BytesSource } from "./byte-source.js";
-import { decompress, detectCompression, MAGIC_BYTES } from "./decompress/decompress.js";
+import { PandoError } from '../error.js';
+import { type ByteSource, BytesSource } from './byte-source.js';
+import { decompress, detectCompression, MAGIC_BYTES } from './decompress/decompress.js';
 
-export const NEWC_HEADER_SIZE = 110;
+const NEWC_HEADER_SIZE = 110;
 /** Name of the entry that ends an archive. */
-export const CPIO_TRAILER = "TRAILER!!!";
+export const CPIO_TRAILER = 'TRAILER!!!';
 /** Longest name, terminating NUL included (PATH_MAX). */
 export const CPIO_NAME_LIMIT = 4096;
 /** Type bits of `mode` (POSIX <sys/stat.h>). */
-export const S_IFMT = 0o170000;
+const S_IFMT = 0o170000;
 export const S_IFIFO = 0o010000;
 export const S_IFCHR = 0o020000;
 export const S_IFDIR = 0o040000;
@@ -20,8 +20,8 @@ export const S_IFBLK = 0o060000;
 export const S_IFREG = 0o100000;
 export const S_IFLNK = 0o120000;
 
-const MAGIC_NEWC = "070701";
-const MAGIC_CRC = "070702";
+const MAGIC_NEWC = '070701';
+const MAGIC_CRC = '070702';
 const MAGIC_SIZE = 6;
 const FIELD_SIZE = 8;
 /** Compressed archives may hold compressed archives; nobody needs more than this. */
@@ -50,9 +50,9 @@ const align4 = (value: number) => Math.ceil(value / 4) * 4;
 
 function truncated(what: string, offset: number, needed: number, size: number): PandoError {
   return new PandoError(
-    "CPIO_TRUNCATED",
+    'CPIO_TRUNCATED',
     `cpio ${what} at offset ${offset} needs ${needed} bytes, the archive ends at ${size}`,
-    { remedy: "the initrd is truncated: make or fetch it again" },
+    { remedy: 'the initrd is truncated: make or fetch it again' },
   );
 }
 
@@ -63,13 +63,13 @@ interface RawEntry extends CpioEntry {
 
 function readEntry(source: ByteSource, offset: number): RawEntry {
   if (offset + NEWC_HEADER_SIZE > source.size) {
-    throw truncated("header", offset, NEWC_HEADER_SIZE, source.size);
+    throw truncated('header', offset, NEWC_HEADER_SIZE, source.size);
   }
   const header = String.fromCharCode(...source.read(offset, NEWC_HEADER_SIZE));
   const magic = header.slice(0, MAGIC_SIZE);
   if (magic !== MAGIC_NEWC && magic !== MAGIC_CRC) {
     throw new PandoError(
-      "CPIO_BAD_MAGIC",
+      'CPIO_BAD_MAGIC',
       `cpio header at offset ${offset} has the magic ${JSON.stringify(magic)}, newc has 070701 or 070702`,
     );
   }
@@ -78,7 +78,7 @@ function readEntry(source: ByteSource, offset: number): RawEntry {
     const digits = header.slice(at, at + FIELD_SIZE);
     if (!/^[0-9a-fA-F]{8}$/.test(digits)) {
       throw new PandoError(
-        "CPIO_BAD_FIELD",
+        'CPIO_BAD_FIELD',
         `cpio header field at offset ${offset + at} is ${JSON.stringify(digits)}, not eight hex digits`,
       );
     }
@@ -88,22 +88,22 @@ function readEntry(source: ByteSource, offset: number): RawEntry {
   const nameSize = field(11);
   if (nameSize < 2 || nameSize > CPIO_NAME_LIMIT) {
     throw new PandoError(
-      "CPIO_BAD_NAME",
+      'CPIO_BAD_NAME',
       `cpio name at offset ${offset + NEWC_HEADER_SIZE} is ${nameSize} bytes, 2 to ${CPIO_NAME_LIMIT} are possible`,
     );
   }
   const nameAt = offset + NEWC_HEADER_SIZE;
-  if (nameAt + nameSize > source.size) throw truncated("name", nameAt, nameSize, source.size);
+  if (nameAt + nameSize > source.size) throw truncated('name', nameAt, nameSize, source.size);
   const nameBytes = source.read(nameAt, nameSize);
   if (nameBytes.indexOf(0) !== nameSize - 1) {
     throw new PandoError(
-      "CPIO_BAD_NAME",
+      'CPIO_BAD_NAME',
       `cpio name at offset ${nameAt} does not end with the first NUL at byte ${nameSize - 1}`,
     );
   }
   const dataAt = offset + align4(NEWC_HEADER_SIZE + nameSize);
   if (size > 0 && dataAt + size > source.size)
-    throw truncated("content", dataAt, size, source.size);
+    throw truncated('content', dataAt, size, source.size);
   return {
     name: new TextDecoder().decode(nameBytes.subarray(0, -1)),
     ino: field(0),
@@ -128,7 +128,7 @@ function verifySum(entry: RawEntry): void {
   const sum = entry.read().reduce((total, byte) => (total + byte) >>> 0, 0);
   if (sum !== entry.check) {
     throw new PandoError(
-      "CPIO_CHECKSUM",
+      'CPIO_CHECKSUM',
       `content of ${entry.name}, header at offset ${entry.offset}, sums to ${sum}, not ${entry.check}`,
     );
   }
@@ -176,15 +176,15 @@ export function* readInitrd(source: ByteSource, limit: number, depth = 0): Gener
     const format = detectCompression(magic);
     if (format === undefined) {
       throw new PandoError(
-        "INITRD_FORMAT_UNKNOWN",
-        `bytes at offset ${at} of the initrd begin with ${Buffer.from(magic).toString("hex")}: ` +
-          "neither a newc archive nor a compressed one",
-        { remedy: "make the initrd with cpio -H newc, or with `pando image initrd`" },
+        'INITRD_FORMAT_UNKNOWN',
+        `bytes at offset ${at} of the initrd begin with ${Buffer.from(magic).toString('hex')}: ` +
+          'neither a newc archive nor a compressed one',
+        { remedy: 'make the initrd with cpio -H newc, or with `pando image initrd`' },
       );
     }
     if (depth === MAX_DEPTH) {
       throw new PandoError(
-        "INITRD_NESTED_TOO_DEEP",
+        'INITRD_NESTED_TOO_DEEP',
         `the initrd is compressed more than ${MAX_DEPTH} times`,
       );
     }

@@ -2,19 +2,19 @@
  * ELF notes, and the two that PVH defines (System V ABI, "Note Section"; Xen, "x86/HVM direct boot
  * ABI": XEN_ELFNOTE_PHYS32_ENTRY and XEN_ELFNOTE_PHYS32_RELOC).
  */
-import { PandoError } from "../error.js";
-import type { ByteSource } from "./byte-source.js";
-import { type ElfFile, PT_NOTE, SHT_NOTE } from "./elf.js";
-import type { PvhRelocation } from "./plan.js";
+import { PandoError } from '../error.js';
+import type { ByteSource } from './byte-source.js';
+import { type ElfFile, PT_NOTE, SHT_NOTE } from './elf.js';
+import type { PvhRelocation } from './plan.js';
 
-export const XEN_ELFNOTE_PHYS32_ENTRY = 18;
-export const XEN_ELFNOTE_PHYS32_RELOC = 19;
+const XEN_ELFNOTE_PHYS32_ENTRY = 18;
+const XEN_ELFNOTE_PHYS32_RELOC = 19;
 
 /** A kernel's notes are some hundred bytes; all of a file's together may not pass this. */
-export const MAX_NOTE_BYTES = 1 << 20;
+const MAX_NOTE_BYTES = 1 << 20;
 
 const NOTE_HEADER_SIZE = 12;
-const XEN_OWNER = "Xen\0";
+const XEN_OWNER = 'Xen\0';
 const RELOC_DEFAULT_ALIGN = 0x200000;
 const RELOC_DEFAULT_MIN = 0;
 const RELOC_DEFAULT_MAX = 0xffffffff;
@@ -56,7 +56,7 @@ function* notesIn(
       // Linkers pad a note range with zeros to its alignment.
       if (bytes.subarray(at).every((byte) => byte === 0)) return;
       throw new PandoError(
-        "ELF_NOTE_PAST_END",
+        'ELF_NOTE_PAST_END',
         `${what}: note header at offset ${base + at} needs 12 bytes, ${bytes.length - at} are left`,
       );
     }
@@ -67,7 +67,7 @@ function* notesIn(
     const nameEnd = at + NOTE_HEADER_SIZE + namesz;
     if (nameEnd > bytes.length || (descsz > 0 && end > bytes.length)) {
       throw new PandoError(
-        "ELF_NOTE_PAST_END",
+        'ELF_NOTE_PAST_END',
         `${what}: note at offset ${base + at} (name ${namesz}, descriptor ${descsz} bytes) ` +
           `reaches past the end of the notes at ${base + bytes.length}`,
       );
@@ -90,16 +90,16 @@ function readRanges(source: ByteSource, ranges: readonly NoteRange[]): ElfNote[]
   for (const range of ranges) {
     if (range.offset + range.size > BigInt(source.size)) {
       throw new PandoError(
-        "ELF_NOTES_PAST_EOF",
+        'ELF_NOTES_PAST_EOF',
         `${range.what} at offset ${range.offset}, ${range.size} bytes, ` +
           `reaches past the end of the file at ${source.size}`,
-        { remedy: "the file is truncated or damaged: fetch it again" },
+        { remedy: 'the file is truncated or damaged: fetch it again' },
       );
     }
     total += range.size;
     if (total > BigInt(MAX_NOTE_BYTES)) {
       throw new PandoError(
-        "ELF_NOTES_TOO_LARGE",
+        'ELF_NOTES_TOO_LARGE',
         `${range.what} brings the notes to ${total} bytes, the limit is ${MAX_NOTE_BYTES}`,
       );
     }
@@ -155,7 +155,7 @@ function entryOf(note: ElfNote): number {
   const entry = descriptorWords(note)[0];
   if (entry === undefined) {
     throw new PandoError(
-      "PVH_NOTE_TOO_SHORT",
+      'PVH_NOTE_TOO_SHORT',
       `XEN_ELFNOTE_PHYS32_ENTRY at offset ${note.fileOffset} has a descriptor of ` +
         `${note.descriptor.length} bytes, the entry needs 4`,
     );
@@ -166,7 +166,7 @@ function entryOf(note: ElfNote): number {
 function relocationOf(note: ElfNote): PvhRelocation {
   if (note.descriptor.length % 4 !== 0) {
     throw new PandoError(
-      "PVH_RELOC_NOTE_MALFORMED",
+      'PVH_RELOC_NOTE_MALFORMED',
       `XEN_ELFNOTE_PHYS32_RELOC at offset ${note.fileOffset} has a descriptor of ` +
         `${note.descriptor.length} bytes, not whole 32-bit words`,
     );
@@ -180,7 +180,7 @@ function relocationOf(note: ElfNote): PvhRelocation {
   const powerOfTwo = relocation.align > 0 && Number.isInteger(Math.log2(relocation.align));
   if (!powerOfTwo || relocation.min > relocation.max) {
     throw new PandoError(
-      "PVH_RELOC_NOTE_MALFORMED",
+      'PVH_RELOC_NOTE_MALFORMED',
       `XEN_ELFNOTE_PHYS32_RELOC at offset ${note.fileOffset} asks for alignment ${relocation.align} ` +
         `between ${relocation.min} and ${relocation.max}`,
     );
@@ -200,7 +200,7 @@ function single<T>(
   for (const other of others) {
     if (JSON.stringify(parse(other)) !== JSON.stringify(value)) {
       throw new PandoError(
-        "PVH_NOTE_CONFLICT",
+        'PVH_NOTE_CONFLICT',
         `Xen notes of type ${type} at offsets ${first.fileOffset} and ${other.fileOffset} disagree`,
       );
     }
@@ -222,8 +222,8 @@ export function readPvhNotes(source: ByteSource, elf: ElfFile): PvhNotes {
     return relocation === undefined ? { entry } : { entry, relocation };
   }
   throw new PandoError(
-    "PVH_NOTE_MISSING",
+    'PVH_NOTE_MISSING',
     'the kernel has no XEN_ELFNOTE_PHYS32_ENTRY note (owner "Xen", type 18), so it cannot start by PVH',
-    { remedy: "use a kernel built with CONFIG_PVH=y, such as any Debian amd64 kernel" },
+    { remedy: 'use a kernel built with CONFIG_PVH=y, such as any Debian amd64 kernel' },
   );
 }

@@ -2,8 +2,8 @@
  * From program headers to a KernelPlan: every PT_LOAD checked, placed at its physical address and
  * named for accounting (System V ABI, "Program Loading"; Xen PVH text for the entry).
  */
-import { PandoError } from "../error.js";
-import type { ByteSource } from "./byte-source.js";
+import { PandoError } from '../error.js';
+import type { ByteSource } from './byte-source.js';
 import {
   type ElfFile,
   PF_R,
@@ -16,14 +16,15 @@ import {
   SHF_ALLOC,
   SHF_EXECINSTR,
   SHF_WRITE,
-} from "./elf.js";
-import { readPvhNotes } from "./elf-notes.js";
-import type { ImagePart, KernelPlan, PartRange, Placement } from "./plan.js";
+} from './elf.js';
+import { readPvhNotes } from './elf-notes.js';
+import { placementEnd } from './mapping.js';
+import type { ImagePart, KernelPlan, PartRange, Placement } from './plan.js';
 
 /** A PVH kernel is entered in 32-bit mode: all of it has to be below this. */
 const ADDRESS_LIMIT = 0x1_0000_0000n;
 /** Below are the boot tables and the legacy hole, which no kernel may cover. */
-export const KERNEL_ADDRESS_MIN = 0x100000;
+const KERNEL_ADDRESS_MIN = 0x100000;
 /** A gap between two sections shorter than this is alignment padding of the first. */
 const PADDING_LIMIT = 4096;
 
@@ -33,17 +34,17 @@ function name(header: ProgramHeader): string {
 
 function segmentPart(flags: number): ImagePart {
   const access = flags & (PF_R | PF_W | PF_X);
-  if (access === (PF_R | PF_X) || access === PF_X) return "text";
-  if (access === PF_R) return "rodata";
-  if (access === (PF_R | PF_W) || access === PF_W) return "data";
-  return "rest";
+  if (access === (PF_R | PF_X) || access === PF_X) return 'text';
+  if (access === PF_R) return 'rodata';
+  if (access === (PF_R | PF_W) || access === PF_W) return 'data';
+  return 'rest';
 }
 
 function placementOf(header: ProgramHeader, elf: ElfFile, size: number): Placement {
   const wrap = 1n << BigInt(elf.elfClass);
   if (header.filesz > header.memsz) {
     throw new PandoError(
-      "ELF_SEGMENT_FILE_SIZE",
+      'ELF_SEGMENT_FILE_SIZE',
       `${name(header)}: p_filesz ${header.filesz} is greater than p_memsz ${header.memsz}`,
     );
   }
@@ -52,35 +53,35 @@ function placementOf(header: ProgramHeader, elf: ElfFile, size: number): Placeme
   // An end of exactly 2^32 (or 2^64) is the last byte of the address space, not a wrap.
   if (fileEnd > wrap || guestEnd > wrap) {
     throw new PandoError(
-      "ELF_SEGMENT_WRAPS",
+      'ELF_SEGMENT_WRAPS',
       `${name(header)}: offset ${header.offset} + ${header.filesz} or address ` +
         `0x${header.paddr.toString(16)} + ${header.memsz} exceeds ${elf.elfClass} bits`,
     );
   }
   if (fileEnd > BigInt(size)) {
     throw new PandoError(
-      "ELF_SEGMENT_PAST_EOF",
+      'ELF_SEGMENT_PAST_EOF',
       `${name(header)}: ${header.filesz} bytes at offset ${header.offset} reach past the end of ` +
         `the file at ${size}`,
-      { remedy: "the file is truncated or damaged: fetch it again" },
+      { remedy: 'the file is truncated or damaged: fetch it again' },
     );
   }
   if (guestEnd > ADDRESS_LIMIT) {
     throw new PandoError(
-      "ELF_SEGMENT_ABOVE_4G",
+      'ELF_SEGMENT_ABOVE_4G',
       `${name(header)}: address 0x${header.paddr.toString(16)} + ${header.memsz} is above 4 GiB, ` +
-        "out of reach of the 32-bit entry",
+        'out of reach of the 32-bit entry',
     );
   }
   if (header.paddr < BigInt(KERNEL_ADDRESS_MIN)) {
     throw new PandoError(
-      "ELF_SEGMENT_BELOW_1M",
+      'ELF_SEGMENT_BELOW_1M',
       `${name(header)}: address 0x${header.paddr.toString(16)} is below 0x100000, ` +
-        "where the boot tables and the legacy hole are",
+        'where the boot tables and the legacy hole are',
     );
   }
   return {
-    source: "kernel",
+    source: 'kernel',
     part: segmentPart(header.flags),
     fileOffset: Number(header.offset),
     fileLength: Number(header.filesz),
@@ -89,18 +90,13 @@ function placementOf(header: ProgramHeader, elf: ElfFile, size: number): Placeme
   };
 }
 
-/** One past the last guest byte of a placement. */
-export function placementEnd(placement: Placement): number {
-  return placement.guestAddress + placement.fileLength + placement.zeroLength;
-}
-
 function refuseOverlap(placements: readonly Placement[]): void {
   const sorted = [...placements].sort((a, b) => a.guestAddress - b.guestAddress);
   for (const [index, next] of sorted.entries()) {
     const previous = sorted[index - 1];
     if (previous === undefined || placementEnd(previous) <= next.guestAddress) continue;
     throw new PandoError(
-      "ELF_SEGMENTS_OVERLAP",
+      'ELF_SEGMENTS_OVERLAP',
       `PT_LOAD at 0x${next.guestAddress.toString(16)} overlaps the one that ends at ` +
         `0x${placementEnd(previous).toString(16)}`,
     );
@@ -108,10 +104,10 @@ function refuseOverlap(placements: readonly Placement[]): void {
 }
 
 function sectionPart(section: SectionHeader, segment: ProgramHeader): ImagePart {
-  if ((section.flags & SHF_EXECINSTR) !== 0n) return "text";
+  if ((section.flags & SHF_EXECINSTR) !== 0n) return 'text';
   // Linux marks .rodata SHF_WRITE while its segment is not writable: the segment decides first.
-  if ((segment.flags & PF_W) === 0 || (section.flags & SHF_WRITE) === 0n) return "rodata";
-  return "data";
+  if ((segment.flags & PF_W) === 0 || (section.flags & SHF_WRITE) === 0n) return 'rodata';
+  return 'data';
 }
 
 /** Cuts one segment by its sections; what no section covers is 'rest', or padding of the one before. */
@@ -135,7 +131,7 @@ function partsOf(segment: ProgramHeader, sections: readonly SectionHeader[]): Pa
   };
   const gap = (to: number) => {
     if (to > covered) {
-      extend(to - covered < PADDING_LIMIT ? (parts.at(-1)?.part ?? "rest") : "rest", to);
+      extend(to - covered < PADDING_LIMIT ? (parts.at(-1)?.part ?? 'rest') : 'rest', to);
     }
   };
   for (const section of inside) {
@@ -167,8 +163,8 @@ export function planElf(source: ByteSource, elf: ElfFile = readElf(source)): Ker
   }
   if (segments.length === 0) {
     throw new PandoError(
-      "ELF_NO_LOAD_SEGMENT",
-      "no PT_LOAD segment with any memory: nothing to load",
+      'ELF_NO_LOAD_SEGMENT',
+      'no PT_LOAD segment with any memory: nothing to load',
     );
   }
   const placements = segments.map((header) => placementOf(header, elf, source.size));
@@ -179,7 +175,7 @@ export function planElf(source: ByteSource, elf: ElfFile = readElf(source)): Ker
     entry >= guestAddress && entry < guestAddress + fileLength;
   if (!placements.some(inFile)) {
     throw new PandoError(
-      "PVH_ENTRY_OUTSIDE_KERNEL",
+      'PVH_ENTRY_OUTSIDE_KERNEL',
       `the PVH entry 0x${entry.toString(16)} is in no PT_LOAD segment's file bytes`,
     );
   }

@@ -2,11 +2,11 @@
  * Rewrites a vmlinux so that all of its segments can be mapped: each PT_LOAD moves to a file offset that
  * is congruent with its physical address modulo the page size. Guest memory comes out the same.
  */
-import { PandoError } from "../error.js";
-import { BytesSource } from "./byte-source.js";
-import { ELF_LAYOUT, type ElfFile, PT_LOAD, PT_PHDR, readElf, SHT_NOBITS } from "./elf.js";
-import { planElf } from "./elf-plan.js";
-import { PAGE_SIZE } from "./mapping.js";
+import { PandoError } from '../error.js';
+import { BytesSource } from './byte-source.js';
+import { ELF_LAYOUT, type ElfFile, PT_LOAD, PT_PHDR, readElf, SHT_NOBITS } from './elf.js';
+import { planElf } from './elf-plan.js';
+import { PAGE_SIZE } from './mapping.js';
 
 /** Alignment of what is not loaded; covers every field of ELF64. */
 const TABLE_ALIGN = 16;
@@ -46,7 +46,7 @@ class Layout {
     this.end = to + room;
     if (this.end > this.#limit) {
       throw new PandoError(
-        "ELF_RELAYOUT_TOO_LARGE",
+        'ELF_RELAYOUT_TOO_LARGE',
         `segments and sections share so many bytes that apart they pass ${this.#limit} bytes`,
       );
     }
@@ -95,6 +95,8 @@ export function relayoutElf(vmlinux: Uint8Array): Uint8Array {
     const padded = paddedFileSize(paddr, filesz, memsz);
     newFileSizes.set(header.index, padded);
     newOffsets.set(header.index, layout.add(offset, filesz, padded, PAGE_SIZE, paddr % PAGE_SIZE));
+    // Zeros to the end of its last page let that page be mapped as well.
+    layout.end = alignUp(layout.end, PAGE_SIZE);
   }
   for (const header of elf.programHeaders) {
     if (newOffsets.has(header.index) || header.filesz === 0n) continue;

@@ -3,8 +3,8 @@
  * (System V ABI, "Object Files" and "Program Header"; AMD64 supplement for EM_X86_64).
  * 64-bit fields stay BigInt until their use has checked them: a double loses bits above 2^53.
  */
-import { PandoError } from "../error.js";
-import type { ByteSource } from "./byte-source.js";
+import { PandoError } from '../error.js';
+import type { ByteSource } from './byte-source.js';
 
 export const PT_LOAD = 1;
 export const PT_NOTE = 4;
@@ -28,9 +28,9 @@ const EM_386 = 3;
 const EM_X86_64 = 62;
 
 /** A Linux vmlinux has five program headers; more than this is no kernel. */
-export const MAX_PROGRAM_HEADERS = 128;
+const MAX_PROGRAM_HEADERS = 128;
 /** A Linux vmlinux has about forty sections. */
-export const MAX_SECTION_HEADERS = 8192;
+const MAX_SECTION_HEADERS = 8192;
 
 /** Elf32_Phdr or Elf64_Phdr, fields by their own names. */
 export interface ProgramHeader {
@@ -83,25 +83,25 @@ function view(bytes: Uint8Array): DataView {
 
 function readIdent(source: ByteSource): 32 | 64 {
   const ident = source.read(0, Math.min(16, source.size));
-  if (!isElf(ident)) throw new PandoError("ELF_BAD_MAGIC", "ELF magic missing at offset 0");
+  if (!isElf(ident)) throw new PandoError('ELF_BAD_MAGIC', 'ELF magic missing at offset 0');
   if (ident.length < 16) {
-    throw new PandoError("ELF_TRUNCATED", `e_ident needs 16 bytes, the file has ${source.size}`);
+    throw new PandoError('ELF_TRUNCATED', `e_ident needs 16 bytes, the file has ${source.size}`);
   }
   const elfClass = ident[4];
   if (elfClass !== ELFCLASS32 && elfClass !== ELFCLASS64) {
     throw new PandoError(
-      "ELF_CLASS_UNSUPPORTED",
+      'ELF_CLASS_UNSUPPORTED',
       `EI_CLASS at offset 4 is ${elfClass}, not 1 or 2`,
     );
   }
   if (ident[5] !== ELFDATA2LSB) {
     throw new PandoError(
-      "ELF_BYTE_ORDER_UNSUPPORTED",
+      'ELF_BYTE_ORDER_UNSUPPORTED',
       `EI_DATA at offset 5 is ${ident[5]}, x86 is little-endian (1)`,
     );
   }
   if (ident[6] !== EV_CURRENT) {
-    throw new PandoError("ELF_VERSION_UNSUPPORTED", `EI_VERSION at offset 6 is ${ident[6]}, not 1`);
+    throw new PandoError('ELF_VERSION_UNSUPPORTED', `EI_VERSION at offset 6 is ${ident[6]}, not 1`);
   }
   return elfClass === ELFCLASS64 ? 64 : 32;
 }
@@ -112,7 +112,7 @@ function tableOffset(code: string, what: string, at: bigint, length: number, siz
     throw new PandoError(
       code,
       `${what} at offset ${at}, ${length} bytes, reaches past the end of the file at ${size}`,
-      { remedy: "the file is truncated or damaged: fetch it again" },
+      { remedy: 'the file is truncated or damaged: fetch it again' },
     );
   }
   return Number(at);
@@ -194,20 +194,20 @@ function readSections(
   const expected = ELF_LAYOUT[elfClass].shentsize;
   if (entsize !== expected) {
     throw new PandoError(
-      "ELF_SECTION_HEADER_SIZE",
+      'ELF_SECTION_HEADER_SIZE',
       `e_shentsize is ${entsize}, ELF${elfClass} has ${expected}`,
     );
   }
   if (count > MAX_SECTION_HEADERS) {
     throw new PandoError(
-      "ELF_TOO_MANY_SECTIONS",
+      'ELF_TOO_MANY_SECTIONS',
       `e_shnum is ${count}, at most ${MAX_SECTION_HEADERS} are read`,
     );
   }
   const length = count * entsize;
   const shoff = tableOffset(
-    "ELF_SECTION_TABLE_PAST_EOF",
-    "section headers",
+    'ELF_SECTION_TABLE_PAST_EOF',
+    'section headers',
     at,
     length,
     source.size,
@@ -231,7 +231,7 @@ export function readElf(source: ByteSource): ElfFile {
   const layout = ELF_LAYOUT[elfClass];
   if (source.size < layout.ehsize) {
     throw new PandoError(
-      "ELF_TRUNCATED",
+      'ELF_TRUNCATED',
       `the ELF${elfClass} header needs ${layout.ehsize} bytes, the file has ${source.size}`,
     );
   }
@@ -239,24 +239,24 @@ export function readElf(source: ByteSource): ElfFile {
   const type = data.getUint16(16, true);
   if (type !== ET_EXEC && type !== ET_DYN) {
     throw new PandoError(
-      "ELF_TYPE_UNSUPPORTED",
+      'ELF_TYPE_UNSUPPORTED',
       `e_type at offset 16 is ${type}, not an executable`,
       {
-        remedy: "give a linked kernel (vmlinux or bzImage), not an object or core file",
+        remedy: 'give a linked kernel (vmlinux or bzImage), not an object or core file',
       },
     );
   }
   const machine = data.getUint16(18, true);
   if (machine !== EM_X86_64 && (machine !== EM_386 || is64)) {
     throw new PandoError(
-      "ELF_MACHINE_UNSUPPORTED",
+      'ELF_MACHINE_UNSUPPORTED',
       `e_machine at offset 18 is ${machine}, ELF${elfClass} kernels here are ${is64 ? EM_X86_64 : EM_386}`,
-      { remedy: "give an x86 kernel" },
+      { remedy: 'give an x86 kernel' },
     );
   }
   const version = data.getUint32(20, true);
   if (version !== EV_CURRENT) {
-    throw new PandoError("ELF_VERSION_UNSUPPORTED", `e_version at offset 20 is ${version}, not 1`);
+    throw new PandoError('ELF_VERSION_UNSUPPORTED', `e_version at offset 20 is ${version}, not 1`);
   }
   const offsetField = (at: number) =>
     is64 ? data.getBigUint64(at, true) : BigInt(data.getUint32(at, true));
@@ -270,29 +270,29 @@ export function readElf(source: ByteSource): ElfFile {
   ];
   if (ehsize < layout.ehsize) {
     throw new PandoError(
-      "ELF_HEADER_SIZE",
+      'ELF_HEADER_SIZE',
       `e_ehsize is ${ehsize}, ELF${elfClass} has ${layout.ehsize}`,
     );
   }
   if (phnum === 0) {
-    throw new PandoError("ELF_NO_PROGRAM_HEADERS", "e_phnum is 0: nothing to load");
+    throw new PandoError('ELF_NO_PROGRAM_HEADERS', 'e_phnum is 0: nothing to load');
   }
   if (phentsize !== layout.phentsize) {
     throw new PandoError(
-      "ELF_PROGRAM_HEADER_SIZE",
+      'ELF_PROGRAM_HEADER_SIZE',
       `e_phentsize is ${phentsize}, ELF${elfClass} has ${layout.phentsize}`,
     );
   }
   if (phnum > MAX_PROGRAM_HEADERS) {
     throw new PandoError(
-      "ELF_TOO_MANY_PROGRAM_HEADERS",
+      'ELF_TOO_MANY_PROGRAM_HEADERS',
       `e_phnum is ${phnum}, at most ${MAX_PROGRAM_HEADERS} are read`,
     );
   }
   const length = phnum * phentsize;
   const phoff = tableOffset(
-    "ELF_PROGRAM_TABLE_PAST_EOF",
-    "program headers",
+    'ELF_PROGRAM_TABLE_PAST_EOF',
+    'program headers',
     offsetField(layout.phoff),
     length,
     source.size,

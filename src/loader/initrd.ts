@@ -2,8 +2,8 @@
  * Where the initrd goes: as high as RAM below the limit allows, on pages of its own. Linux frees an
  * initrd by whole pages, so its last page may hold nothing else; PVH wants it below 4 GiB.
  */
-import { PandoError } from "../error.js";
-import type { KernelPlan, Placement } from "./plan.js";
+import { PandoError } from '../error.js';
+import type { KernelPlan, Placement } from './plan.js';
 
 const PAGE_SIZE = 4096;
 const ADDRESS_LIMIT = 0x1_0000_0000;
@@ -26,8 +26,8 @@ export interface InitrdConstraints {
 export function placeInitrd(constraints: InitrdConstraints): number {
   const { ramBytes, kernelHighest, initrdSize, limit = ADDRESS_LIMIT } = constraints;
   if (initrdSize === 0) {
-    throw new PandoError("INITRD_EMPTY", "the initrd has 0 bytes", {
-      remedy: "leave the initrd away, or give one that has content",
+    throw new PandoError('INITRD_EMPTY', 'the initrd has 0 bytes', {
+      remedy: 'leave the initrd away, or give one that has content',
     });
   }
   const ceiling = Math.floor(Math.min(ramBytes, limit, ADDRESS_LIMIT) / PAGE_SIZE) * PAGE_SIZE;
@@ -35,10 +35,10 @@ export function placeInitrd(constraints: InitrdConstraints): number {
   const address = ceiling - Math.ceil(initrdSize / PAGE_SIZE) * PAGE_SIZE;
   if (address < floor) {
     throw new PandoError(
-      "INITRD_DOES_NOT_FIT",
+      'INITRD_DOES_NOT_FIT',
       `the initrd of ${initrdSize} bytes needs pages between the kernel's end 0x${floor.toString(16)} ` +
         `and 0x${ceiling.toString(16)}`,
-      { remedy: "give the guest more memory, or a smaller initrd" },
+      { remedy: 'give the guest more memory, or a smaller initrd' },
     );
   }
   return address;
@@ -47,8 +47,8 @@ export function placeInitrd(constraints: InitrdConstraints): number {
 /** The initrd as a placement, mapped from the start of its file. */
 export function initrdPlacement(guestAddress: number, initrdSize: number): Placement {
   return {
-    source: "initrd",
-    part: "initrd",
+    source: 'initrd',
+    part: 'initrd',
     fileOffset: 0,
     fileLength: initrdSize,
     guestAddress,
@@ -63,8 +63,8 @@ export function initrdPlacement(guestAddress: number, initrdSize: number): Place
 export function checkKernelFits(plan: KernelPlan, ramBytes: number): void {
   if (plan.highest <= ramBytes) return;
   throw new PandoError(
-    "KERNEL_DOES_NOT_FIT",
+    'KERNEL_DOES_NOT_FIT',
     `the kernel reaches up to 0x${plan.highest.toString(16)}, RAM ends at 0x${ramBytes.toString(16)}`,
-    { remedy: "give the guest more memory" },
+    { remedy: 'give the guest more memory' },
   );
 }

@@ -1,13 +1,13 @@
 /**
  * What `pando image inspect` shows of a kernel: segments, notes, entry, and which bytes would be mapped.
  */
-import type { ByteSource } from "./byte-source.js";
-import type { CompressionFormat } from "./decompress/decompress.js";
-import { PT_LOAD, readElf } from "./elf.js";
-import { type ElfNote, readSectionNotes, readSegmentNotes } from "./elf-notes.js";
-import { type PlacementSplit, splitPlacement } from "./mapping.js";
-import { openKernel } from "./open-kernel.js";
-import type { KernelPlan, Placement } from "./plan.js";
+import type { ByteSource } from './byte-source.js';
+import type { CompressionFormat } from './decompress/decompress.js';
+import { PT_LOAD, readElf } from './elf.js';
+import { type ElfNote, readSectionNotes, readSegmentNotes } from './elf-notes.js';
+import { type PlacementSplit, splitPlacement } from './mapping.js';
+import { openKernel } from './open-kernel.js';
+import type { KernelPlan, Placement } from './plan.js';
 
 /** One PT_LOAD segment. */
 export interface SegmentInspection {
@@ -21,7 +21,7 @@ export interface SegmentInspection {
 
 /** A kernel, laid open. Lengths in bytes. */
 export interface KernelInspection {
-  readonly format: "elf" | "bzImage";
+  readonly format: 'elf' | 'bzImage';
   readonly compression?: CompressionFormat;
   /** Size of the ELF file, after unpacking. */
   readonly elfSize: number;
@@ -51,7 +51,7 @@ export function inspectKernel(source: ByteSource): KernelInspection {
       flags: header.flags,
       virtualAddress: header.vaddr,
       placement,
-      split: splitPlacement(placement, opened.elf.size),
+      split: splitPlacement(placement, plan.placements, opened.elf),
     };
   });
   const sum = (lengthOf: (segment: SegmentInspection) => number) =>

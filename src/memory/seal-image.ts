@@ -104,6 +104,27 @@ function identity(stat: BigIntStats): string {
   return [stat.dev, stat.ino, stat.size, stat.mtimeNs, stat.ctimeNs].join(":");
 }
 
+/**
+ * A sealed image in memory from bytes that this process made (a vmlinux unpacked from a bzImage).
+ *
+ * @param name for messages
+ */
+export function sealBytes(name: string, bytes: Uint8Array): SealedImage {
+  const fd = createMemoryFile("pando-image");
+  try {
+    for (let done = 0; done < bytes.length; ) {
+      done += writeSync(fd, bytes, done, Math.min(COPY_CHUNK, bytes.length - done), done);
+    }
+    sealMemoryFile(fd);
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+  const close = once(() => closeSync(fd));
+  const path = `/proc/${process.pid}/fd/${fd}`;
+  return { fd, size: bytes.length, name, kind: "copied", path, close };
+}
+
 /** Waits until a further change to the file must leave another time stamp than the one it has. */
 function settle(fd: number, stat: BigIntStats): BigIntStats {
   const age = Date.now() - Number(stat.ctimeMs);

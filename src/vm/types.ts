@@ -1,5 +1,8 @@
 /** The public types of a virtual machine: what goes in, what can be seen, how it ends. */
+import type { VcpuState } from '../arch/vcpu-state.js';
 import type { ImagePart } from '../loader/plan.js';
+
+export type { VcpuState };
 
 /** Everything that makes a VM. */
 export interface VmOptions {
@@ -15,6 +18,8 @@ export interface VmOptions {
   readonly cpus?: number;
   /** `auto` takes kvm where it opens and works. */
   readonly accelerator?: AcceleratorName | 'auto';
+  /** The files are immutable (the image store's): map them as they are instead of a sealed copy. */
+  readonly immutableImages?: boolean;
   /** `map` maps the images copy-on-write over guest RAM, `read` copies them; `map` when absent. */
   readonly load?: LoadMode;
 }
@@ -42,21 +47,6 @@ export type VmExit =
   | { readonly kind: 'shutdown'; readonly vcpu: VcpuState }
   /** The monitor could not go on; `code` is that of a PandoError. */
   | { readonly kind: 'error'; readonly code: string; readonly message: string };
-
-/** Registers of a vCPU, for messages and tests. */
-export interface VcpuState {
-  readonly rip: bigint;
-  readonly rflags: bigint;
-  /** RAX RCX RDX RBX RSP RBP RSI RDI R8 … R15. */
-  readonly gpr: readonly bigint[];
-  readonly cr0: bigint;
-  readonly cr2: bigint;
-  readonly cr3: bigint;
-  readonly cr4: bigint;
-  readonly efer: bigint;
-  /** Selectors of ES CS SS DS FS GS. */
-  readonly segments: readonly number[];
-}
 
 /** Pages of 4 KiB of one part of guest memory. */
 export interface PartSharing {

@@ -2,35 +2,312 @@
  * A virtual machine, as the program that runs it sees it. The guest runs on the process's worker
  * threads (pool.ts); this object lives on the thread that created it.
  */
-import type { AcceleratorName, LoadMode, Stage, VcpuState, VmExit, VmMemory, VmOptions } from './types.js';
+import { coreModule } from '../accel/wasm/core-module.js';
+import { PandoError } from '../error.js';
+import type { ImagePart } from '../loader/plan.js';
+import { accountSharing } from '../memory/sharing.js';
+import { REQUEST_PARK } from './control.js';
+import { Guest } from './guest.js';
+import { hostNanoseconds } from './host-time.js';
+import { type GuestImages, openImages } from './images.js';
+import type { MachineEvent } from './machine.js';
+import { WorkerPool } from './pool.js';
+import { SLOT_PARKED, SLOT_READY } from './schedule.js';
+import type {
+  AcceleratorName,
+  LoadMode,
+  Stage,
+  VcpuState,
+  VmExit,
+  VmMemory,
+  VmOptions,
+} from './types.js';
 
-export declare class Vm {
-  /** Places the images and builds the machine; the guest does not run yet. */
-  static create(options: VmOptions): Promise<Vm>;
-  /** Unique in the process, from 0. */
-  readonly id: number;
-  readonly accelerator: AcceleratorName;
+const DEFAULT_MEMORY = 1 << 30;
+/** Guest RAM of the wasm accelerator: what a 32-bit memory holds beside the control area. */
+const WASM_MEMORY_LIMIT = 3 * 2 ** 30;
+
+let created = 0;
+
+/** What `Vm.create` found out before the object exists. */
+interface VmParts {
+  readonly images: GuestImages;
+  readonly guest: Guest;
   readonly load: LoadMode;
-  /** Boot stages seen so far. */
-  readonly stages: readonly Stage[];
+}
+
+/** Where a VM stands. */
+type Phase = 'created' | 'running' | 'pausing' | 'paused' | 'ended';
+
+export class Vm implements AsyncDisposable {
+  /** Unique in the process, from 0. */
+  readonly id: number = created++;
+  readonly accelerator: AcceleratorName = 'wasm';
+  readonly load: LoadMode;
   /** Settles when the VM has ended; never rejects. */
   readonly exited: Promise<VmExit>;
+  readonly #images: GuestImages;
+  readonly #guest: Guest;
+  readonly #pool = WorkerPool.shared();
+  readonly #slot: number;
+  readonly #stages: Stage[] = [];
+  readonly #consoleListeners = new Set<(bytes: Uint8Array) => void>();
+  readonly #stageListeners = new Set<(stage: Stage) => void>();
+  #settle: (exit: VmExit) => void = () => {};
+  #phase: Phase = 'created';
+  #parked: (() => void)[] = [];
+  /** Console input that the ring had no room for. */
+  #input: Uint8Array[] = [];
+  #closed: Promise<void> | undefined;
+
+  /**
+   * Places the images and builds the machine; the guest does not run yet.
+   * @throws PandoError for options, images and memory that do not fit
+   */
+  static async create(options: VmOptions): Promise<Vm> {
+    const memory = options.memory ?? DEFAULT_MEMORY;
+    const cpus = options.cpus ?? 1;
+    checkOptions(options, memory, cpus);
+    const load = options.load ?? 'map';
+    const images = openImages({
+      kernel: options.kernel,
+      initrd: options.initrd,
+      memory,
+      immutable: options.immutableImages ?? false,
+    });
+    try {
+      const guest = new Guest({
+        images,
+        memory,
+        cpus,
+        commandLine: options.commandLine ?? '',
+        load,
+      });
+      return new Vm({ images, guest, load });
+    } catch (error) {
+      images.close();
+      throw error;
+    }
+  }
+
+  private constructor({ images, guest, load }: VmParts) {
+    this.#images = images;
+    this.#guest = guest;
+    this.load = load;
+    this.exited = new Promise((resolve) => {
+      this.#settle = resolve;
+    });
+    this.#slot = this.#pool.allocate((event) => this.#hear(event));
+    this.#pool.attach({
+      slot: this.#slot,
+      memory: guest.memory.memory,
+      vcpus: 1,
+      module: coreModule(),
+    });
+  }
+
+  /** Boot stages seen so far. */
+  get stages(): readonly Stage[] {
+    return this.#stages;
+  }
+
   /** Lets the guest run (also after pause). */
-  start(): void;
-  pause(): Promise<void>;
+  start(): void {
+    if (this.#phase !== 'created' && this.#phase !== 'paused') return;
+    this.#phase = 'running';
+    this.#guest.control.withdraw(REQUEST_PARK);
+    this.#guest.control.startTime();
+    this.#pool.schedule.transition(this.#slot, SLOT_PARKED, SLOT_READY);
+  }
+
+  /** Stops the guest and its time until `start`. */
+  async pause(): Promise<void> {
+    if (this.#phase !== 'running') return;
+    this.#phase = 'pausing';
+    await this.#park();
+    if (this.#phase !== 'pausing') return;
+    this.#guest.control.stopTime();
+    this.#phase = 'paused';
+  }
+
   /** Ends the VM; `exited` gives `stopped`. */
-  stop(): Promise<void>;
+  async stop(): Promise<void> {
+    if (this.#phase === 'running') await this.#park();
+    this.#end({ kind: 'stopped' });
+  }
+
+  /** Resolves when no thread runs the guest. */
+  #park(): Promise<void> {
+    if (this.#pool.schedule.state(this.#slot) === SLOT_PARKED) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#parked.push(resolve);
+      this.#guest.control.request(REQUEST_PARK);
+      this.#guest.vcpu().kick();
+      this.#pool.schedule.wake(this.#slot);
+    });
+  }
+
+  #end(exit: VmExit): void {
+    if (this.#phase === 'ended') return;
+    this.#phase = 'ended';
+    this.#guest.control.stopTime();
+    this.#drainConsole();
+    this.#settle(exit);
+  }
+
+  #hear(event: MachineEvent): void {
+    switch (event.kind) {
+      case 'stage':
+        this.#addStage({
+          name: event.name,
+          ms: (event.at - hostNanoseconds()) / 1e6 + performance.now(),
+          source: event.source,
+        });
+        return;
+      case 'console':
+        this.#drainConsole();
+        return;
+      case 'parked':
+        break;
+      case 'reset':
+        this.#restart();
+        break;
+      case 'poweroff':
+        this.#end({ kind: 'poweroff' });
+        break;
+      case 'shutdown':
+        this.#end({ kind: 'shutdown', vcpu: this.vcpuState() });
+        break;
+      case 'error':
+        this.#end(event);
+        break;
+    }
+    const waiting = this.#parked;
+    this.#parked = [];
+    for (const resolve of waiting) resolve();
+  }
+
+  #restart(): void {
+    if (this.#phase === 'ended') return;
+    this.#drainConsole();
+    this.#guest.restart();
+    if (this.#phase === 'running') {
+      this.#pool.schedule.transition(this.#slot, SLOT_PARKED, SLOT_READY);
+    }
+  }
+
+  #addStage(stage: Stage): void {
+    if (this.#stages.some(({ name }) => name === stage.name)) return;
+    this.#stages.push(stage);
+    for (const listener of this.#stageListeners) listener(stage);
+  }
+
+  #drainConsole(): void {
+    this.#guest.control.takeConsoleNotice();
+    const ring = this.#guest.board.serialOutput;
+    const full = ring.length === ring.capacity;
+    for (;;) {
+      const bytes = ring.read();
+      if (bytes.length === 0) break;
+      for (const listener of this.#consoleListeners) listener(bytes);
+    }
+    if (full) this.#pool.schedule.wake(this.#slot);
+    if (this.#input.length > 0) this.#feed();
+  }
+
   /** Bytes for the guest's serial console. */
-  writeConsole(bytes: Uint8Array): void;
+  writeConsole(bytes: Uint8Array): void {
+    this.#input.push(bytes.slice());
+    this.#feed();
+  }
+
+  #feed(): void {
+    const ring = this.#guest.board.serialInput;
+    while (this.#input[0] !== undefined) {
+      const bytes = this.#input[0];
+      const taken = ring.write(bytes);
+      if (taken === bytes.length) this.#input.shift();
+      else {
+        this.#input[0] = bytes.subarray(taken);
+        break;
+      }
+    }
+    this.#pool.schedule.wake(this.#slot);
+    // The guest empties the ring without telling: look again while something waits.
+    if (this.#input.length > 0 && this.#phase !== 'ended') {
+      setTimeout(() => this.#feed(), 10).unref();
+    }
+  }
+
   /** Calls `listener` with the serial console's bytes as they come; returns what unsubscribes. */
-  onConsole(listener: (bytes: Uint8Array) => void): () => void;
-  onStage(listener: (stage: Stage) => void): () => void;
+  onConsole(listener: (bytes: Uint8Array) => void): () => void {
+    this.#consoleListeners.add(listener);
+    return () => this.#consoleListeners.delete(listener);
+  }
+
+  /** Calls `listener` at each boot stage; returns what unsubscribes. */
+  onStage(listener: (stage: Stage) => void): () => void {
+    this.#stageListeners.add(listener);
+    return () => this.#stageListeners.delete(listener);
+  }
+
   /** Instructions retired so far; 0 where the accelerator does not count them. */
-  instructions(): bigint;
+  instructions(): bigint {
+    return this.#guest.vcpu().instructions();
+  }
+
   /** What the vCPU is doing now (the VM keeps running). */
-  vcpuState(): VcpuState;
-  memory(): VmMemory;
+  vcpuState(): VcpuState {
+    return this.#guest.vcpu().state();
+  }
+
+  /** Where the VM's memory is, by part of its image. */
+  memory(): VmMemory {
+    const sharing = accountSharing(this.#guest.memory, this.#images.parts);
+    const reasons = this.#guest.placed.ranges
+      .filter(({ how }) => how === 'read' && this.load === 'map')
+      .map(({ source, reason }) => `${source}: ${reason}`);
+    const parts = Object.entries(sharing.parts).map(([part, counts]) => ({
+      part: part as ImagePart,
+      ...counts,
+    }));
+    return { parts, source: sharing.source, fallbacks: [...new Set(reasons)] };
+  }
+
   /** Frees everything; stops the VM first if need be. */
-  close(): Promise<void>;
-  [Symbol.asyncDispose](): Promise<void>;
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    if (this.#phase !== 'ended') await this.stop();
+    await this.#pool.release(this.#slot);
+    this.#guest.release();
+    this.#images.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+function checkOptions(options: VmOptions, memory: number, cpus: number): void {
+  if (!Number.isInteger(memory) || memory <= 0 || memory % 4096 !== 0 || memory > WASM_MEMORY_LIMIT) {
+    throw new PandoError(
+      'VM_MEMORY_INVALID',
+      `guest memory of ${memory} bytes is not a multiple of 4096 up to ${WASM_MEMORY_LIMIT}`,
+      { remedy: 'choose a whole number of MiB up to 3 GiB' },
+    );
+  }
+  if (cpus !== 1) {
+    throw new PandoError('VM_CPUS_UNSUPPORTED', `${cpus} vCPUs: the wasm accelerator has one`, {
+      remedy: 'use --cpus 1',
+    });
+  }
+  if (options.accelerator === 'kvm') {
+    throw new PandoError('KVM_UNSUPPORTED', 'the kvm accelerator is not part of this version', {
+      remedy: 'use --accel wasm or --accel auto',
+    });
+  }
 }

@@ -26,6 +26,14 @@ export interface CoreImports {
 export interface Core {
   /** Runs a vCPU for about `budget` instructions; returns EXIT_*. */
   run(cpu: number, budget: number): number;
+  /** Delivers an external interrupt; 0 after a triple fault. */
+  interrupt(cpu: number, vector: number): number;
+  /** Delivers an NMI; 0 after a triple fault. */
+  nmi(cpu: number): number;
+  /** 1 from an NMI to the next IRET. */
+  nmiBlocked(cpu: number): number;
+  /** RFLAGS with the arithmetic flags computed. */
+  getFlags(cpu: number): number;
 }
 
 let compiled: WebAssembly.Module | undefined;

@@ -6,9 +6,8 @@
  *   0x001000  static data of the core (constants that the compiler places)
  *   0x008000  decoder tables (isa/), CPUID table
  *   0x020000  vCPU blocks, 64 KiB each, up to 8
- *   0x0a0000  device state (devices/board.ts), 64 KiB
- *   0x0b0000  console rings, 192 KiB
- *   0x0e0000  scratch for the host
+ *   0x0a0000  the board: device state and console rings (devices/board-state.ts)
+ *   0x0e0000  what the threads that drive the VM share (vm/control.ts)
  *   0x100000  block hash table
  *   0x180000  per-page code maps: u32 sub-block bitmap and u32 list head for each guest page
  *   0x800000  decoded blocks
@@ -22,11 +21,8 @@ export const CPUID_TABLE_LIMIT = 0x20000;
 export const VCPU_BLOCKS = 0x20000;
 export const VCPU_SIZE = 0x10000;
 export const VCPU_LIMIT = 8;
-export const DEVICE_STATE = 0xa0000;
-export const DEVICE_STATE_SIZE = 0x10000;
-export const CONSOLE_RINGS = 0xb0000;
-export const CONSOLE_RINGS_SIZE = 0x30000;
-export const HOST_SCRATCH = 0xe0000;
+export const BOARD_STATE_AREA = 0xa0000;
+export const VM_CONTROL = 0xe0000;
 export const BLOCK_HASH = 0x100000;
 /** Entries of 4 bytes: pointer to the first block of the chain. */
 export const BLOCK_HASH_ENTRIES = 0x8000;
@@ -140,6 +136,10 @@ export const CPUID_ROWS = 0x2dc;
 export const COMMIT_ADDRESS = 0x2e0;
 /** u32: its size. */
 export const COMMIT_SIZE = 0x2e8;
+/** u32: 1 while the vCPU sleeps in HLT. */
+export const HALTED = 0x2ec;
+/** u32: 1 when `run` shall return to whoever asked (Vcpu.kick). Written with atomics. */
+export const KICKED = 0x2f0;
 /** 64 bytes: an access that is not plain RAM goes through here. */
 export const BOUNCE = 0x300;
 

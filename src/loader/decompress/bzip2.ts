@@ -9,10 +9,10 @@ import {
   Output,
   truncated,
   unsupported,
-} from "./codec.js";
-import { bzip2Crc } from "./crc.js";
+} from './codec.js';
+import { bzip2Crc } from './crc.js';
 
-const FORMAT = "bzip2";
+const FORMAT = 'bzip2';
 const BLOCK_UNIT = 100_000;
 /** Magic numbers of a block and of the stream's end, in two halves: digits of pi and of its root. */
 const BLOCK_MAGIC = [0x314159, 0x265359] as const;
@@ -98,7 +98,7 @@ function readSymbol(bits: Bits, code: HuffmanCode): number {
       if (symbol !== undefined) return symbol;
     }
   }
-  throw corrupt(FORMAT, bits.offset, "a code that is in no Huffman table");
+  throw corrupt(FORMAT, bits.offset, 'a code that is in no Huffman table');
 }
 
 function readUsedBytes(bits: Bits): number[] {
@@ -111,19 +111,19 @@ function readUsedBytes(bits: Bits): number[] {
       if ((members & (0x8000 >>> member)) !== 0) used.push(16 * group + member);
     }
   }
-  if (used.length === 0) throw corrupt(FORMAT, bits.offset, "a block that uses no byte");
+  if (used.length === 0) throw corrupt(FORMAT, bits.offset, 'a block that uses no byte');
   return used;
 }
 
 function readSelectors(bits: Bits, codeCount: number): Uint8Array {
   const count = bits.read(15);
-  if (count === 0) throw corrupt(FORMAT, bits.offset, "a block without selectors");
+  if (count === 0) throw corrupt(FORMAT, bits.offset, 'a block without selectors');
   const selectors = new Uint8Array(Math.min(count, MAX_SELECTORS));
   const order = Array.from({ length: codeCount }, (_, index) => index);
   for (let index = 0; index < count; index++) {
     let rank = 0;
     while (bits.read(1) === 1) {
-      if (++rank >= codeCount) throw corrupt(FORMAT, bits.offset, "a selector out of range");
+      if (++rank >= codeCount) throw corrupt(FORMAT, bits.offset, 'a selector out of range');
     }
     const [selected] = order.splice(rank, 1) as [number];
     order.unshift(selected);
@@ -163,13 +163,13 @@ function readColumn(bits: Bits, block: Int32Array): number {
   for (let index = 0; ; index++) {
     const selector = selectors[Math.floor(index / GROUP_SIZE)];
     if (selector === undefined)
-      throw corrupt(FORMAT, bits.offset, "a block with too few selectors");
+      throw corrupt(FORMAT, bits.offset, 'a block with too few selectors');
     const symbol = readSymbol(bits, codes[selector]!);
     if (symbol === RUN_A || symbol === RUN_B) {
       run += runUnit << symbol;
       runUnit <<= 1;
       if (run > block.length - length)
-        throw corrupt(FORMAT, bits.offset, "a run that passes its block");
+        throw corrupt(FORMAT, bits.offset, 'a run that passes its block');
       continue;
     }
     block.fill(used[0]!, length, length + run);
@@ -177,7 +177,7 @@ function readColumn(bits: Bits, block: Int32Array): number {
     run = 0;
     runUnit = 1;
     if (symbol === endOfBlock) return length;
-    if (length >= block.length) throw corrupt(FORMAT, bits.offset, "a block that passes its size");
+    if (length >= block.length) throw corrupt(FORMAT, bits.offset, 'a block that passes its size');
     const [byte] = used.splice(symbol - 1, 1) as [number];
     used.unshift(byte);
     block[length++] = byte;
@@ -226,7 +226,7 @@ function decodeStream(input: Uint8Array, start: number, output: Output): number 
   if (input.length - start < 4) throw truncated(FORMAT, start + 4, input.length);
   const level = input[start + 3]! - 0x30;
   const magic = input[start] === 0x42 && input[start + 1] === 0x5a && input[start + 2] === 0x68;
-  if (!magic || level < 1 || level > 9) throw corrupt(FORMAT, start, "no stream header");
+  if (!magic || level < 1 || level > 9) throw corrupt(FORMAT, start, 'no stream header');
   const bits = new Bits(input, start + 4);
   const block = new Int32Array(level * BLOCK_UNIT);
   let combined = 0;
@@ -236,20 +236,20 @@ function decodeStream(input: Uint8Array, start: number, output: Output): number 
     const low = bits.read(24);
     const stored = bits.word();
     if (high === END_MAGIC[0] && low === END_MAGIC[1]) {
-      if (stored !== combined) throw checksumMismatch(FORMAT, at, "CRC of the stream");
+      if (stored !== combined) throw checksumMismatch(FORMAT, at, 'CRC of the stream');
       bits.align();
       return bits.offset;
     }
     if (high !== BLOCK_MAGIC[0] || low !== BLOCK_MAGIC[1])
-      throw corrupt(FORMAT, at, "no block magic");
-    if (bits.read(1) === 1) throw unsupported(FORMAT, "a randomised block");
+      throw corrupt(FORMAT, at, 'no block magic');
+    if (bits.read(1) === 1) throw unsupported(FORMAT, 'a randomised block');
     const origin = bits.read(24);
     const length = readColumn(bits, block);
     if (origin >= length) throw corrupt(FORMAT, at, `origin ${origin} in a block of ${length}`);
     const from = output.length;
     writeBlock(block, length, origin, output);
     const crc = bzip2Crc(output.bytes.subarray(from, output.length));
-    if (crc !== stored) throw checksumMismatch(FORMAT, at, "CRC of a block");
+    if (crc !== stored) throw checksumMismatch(FORMAT, at, 'CRC of a block');
     combined = (((combined << 1) | (combined >>> 31)) ^ crc) >>> 0;
   }
 }

@@ -2,7 +2,7 @@
  * What all decompressors share: their bounds, their growing output and the four ways in which input can
  * be wrong. No decompressor reads past its input or writes past its limit.
  */
-import { PandoError } from "../../error.js";
+import { PandoError } from '../../error.js';
 
 /** Bounds of one decompression, in bytes. */
 export interface DecompressBounds {
@@ -12,12 +12,12 @@ export interface DecompressBounds {
   readonly expected?: number;
 }
 
-const REMEDY = "the file is truncated or damaged: fetch it again";
+const REMEDY = 'the file is truncated or damaged: fetch it again';
 
 /** The input ends before the stream does. */
 export function truncated(format: string, offset: number, limit: number): PandoError {
   return new PandoError(
-    "DECOMPRESS_TRUNCATED",
+    'DECOMPRESS_TRUNCATED',
     `${format} stream: input ends at offset ${limit}, more is needed at offset ${offset}`,
     { remedy: REMEDY },
   );
@@ -25,7 +25,7 @@ export function truncated(format: string, offset: number, limit: number): PandoE
 
 /** The input breaks its format's rules. */
 export function corrupt(format: string, offset: number, what: string): PandoError {
-  return new PandoError("DECOMPRESS_CORRUPT", `${format} stream: ${what} at offset ${offset}`, {
+  return new PandoError('DECOMPRESS_CORRUPT', `${format} stream: ${what} at offset ${offset}`, {
     remedy: REMEDY,
   });
 }
@@ -33,7 +33,7 @@ export function corrupt(format: string, offset: number, what: string): PandoErro
 /** The output does not have the checksum that the stream states. */
 export function checksumMismatch(format: string, offset: number, what: string): PandoError {
   return new PandoError(
-    "DECOMPRESS_CHECKSUM",
+    'DECOMPRESS_CHECKSUM',
     `${format} stream: ${what} at offset ${offset} does not match the data`,
     { remedy: REMEDY },
   );
@@ -41,12 +41,12 @@ export function checksumMismatch(format: string, offset: number, what: string): 
 
 /** The output would pass the limit. */
 export function tooLarge(format: string, limit: number): PandoError {
-  return new PandoError("DECOMPRESS_TOO_LARGE", `${format} stream: output passes ${limit} bytes`);
+  return new PandoError('DECOMPRESS_TOO_LARGE', `${format} stream: output passes ${limit} bytes`);
 }
 
 /** The stream uses a part of its format that is not decoded here. */
 export function unsupported(format: string, what: string): PandoError {
-  return new PandoError("DECOMPRESS_UNSUPPORTED", `${format} stream: ${what} is not supported`);
+  return new PandoError('DECOMPRESS_UNSUPPORTED', `${format} stream: ${what} is not supported`);
 }
 
 const FIRST_CAPACITY = 1 << 20;

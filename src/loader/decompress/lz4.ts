@@ -3,11 +3,11 @@
  * each at most 8 MiB unpacked and independent of the others (LZ4 Frame Format, "Legacy frame"; LZ4 Block
  * Format).
  */
-import { corrupt, type DecompressBounds, Output, tooLarge, truncated } from "./codec.js";
+import { corrupt, type DecompressBounds, Output, tooLarge, truncated } from './codec.js';
 
 export const LZ4_LEGACY_MAGIC = 0x184c2102;
 
-const FORMAT = "LZ4";
+const FORMAT = 'LZ4';
 const BLOCK_LIMIT = 8 << 20;
 const MIN_MATCH = 4;
 /** Below this a byte loop is quicker than a call into the typed array's own copy. */
@@ -17,7 +17,7 @@ const SHORT_COPY = 24;
 function overflow(at: number, start: number, limit: number): Error {
   return limit - start < BLOCK_LIMIT
     ? tooLarge(FORMAT, limit)
-    : corrupt(FORMAT, at, "a block of more than 8 MiB");
+    : corrupt(FORMAT, at, 'a block of more than 8 MiB');
 }
 
 /**
@@ -97,7 +97,7 @@ export function decompressLz4(input: Uint8Array, bounds: DecompressBounds): Uint
   const data = new DataView(input.buffer, input.byteOffset, input.byteLength);
   const output = new Output(FORMAT, bounds);
   if (input.length < 4) throw truncated(FORMAT, 4, input.length);
-  if (data.getUint32(0, true) !== LZ4_LEGACY_MAGIC) throw corrupt(FORMAT, 0, "no legacy magic");
+  if (data.getUint32(0, true) !== LZ4_LEGACY_MAGIC) throw corrupt(FORMAT, 0, 'no legacy magic');
   let at = 4;
   while (at < input.length) {
     if (input.length - at < 4) {
@@ -109,7 +109,7 @@ export function decompressLz4(input: Uint8Array, bounds: DecompressBounds): Uint
     if (size === LZ4_LEGACY_MAGIC) continue;
     if (size === 0) {
       if (input.subarray(at).every((byte) => byte === 0)) break;
-      throw corrupt(FORMAT, at - 4, "an empty block");
+      throw corrupt(FORMAT, at - 4, 'an empty block');
     }
     if (size > input.length - at) throw truncated(FORMAT, at + size, input.length);
     const room = bounds.limit - output.length;

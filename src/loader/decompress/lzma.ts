@@ -3,7 +3,7 @@
  * probability model, states; section "LZMA file format"). The output itself is the dictionary.
  * Range and code are kept as signed 32-bit integers and compared unsigned: V8 holds those unboxed.
  */
-import { corrupt, type DecompressBounds, Output, truncated } from "./codec.js";
+import { corrupt, type DecompressBounds, Output, truncated } from './codec.js';
 
 const PROBABILITY_BITS = 11;
 const PROBABILITY_ONE = 1 << PROBABILITY_BITS;
@@ -96,7 +96,7 @@ export class LzmaDecoder {
     if (end - this.position < 5) throw truncated(this.#format, this.position + 5, end);
     const input = this.#input;
     if (input[this.position] !== 0) {
-      throw corrupt(this.#format, this.position, "range coder that does not begin with 0");
+      throw corrupt(this.#format, this.position, 'range coder that does not begin with 0');
     }
     const at = this.position + 1;
     this.#range = -1;
@@ -121,7 +121,7 @@ export class LzmaDecoder {
   /** A chunk that needs more than its own bytes lies about its size; a stream that does is cut. */
   #pastEnd(end: number): Error {
     return end < this.#input.length
-      ? corrupt(this.#format, this.position, "a chunk that reads past its end")
+      ? corrupt(this.#format, this.position, 'a chunk that reads past its end')
       : truncated(this.#format, this.position, end);
   }
 
@@ -320,7 +320,7 @@ export class LzmaDecoder {
         throw corrupt(this.#format, this.position, `match distance ${distance} before the data`);
       }
       if (length > stop - to) {
-        throw corrupt(this.#format, this.position, "a match that passes the end of its chunk");
+        throw corrupt(this.#format, this.position, 'a match that passes the end of its chunk');
       }
       if (length > out.length - to) {
         output.length = to;
@@ -349,19 +349,19 @@ const MAX_LITERAL_BITS = 12;
  * @throws PandoError DECOMPRESS_TRUNCATED, DECOMPRESS_CORRUPT, DECOMPRESS_TOO_LARGE
  */
 export function decompressLzma(input: Uint8Array, bounds: DecompressBounds): Uint8Array {
-  if (input.length < LZMA_HEADER_SIZE) throw truncated("LZMA", LZMA_HEADER_SIZE, input.length);
+  if (input.length < LZMA_HEADER_SIZE) throw truncated('LZMA', LZMA_HEADER_SIZE, input.length);
   const size = new DataView(input.buffer, input.byteOffset).getBigUint64(5, true);
   const stated = size === UNKNOWN_SIZE ? Number.POSITIVE_INFINITY : Number(size);
   const output = new Output(
-    "LZMA",
+    'LZMA',
     stated === Number.POSITIVE_INFINITY ? bounds : { limit: bounds.limit, expected: stated },
   );
-  const decoder = new LzmaDecoder("LZMA", input);
+  const decoder = new LzmaDecoder('LZMA', input);
   decoder.setProperties(input[0]!, MAX_LITERAL_BITS);
   decoder.position = LZMA_HEADER_SIZE;
   decoder.startRange(input.length);
   decoder.decode(output, 0, stated, input.length);
   decoder.normalize();
-  if (decoder.position > input.length) throw truncated("LZMA", decoder.position, input.length);
+  if (decoder.position > input.length) throw truncated('LZMA', decoder.position, input.length);
   return output.take();
 }

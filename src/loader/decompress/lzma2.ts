@@ -2,10 +2,10 @@
  * LZMA2: LZMA cut into chunks that may reset the model or be stored (The .xz File Format, 5.3.1, and
  * the chunk headers as XZ Embedded documents them).
  */
-import { corrupt, type Output, truncated } from "./codec.js";
-import { LzmaDecoder } from "./lzma.js";
+import { corrupt, type Output, truncated } from './codec.js';
+import { LzmaDecoder } from './lzma.js';
 
-const FORMAT = "xz";
+const FORMAT = 'xz';
 const END_OF_CHUNKS = 0x00;
 const STORED_RESET_DICTIONARY = 0x01;
 const STORED = 0x02;
@@ -42,7 +42,7 @@ export function decodeLzma2(input: Uint8Array, from: number, end: number, output
       needsDictionary = false;
       needsProperties = true;
     } else if (needsDictionary) {
-      throw corrupt(FORMAT, at, "first LZMA2 chunk without a dictionary reset");
+      throw corrupt(FORMAT, at, 'first LZMA2 chunk without a dictionary reset');
     }
 
     const headerSize = !isLzma ? 3 : reset >= RESET_PROPERTIES ? 6 : 5;
@@ -68,7 +68,7 @@ export function decodeLzma2(input: Uint8Array, from: number, end: number, output
       needsProperties = false;
       needsState = false;
     } else if (needsProperties || (needsState && reset < RESET_STATE)) {
-      throw corrupt(FORMAT, at, "LZMA2 chunk that continues a state that was never set");
+      throw corrupt(FORMAT, at, 'LZMA2 chunk that continues a state that was never set');
     } else if (reset === RESET_STATE) {
       decoder.resetState();
       needsState = false;

@@ -2,8 +2,8 @@
  * The .xz container: streams of blocks with an index behind them (The .xz File Format 1.1.0). The index
  * is read first, from the end, so the output is allocated once and every block lands in its place.
  */
-import { createHash } from "node:crypto";
-import { undoX86Filter } from "./bcj-x86.js";
+import { createHash } from 'node:crypto';
+import { undoX86Filter } from './bcj-x86.js';
 import {
   checksumMismatch,
   corrupt,
@@ -12,13 +12,13 @@ import {
   tooLarge,
   truncated,
   unsupported,
-} from "./codec.js";
-import { crc32, crc64 } from "./crc.js";
-import { decodeLzma2 } from "./lzma2.js";
+} from './codec.js';
+import { crc32, crc64 } from './crc.js';
+import { decodeLzma2 } from './lzma2.js';
 
 export const XZ_MAGIC = [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00] as const;
 
-const FORMAT = "xz";
+const FORMAT = 'xz';
 /** Stream header and footer are both this long. */
 const EDGE_SIZE = 12;
 const FILTER_X86 = 0x04;
@@ -62,7 +62,7 @@ class Cursor {
   }
 
   byte(): number {
-    if (this.at >= this.#end) throw corrupt(FORMAT, this.at, "a header that passes its end");
+    if (this.at >= this.#end) throw corrupt(FORMAT, this.at, 'a header that passes its end');
     return this.#input[this.at++]!;
   }
 
@@ -74,18 +74,18 @@ class Cursor {
       const byte = this.byte();
       value += (byte & 0x7f) * 2 ** (7 * index);
       if (byte < 0x80) {
-        if (byte === 0 && index > 0) throw corrupt(FORMAT, start, "an integer with a useless byte");
-        if (!Number.isSafeInteger(value)) throw corrupt(FORMAT, start, "an integer above 2^53");
+        if (byte === 0 && index > 0) throw corrupt(FORMAT, start, 'an integer with a useless byte');
+        if (!Number.isSafeInteger(value)) throw corrupt(FORMAT, start, 'an integer above 2^53');
         return value;
       }
     }
-    throw corrupt(FORMAT, start, "an integer of more than nine bytes");
+    throw corrupt(FORMAT, start, 'an integer of more than nine bytes');
   }
 
   /** Padding up to the end, which has to be zeros. */
   padding(): void {
     while (this.at < this.#end) {
-      if (this.byte() !== 0) throw corrupt(FORMAT, this.at - 1, "padding that is not zero");
+      if (this.byte() !== 0) throw corrupt(FORMAT, this.at - 1, 'padding that is not zero');
     }
   }
 }
@@ -109,9 +109,9 @@ function verifyCrc32(
 }
 
 function readIndex(input: Uint8Array, start: number, end: number): IndexRecord[] {
-  verifyCrc32(input, start, end - 4, end - 4, "index");
+  verifyCrc32(input, start, end - 4, end - 4, 'index');
   const cursor = new Cursor(input, start, end - 4);
-  if (cursor.byte() !== 0) throw corrupt(FORMAT, start, "no index indicator");
+  if (cursor.byte() !== 0) throw corrupt(FORMAT, start, 'no index indicator');
   const count = cursor.integer();
   // Each record has two bytes or more, so a count that the index cannot hold is refused up front.
   if (count > (end - start) / 2) throw corrupt(FORMAT, start, `an index of ${count} records`);
@@ -129,21 +129,21 @@ function readStream(input: Uint8Array, end: number): XzStream {
   if (footer < EDGE_SIZE || input[end - 2] !== 0x59 || input[end - 1] !== 0x5a) {
     throw truncated(FORMAT, end, end);
   }
-  verifyCrc32(input, footer + 4, footer + 10, footer, "stream footer");
+  verifyCrc32(input, footer + 4, footer + 10, footer, 'stream footer');
   const check = input[footer + 9]!;
-  if (input[footer + 8] !== 0 || check > 15) throw corrupt(FORMAT, footer + 8, "stream flags");
+  if (input[footer + 8] !== 0 || check > 15) throw corrupt(FORMAT, footer + 8, 'stream flags');
   const indexStart = footer - 4 * (word(input, footer + 4) + 1);
-  if (indexStart < EDGE_SIZE) throw corrupt(FORMAT, footer + 4, "an index size beyond the start");
+  if (indexStart < EDGE_SIZE) throw corrupt(FORMAT, footer + 4, 'an index size beyond the start');
   const records = readIndex(input, indexStart, footer);
   const blocks = records.reduce((sum, { unpaddedSize }) => sum + roundUp4(unpaddedSize), 0);
   const start = indexStart - blocks - EDGE_SIZE;
   if (start < 0) throw corrupt(FORMAT, indexStart, `an index of ${blocks} bytes of blocks`);
   if (XZ_MAGIC.some((byte, index) => input[start + index] !== byte)) {
-    throw corrupt(FORMAT, start, "no stream header");
+    throw corrupt(FORMAT, start, 'no stream header');
   }
-  verifyCrc32(input, start + 6, start + 8, start + 8, "stream header");
+  verifyCrc32(input, start + 6, start + 8, start + 8, 'stream header');
   if (input[start + 6] !== 0 || input[start + 7] !== check) {
-    throw corrupt(FORMAT, start + 6, "stream header and footer that disagree");
+    throw corrupt(FORMAT, start + 6, 'stream header and footer that disagree');
   }
   return { start, check, records };
 }
@@ -171,14 +171,14 @@ interface BlockHeader {
 
 function readBlockHeader(input: Uint8Array, at: number, record: IndexRecord): BlockHeader {
   const size = 4 * (input[at]! + 1);
-  if (input[at] === 0 || size > record.unpaddedSize) throw corrupt(FORMAT, at, "block header size");
-  verifyCrc32(input, at, at + size - 4, at + size - 4, "block header");
+  if (input[at] === 0 || size > record.unpaddedSize) throw corrupt(FORMAT, at, 'block header size');
+  verifyCrc32(input, at, at + size - 4, at + size - 4, 'block header');
   const cursor = new Cursor(input, at + 1, at + size - 4);
   const flags = cursor.byte();
   if ((flags & BLOCK_RESERVED) !== 0) throw unsupported(FORMAT, `block flags ${flags}`);
   if ((flags & BLOCK_HAS_PACKED_SIZE) !== 0) cursor.integer();
   if ((flags & BLOCK_HAS_SIZE) !== 0 && cursor.integer() !== record.size) {
-    throw corrupt(FORMAT, at, "block header and index that disagree on the size");
+    throw corrupt(FORMAT, at, 'block header and index that disagree on the size');
   }
   let x86Offset: number | undefined;
   const filters = (flags & 3) + 1;
@@ -210,13 +210,13 @@ function verifyCheck(input: Uint8Array, at: number, check: number, data: Uint8Ar
     if (!holds) throw checksumMismatch(FORMAT, at, what);
   };
   if (check === CHECK_CRC32) {
-    expect(crc32(data) === word(input, at), "CRC-32 of a block");
+    expect(crc32(data) === word(input, at), 'CRC-32 of a block');
   } else if (check === CHECK_CRC64) {
     const stored = (BigInt(word(input, at + 4)) << 32n) | BigInt(word(input, at));
-    expect(crc64(data) === stored, "CRC-64 of a block");
+    expect(crc64(data) === stored, 'CRC-64 of a block');
   } else if (check === CHECK_SHA256) {
-    const digest = createHash("sha256").update(data).digest();
-    expect(digest.equals(input.subarray(at, at + digest.length)), "SHA-256 of a block");
+    const digest = createHash('sha256').update(data).digest();
+    expect(digest.equals(input.subarray(at, at + digest.length)), 'SHA-256 of a block');
   } else if (check !== CHECK_NONE) {
     throw unsupported(FORMAT, `check ${check}`);
   }

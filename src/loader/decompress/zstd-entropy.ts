@@ -2,9 +2,9 @@
  * Zstandard's entropy coders: bit streams read backwards, FSE tables and Huffman trees (RFC 8878,
  * sections 4.1 and 4.2).
  */
-import { corrupt, truncated } from "./codec.js";
+import { corrupt, truncated } from './codec.js';
 
-const FORMAT = "zstd";
+const FORMAT = 'zstd';
 
 /** Bits of `input[start, end)`, last first; the highest set bit of the last byte is a sentinel. */
 export class BackwardBits {
@@ -16,7 +16,7 @@ export class BackwardBits {
   constructor(input: Uint8Array, start: number, end: number) {
     if (end <= start) throw truncated(FORMAT, start + 1, end);
     const last = input[end - 1]!;
-    if (last === 0) throw corrupt(FORMAT, end - 1, "a bit stream without its sentinel");
+    if (last === 0) throw corrupt(FORMAT, end - 1, 'a bit stream without its sentinel');
     this.#input = input;
     this.#start = start;
     this.left = 8 * (end - 1 - start) + (31 - Math.clz32(last));
@@ -114,7 +114,7 @@ export function readFseTable(
   const counts: number[] = [];
   let remaining = 1 << accuracyLog;
   while (remaining > 0) {
-    if (counts.length > maxSymbol) throw corrupt(FORMAT, start, "an FSE table of too many symbols");
+    if (counts.length > maxSymbol) throw corrupt(FORMAT, start, 'an FSE table of too many symbols');
     // A value takes one bit less when it is small enough to be told apart by that.
     const width = 32 - Math.clz32(remaining + 1);
     const short = (1 << width) - 2 - remaining;
@@ -122,7 +122,7 @@ export function readFseTable(
     if (value >= short && read(1) === 1) value += (1 << (width - 1)) - short;
     const count = value - 1;
     if (Math.abs(count) > remaining)
-      throw corrupt(FORMAT, start, "an FSE table of too many states");
+      throw corrupt(FORMAT, start, 'an FSE table of too many states');
     remaining -= Math.abs(count);
     counts.push(count);
     if (count !== 0) continue;
@@ -130,7 +130,7 @@ export function readFseTable(
       repeat = read(2);
       for (let zero = 0; zero < repeat; zero++) counts.push(0);
       if (counts.length > maxSymbol + 1) {
-        throw corrupt(FORMAT, start, "an FSE table of too many symbols");
+        throw corrupt(FORMAT, start, 'an FSE table of too many symbols');
       }
     }
   }
@@ -166,7 +166,7 @@ function readWeights(input: Uint8Array, start: number, end: number): number[] {
       return weights;
     }
   }
-  throw corrupt(FORMAT, start, "a Huffman tree of more than 256 symbols");
+  throw corrupt(FORMAT, start, 'a Huffman tree of more than 256 symbols');
 }
 
 function buildHuffman(weights: readonly number[], at: number): HuffmanTable {
@@ -176,7 +176,7 @@ function buildHuffman(weights: readonly number[], at: number): HuffmanTable {
   const missing = (1 << bits) - sum;
   const last = 32 - Math.clz32(missing);
   const sound = sum > 0 && bits <= MAX_HUFFMAN_BITS && (missing & (missing - 1)) === 0;
-  if (!sound || weights.length >= MAX_SYMBOLS) throw corrupt(FORMAT, at, "Huffman weights");
+  if (!sound || weights.length >= MAX_SYMBOLS) throw corrupt(FORMAT, at, 'Huffman weights');
   const all = [...weights, last];
   const symbols = new Uint8Array(1 << bits);
   const lengths = new Uint8Array(1 << bits);
@@ -233,5 +233,5 @@ export function decodeHuffman(
     out[at] = symbols[index]!;
     bits.left -= lengths[index]!;
   }
-  if (bits.left !== 0) throw corrupt(FORMAT, start, "a Huffman stream of the wrong length");
+  if (bits.left !== 0) throw corrupt(FORMAT, start, 'a Huffman stream of the wrong length');
 }

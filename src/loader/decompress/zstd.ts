@@ -1,31 +1,41 @@
 /**
  * Zstandard frames, blocks, literals and sequences (RFC 8878, section 3). The output itself is the
- * window. The content checksum (XXH64) is not verified here: Node's own decoder, where it has one, does.
+ * window.
  */
 import {
+  checksumMismatch,
   corrupt,
   type DecompressBounds,
   Output,
   tooLarge,
   truncated,
   unsupported,
-} from "./codec.js";
+} from './codec.js';
+import { xxh64Low } from './xxh64.js';
+import {
+  LITERAL_LENGTH_BASES,
+  LITERAL_LENGTH_BITS,
+  LITERAL_LENGTHS,
+  MATCH_LENGTH_BASES,
+  MATCH_LENGTH_BITS,
+  MATCH_LENGTHS,
+  OFFSETS,
+} from './zstd-codes.js';
 import {
   BackwardBits,
-  buildFseTable,
   constantFseTable,
   decodeHuffman,
   type FseTable,
   type HuffmanTable,
   readFseTable,
   readHuffmanTable,
-} from "./zstd-entropy.js";
+} from './zstd-entropy.js';
 
 export const ZSTD_MAGIC = 0xfd2fb528;
 const SKIPPABLE_MAGIC = 0x184d2a50;
 const SKIPPABLE_MASK = 0xfffffff0;
 
-const FORMAT = "zstd";
+const FORMAT = 'zstd';
 const BLOCK_LIMIT = 1 << 17;
 const BLOCK_RAW = 0;
 const BLOCK_RLE = 1;
@@ -39,69 +49,6 @@ const MODE_RLE = 1;
 const MODE_FSE = 2;
 /** More than 25 bits are read in two steps; no output reaches as far back as 2^31. */
 const MAX_OFFSET_CODE = 30;
-
-/** One of the three kinds of codes: its default table, its limits, and base and extra bits of codes. */
-interface CodeKind {
-  readonly name: string;
-  readonly maxLog: number;
-  readonly maxSymbol: number;
-  readonly predefined: FseTable;
-}
-
-const LITERAL_LENGTHS: CodeKind = {
-  name: "literal length",
-  maxLog: 9,
-  maxSymbol: 35,
-  predefined: buildFseTable(
-    [
-      4, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 3, 2, 1, 1, 1, 1,
-      1, -1, -1, -1, -1,
-    ],
-    6,
-  ),
-};
-const OFFSETS: CodeKind = {
-  name: "offset",
-  maxLog: 8,
-  maxSymbol: 31,
-  predefined: buildFseTable(
-    [1, 1, 1, 1, 1, 1, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1],
-    5,
-  ),
-};
-const MATCH_LENGTHS: CodeKind = {
-  name: "match length",
-  maxLog: 9,
-  maxSymbol: 52,
-  predefined: buildFseTable(
-    [
-      1, 4, 3, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
-      1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1,
-    ],
-    6,
-  ),
-};
-
-const LITERAL_LENGTH_BITS = [
-  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 4, 6, 7, 8, 9, 10, 11, 12,
-  13, 14, 15, 16,
-] as const;
-const MATCH_LENGTH_BITS = [
-  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1,
-  1, 1, 1, 2, 2, 3, 3, 4, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,
-] as const;
-
-/** First value of each code: the ranges follow one another without gaps. */
-function basesOf(bits: readonly number[], first: number): number[] {
-  let base = first;
-  return bits.map((width) => {
-    const own = base;
-    base += 1 << width;
-    return own;
-  });
-}
-const LITERAL_LENGTH_BASES = basesOf(LITERAL_LENGTH_BITS, 0);
-const MATCH_LENGTH_BASES = basesOf(MATCH_LENGTH_BITS, 3);
 
 /** What blocks of a frame hand on to the next. */
 interface FrameState {
@@ -156,20 +103,20 @@ function readLiterals(input: Uint8Array, at: number, end: number, frame: FrameSt
     from = description.end;
   }
   const table = frame.huffman;
-  if (table === undefined) throw corrupt(FORMAT, at, "literals that reuse a missing Huffman tree");
+  if (table === undefined) throw corrupt(FORMAT, at, 'literals that reuse a missing Huffman tree');
   const bytes = literalsBuffer.subarray(0, size);
   if (format === 0) {
     decodeHuffman(table, input, from, stop, bytes, 0, size);
     return { bytes, end: stop };
   }
-  if (stop - from < JUMP_TABLE_SIZE) throw corrupt(FORMAT, from, "a jump table that is cut off");
+  if (stop - from < JUMP_TABLE_SIZE) throw corrupt(FORMAT, from, 'a jump table that is cut off');
   const quarter = (size + 3) >>> 2;
   let stream = from + JUMP_TABLE_SIZE;
   for (let index = 0; index < 4; index++) {
     const last = index === 3;
     const length = input[from + 2 * index]! | (input[from + 2 * index + 1]! << 8);
     const streamEnd = last ? stop : stream + length;
-    if (streamEnd > stop) throw corrupt(FORMAT, from, "a jump table that passes its section");
+    if (streamEnd > stop) throw corrupt(FORMAT, from, 'a jump table that passes its section');
     const first = Math.min(index * quarter, size);
     decodeHuffman(
       table,
@@ -207,7 +154,7 @@ function runSequences(
   let taken = 0;
   if (count > 0) {
     const modes = byte();
-    if ((modes & 3) !== 0) throw corrupt(FORMAT, at - 1, "reserved bits of the sequence modes");
+    if ((modes & 3) !== 0) throw corrupt(FORMAT, at - 1, 'reserved bits of the sequence modes');
     const kinds = [LITERAL_LENGTHS, OFFSETS, MATCH_LENGTHS];
     const tables = kinds.map((kind, index) => {
       const mode = (modes >>> (6 - 2 * index)) & 3;
@@ -253,7 +200,7 @@ function runSequences(
         matchState = matchTable.bases[matchState]! + bits.read(matchTable.bits[matchState]!);
         offsetState = offsetTable.bases[offsetState]! + bits.read(offsetTable.bits[offsetState]!);
       }
-      if (bits.left < 0) throw corrupt(FORMAT, at, "sequences that pass their bit stream");
+      if (bits.left < 0) throw corrupt(FORMAT, at, 'sequences that pass their bit stream');
 
       let distance = value - 3;
       if (value <= 3) {
@@ -269,11 +216,11 @@ function runSequences(
       offsets[0] = distance;
 
       if (length > literals.length - taken)
-        throw corrupt(FORMAT, at, "more literals than there are");
+        throw corrupt(FORMAT, at, 'more literals than there are');
       if (length + match > Math.min(blockLimit, out.length) - to) {
         throw out.length < blockLimit
           ? tooLarge(FORMAT, out.length)
-          : corrupt(FORMAT, at, "a block of more than 128 KiB");
+          : corrupt(FORMAT, at, 'a block of more than 128 KiB');
       }
       for (const stop = taken + length; taken < stop; ) out[to++] = literals[taken++]!;
       if (distance <= 0 || distance > to - frameStart) {
@@ -286,16 +233,16 @@ function runSequences(
         for (const stop = to + match; to < stop; to++) out[to] = out[to - distance]!;
       }
     }
-    if (bits.left !== 0) throw corrupt(FORMAT, at, "sequences that leave bits over");
+    if (bits.left !== 0) throw corrupt(FORMAT, at, 'sequences that leave bits over');
     output.length = to;
   } else if (at !== end) {
-    throw corrupt(FORMAT, at, "bytes behind the last literal");
+    throw corrupt(FORMAT, at, 'bytes behind the last literal');
   }
   const rest = literals.length - taken;
   if (output.length + rest > Math.min(blockLimit, output.bytes.length)) {
     throw output.bytes.length < blockLimit
       ? tooLarge(FORMAT, output.bytes.length)
-      : corrupt(FORMAT, at, "a block of more than 128 KiB");
+      : corrupt(FORMAT, at, 'a block of more than 128 KiB');
   }
   output.bytes.set(literals.subarray(taken), output.length);
   output.length += rest;
@@ -321,7 +268,7 @@ function decodeFrame(
   };
   need(1);
   const descriptor = input[at++]!;
-  if ((descriptor & 8) !== 0) throw corrupt(FORMAT, at - 1, "reserved bit of the frame header");
+  if ((descriptor & 8) !== 0) throw corrupt(FORMAT, at - 1, 'reserved bit of the frame header');
   const singleSegment = (descriptor & 0x20) !== 0;
   const hasChecksum = (descriptor & 4) !== 0;
   const dictionarySize = [0, 1, 2, 4][descriptor & 3]!;
@@ -329,7 +276,7 @@ function decodeFrame(
   if (!singleSegment) at += 1;
   need(dictionarySize + sizeBytes);
   if (input.subarray(at, at + dictionarySize).some((byte) => byte !== 0)) {
-    throw unsupported(FORMAT, "a dictionary");
+    throw unsupported(FORMAT, 'a dictionary');
   }
   at += dictionarySize;
   let contentSize: number | undefined;
@@ -350,7 +297,7 @@ function decodeFrame(
     const type = (header >>> 1) & 3;
     const size = header >>> 3;
     if (size > BLOCK_LIMIT) throw corrupt(FORMAT, at - 3, `a block of ${size} bytes`);
-    if (type > BLOCK_COMPRESSED) throw corrupt(FORMAT, at - 3, "a block of the reserved type");
+    if (type > BLOCK_COMPRESSED) throw corrupt(FORMAT, at - 3, 'a block of the reserved type');
     const stored = type === BLOCK_RLE ? 1 : size;
     need(stored);
     if (type === BLOCK_COMPRESSED) {
@@ -374,6 +321,10 @@ function decodeFrame(
   }
   if (hasChecksum) {
     need(4);
+    const stored = new DataView(input.buffer, input.byteOffset + at, 4).getUint32(0, true);
+    if (xxh64Low(output.bytes.subarray(frameStart, output.length)) !== stored) {
+      throw checksumMismatch(FORMAT, at, 'XXH64 of the frame');
+    }
     at += 4;
   }
   return at;
@@ -381,8 +332,8 @@ function decodeFrame(
 
 /**
  * Unpacks one or more frames; skippable frames are skipped, zeros may follow the last.
- * @throws PandoError DECOMPRESS_TRUNCATED, DECOMPRESS_CORRUPT, DECOMPRESS_TOO_LARGE,
- *   DECOMPRESS_UNSUPPORTED (dictionaries)
+ * @throws PandoError DECOMPRESS_TRUNCATED, DECOMPRESS_CORRUPT, DECOMPRESS_CHECKSUM,
+ *   DECOMPRESS_TOO_LARGE, DECOMPRESS_UNSUPPORTED (dictionaries)
  */
 export function decompressZstd(input: Uint8Array, bounds: DecompressBounds): Uint8Array {
   const data = new DataView(input.buffer, input.byteOffset, input.byteLength);
@@ -398,7 +349,7 @@ export function decompressZstd(input: Uint8Array, bounds: DecompressBounds): Uin
       at += 8 + data.getUint32(at + 4, true);
       if (at > input.length) throw truncated(FORMAT, at, input.length);
     } else {
-      throw corrupt(FORMAT, at, "no frame magic");
+      throw corrupt(FORMAT, at, 'no frame magic');
     }
   } while (input.subarray(at).some((byte) => byte !== 0));
   return output.take();

@@ -1,2 +1,6 @@
 /** The core's exports: what the host side calls (../engine.ts). */
 export { run } from "./run";
+export { deliver, interrupt, interruptible, nmi, nmiBlocked } from "./interrupt";
+export { resetVcpu } from "./control";
+export { updateKvmClock } from "./msr-kvm";
+export { updateMode } from "./system-state";

@@ -1,0 +1,237 @@
+/**
+ * A vCPU of the wasm accelerator: the core's run loop with interrupts put in between its slices. Its
+ * registers are in the VM's control area (layout.ts), so any thread may continue it.
+ */
+import type { EntryState, SegmentState } from '../../arch/entry-state.js';
+import type { VcpuState } from '../../arch/vcpu-state.js';
+import { PandoError } from '../../error.js';
+import type { Clock } from '../../devices/device.js';
+import type { MachineBus, Vcpu, VcpuStop } from '../accelerator.js';
+import { type Core, instantiateCore } from './core-module.js';
+import * as L from './layout.js';
+
+/** RFLAGS.IF. */
+const INTERRUPT_FLAG = 0x200;
+/** x87 and SSE state after a reset (Intel SDM vol. 3, table 9-1). */
+const FPU_CONTROL_RESET = 0x40;
+const FPU_TAGS_RESET = 0x5555;
+const MXCSR_RESET = 0x1f80;
+const DR6_RESET = 0xffff0ff0n;
+const DR7_RESET = 0x400n;
+const PAT_RESET = 0x0007040600070406n;
+
+/** The host's hooks of one vCPU. */
+export interface WasmVcpuOptions {
+  readonly module: WebAssembly.Module;
+  readonly memory: WebAssembly.Memory;
+  readonly id: number;
+  readonly bus: MachineBus;
+  readonly clock: Clock;
+}
+
+export class WasmVcpu implements Vcpu {
+  readonly id: number;
+  readonly #core: Core;
+  readonly #bus: MachineBus;
+  /** Offset of the vCPU block in the VM's memory. */
+  readonly #at: number;
+  readonly #view: DataView;
+  readonly #words: Int32Array;
+
+  constructor({ module, memory, id, bus, clock }: WasmVcpuOptions) {
+    this.id = id;
+    this.#bus = bus;
+    this.#at = L.VCPU_BLOCKS + id * L.VCPU_SIZE;
+    this.#view = new DataView(memory.buffer, this.#at, L.VCPU_SIZE);
+    this.#words = new Int32Array(memory.buffer, this.#at, L.VCPU_SIZE / 4);
+    const view = this.#view;
+    this.#core = instantiateCore(module, memory, {
+      portIn: (port, size) => bus.portIn(port, size),
+      portOut: (port, size, value) => bus.portOut(port, size, value >>> 0),
+      mmioRead: (low, high, size) =>
+        bus.mmioRead(id, (high >>> 0) * 2 ** 32 + (low >>> 0), size),
+      mmioWrite: (low, high, size, value) =>
+        bus.mmioWrite(id, (high >>> 0) * 2 ** 32 + (low >>> 0), size, value >>> 0),
+      readMsr: (index) => {
+        const value = bus.readMsr(id, index >>> 0);
+        if (value === undefined) return 0;
+        view.setBigUint64(L.HOST_VALUE, value, true);
+        return 1;
+      },
+      writeMsr: (index) =>
+        bus.writeMsr(id, index >>> 0, view.getBigUint64(L.HOST_VALUE, true)) ? 1 : 0,
+      clock: () => Math.floor(clock.now()),
+      readCr8: () => bus.readCr8(id),
+      writeCr8: (value) => bus.writeCr8(id, value),
+    });
+  }
+
+  reset(entry: EntryState): void {
+    const view = this.#view;
+    const arena = view.getUint32(L.ARENA_NEXT, true);
+    const pages = view.getUint32(L.RAM_PAGES, true);
+    const cpuidRows = view.getUint32(L.CPUID_ROWS, true);
+    const instructions = view.getBigUint64(L.ICOUNT, true);
+    new Uint8Array(view.buffer, this.#at, L.VCPU_SIZE).fill(0);
+    view.setUint32(L.ARENA_NEXT, arena, true);
+    view.setUint32(L.RAM_PAGES, pages, true);
+    view.setUint32(L.CPUID_ROWS, cpuidRows, true);
+    view.setBigUint64(L.ICOUNT, instructions, true);
+    view.setUint32(L.VCPU_ID, this.id, true);
+    view.setBigUint64(L.SLOT_4G, 1n << 32n, true);
+    view.setBigUint64(L.LARGE_LOW, (1n << 64n) - 1n, true);
+    new Uint8Array(view.buffer, this.#at + L.TLB_SUPERVISOR, 6 * L.TLB_BYTES).fill(0xff);
+    view.setUint32(L.TLB_SET, L.TLB_SUPERVISOR, true);
+    view.setUint32(L.MODE, L.MODE_CODE32 | L.MODE_STACK32, true);
+
+    view.setBigUint64(L.RIP, BigInt(entry.eip), true);
+    view.setBigUint64(L.GPR + L.RBX, BigInt(entry.ebx), true);
+    view.setUint32(L.FLAGS, entry.eflags, true);
+    view.setBigUint64(L.CR0, BigInt(entry.cr0), true);
+    view.setBigUint64(L.CR4, BigInt(entry.cr4), true);
+    view.setBigUint64(L.EFER, BigInt(entry.efer), true);
+    this.#segment(L.SEG_ES, entry.es);
+    this.#segment(L.SEG_CS, entry.cs);
+    this.#segment(L.SEG_SS, entry.ss);
+    this.#segment(L.SEG_DS, entry.ds);
+    this.#segment(L.SEG_FS, entry.fs);
+    this.#segment(L.SEG_GS, entry.gs);
+    this.#segment(L.SEG_TR, entry.tr);
+    this.#segment(L.SEG_LDTR, entry.ldtr);
+    view.setBigUint64(L.GDT_BASE, BigInt(entry.gdtr.base), true);
+    view.setUint32(L.GDT_LIMIT, entry.gdtr.limit, true);
+    view.setBigUint64(L.IDT_BASE, BigInt(entry.idtr.base), true);
+    view.setUint32(L.IDT_LIMIT, entry.idtr.limit, true);
+
+    view.setBigUint64(L.DR6, DR6_RESET, true);
+    view.setBigUint64(L.DR7, DR7_RESET, true);
+    view.setBigUint64(L.MSR_PAT, PAT_RESET, true);
+    view.setUint32(L.FPU_CW, FPU_CONTROL_RESET, true);
+    view.setUint32(L.FPU_TAG, FPU_TAGS_RESET, true);
+    view.setUint32(L.MXCSR, MXCSR_RESET, true);
+  }
+
+  #segment(slot: number, segment: SegmentState): void {
+    const view = this.#view;
+    view.setBigUint64(L.SEG_BASE + slot * 8, BigInt(segment.base), true);
+    view.setUint32(L.SEG_LIMIT + slot * 4, segment.limit, true);
+    view.setUint32(L.SEG_SEL + slot * 4, segment.selector, true);
+    const attributes =
+      segment.type |
+      (segment.s << 4) |
+      (segment.dpl << 5) |
+      (segment.present << 7) |
+      (segment.avl << 12) |
+      (segment.l << 13) |
+      (segment.db << 14) |
+      (segment.g << 15);
+    view.setUint32(L.SEG_ATTR + slot * 4, attributes, true);
+  }
+
+  /** Whether the guest would take an interrupt now. */
+  #interruptible(): boolean {
+    return (
+      (this.#view.getUint32(L.FLAGS, true) & INTERRUPT_FLAG) !== 0 &&
+      this.#view.getUint32(L.SHADOW, true) === 0
+    );
+  }
+
+  /** Delivers what waits. False after a triple fault. */
+  #takeInterrupts(): boolean {
+    const view = this.#view;
+    if (this.#bus.pendingNmi(this.id) && this.#core.nmiBlocked(this.#at) === 0) {
+      this.#bus.takeNmi(this.id);
+      view.setUint32(L.HALTED, 0, true);
+      return this.#core.nmi(this.#at) !== 0;
+    }
+    if (this.#bus.pendingVector(this.id) < 0) {
+      view.setUint32(L.INTERRUPT_WINDOW, 0, true);
+      return true;
+    }
+    if (!this.#interruptible()) {
+      view.setUint32(L.INTERRUPT_WINDOW, 1, true);
+      return true;
+    }
+    const vector = this.#bus.acknowledge(this.id);
+    // Another interrupt may be behind it, and IF is 0 in its handler.
+    view.setUint32(L.INTERRUPT_WINDOW, this.#bus.pendingVector(this.id) < 0 ? 0 : 1, true);
+    if (vector < 0) return true;
+    view.setUint32(L.HALTED, 0, true);
+    return this.#core.interrupt(this.#at, vector) !== 0;
+  }
+
+  run(budget: number): VcpuStop {
+    const view = this.#view;
+    const limit = view.getBigUint64(L.ICOUNT, true) + BigInt(budget);
+    for (;;) {
+      Atomics.and(this.#words, L.POLL / 4, ~(L.POLL_HOST | L.POLL_WINDOW));
+      if (!this.#takeInterrupts()) return 'shutdown';
+      if (view.getUint32(L.HALTED, true) !== 0) return 'halt';
+      const left = Number(limit - view.getBigUint64(L.ICOUNT, true));
+      if (left <= 0) return 'budget';
+      switch (this.#core.run(this.#at, left)) {
+        case L.EXIT_BUDGET:
+          return 'budget';
+        case L.EXIT_HALT:
+          view.setUint32(L.HALTED, 1, true);
+          break;
+        case L.EXIT_POLL:
+          if (Atomics.load(this.#words, L.KICKED / 4) !== 0) {
+            Atomics.store(this.#words, L.KICKED / 4, 0);
+            return 'kick';
+          }
+          break;
+        case L.EXIT_SHUTDOWN:
+          return 'shutdown';
+        default:
+          throw new PandoError(
+            'ENGINE_STATE_INVALID',
+            `vCPU ${this.id} met a state that the engine cannot go on from at RIP 0x${view.getBigUint64(L.RIP, true).toString(16)}`,
+          );
+      }
+    }
+  }
+
+  asleep(): boolean {
+    if (this.#view.getUint32(L.HALTED, true) === 0) return false;
+    if (this.#bus.pendingNmi(this.id)) return false;
+    return !(this.#bus.pendingVector(this.id) >= 0 && this.#interruptible());
+  }
+
+  kick(): void {
+    Atomics.store(this.#words, L.KICKED / 4, 1);
+    Atomics.or(this.#words, L.POLL / 4, L.POLL_HOST);
+  }
+
+  /** Asks the run loop to come out and look at the interrupts; the same thread's devices call it. */
+  interruptsChanged(): void {
+    Atomics.or(this.#words, L.POLL / 4, L.POLL_HOST);
+  }
+
+  instructions(): bigint {
+    return this.#view.getBigUint64(L.ICOUNT, true);
+  }
+
+  state(): VcpuState {
+    return wasmVcpuState(this.#view, BigInt(this.#core.getFlags(this.#at) >>> 0));
+  }
+}
+
+/** Reads a vCPU's registers from its block in the control area. */
+export function wasmVcpuState(view: DataView, rflags: bigint): VcpuState {
+  const word = (offset: number): bigint => view.getBigUint64(offset, true);
+  return {
+    rip: word(L.RIP),
+    rflags,
+    gpr: Array.from({ length: 16 }, (_, index) => word(L.GPR + index * 8)),
+    cr0: word(L.CR0),
+    cr2: word(L.CR2),
+    cr3: word(L.CR3),
+    cr4: word(L.CR4),
+    efer: word(L.EFER),
+    segments: Array.from({ length: 6 }, (_, index) =>
+      view.getUint32(L.SEG_SEL + (L.SEG_ES + index) * 4, true),
+    ),
+    halted: view.getUint32(L.HALTED, true) !== 0,
+  };
+}

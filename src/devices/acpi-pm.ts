@@ -1,0 +1,184 @@
+/**
+ * ACPI fixed hardware: PM1a event and control blocks, the power management timer, and the reset
+ * control register.
+ *
+ * Source: ACPI specification 6.4, 4.8.3 PM1 event and control registers, 4.8.2.1 power management
+ * timer, 4.8.3.6 reset register; port CF9h as in Intel chipsets (bit 2 RST_CPU, bit 1 SYS_RST).
+ * The machine has no SMI command port, so it is always in ACPI mode: SCI_EN reads 1.
+ */
+import {
+  PM_TIMER_PORT,
+  PM1A_CONTROL_PORT,
+  PM1A_EVENT_PORT,
+  SLEEP_TYPE_S5,
+} from "../arch/layout.js";
+import type { Clock, InterruptLine, PortDevice, StateBlock, TimedDevice } from "./device.js";
+import { PM_TIMER_RATE } from "./rate.js";
+
+/** Bytes of state. */
+export const ACPI_PM_STATE_BYTES = 32;
+/** Ports from PM1A_EVENT_PORT on: event block, control block, timer. */
+export const ACPI_PM_PORTS = 12;
+
+// PM1 status
+const TMR_STS = 0x0001;
+const GBL_STS = 0x0020;
+const PWRBTN_STS = 0x0100;
+const WAK_STS = 0x8000;
+const STATUS_BITS = TMR_STS | GBL_STS | PWRBTN_STS | WAK_STS;
+
+// PM1 enable
+const ENABLE_BITS = TMR_STS | GBL_STS | PWRBTN_STS;
+
+// PM1 control
+const SCI_EN = 0x0001;
+const SLP_TYP_SHIFT = 10;
+const SLP_EN = 0x2000;
+const CONTROL_KEPT = 0x1c02;
+
+/** TMR_STS is set when the timer's highest bit changes. */
+const TIMER_HALF = 0x8000_0000;
+
+// State
+const STATUS = 0;
+const ENABLE = 1;
+const CONTROL = 2;
+/** Half-turns of the timer already turned into TMR_STS. */
+const HALVES_SEEN = 2;
+const TIMER_AT = 3;
+
+export class AcpiPm implements PortDevice, TimedDevice {
+  readonly name = "acpi-pm";
+  readonly #u32: Uint32Array;
+  readonly #f64: Float64Array;
+  readonly #clock: Clock;
+  readonly #sci: InterruptLine;
+  readonly #powerOff: () => void;
+
+  constructor(state: StateBlock, clock: Clock, sci: InterruptLine, powerOff: () => void) {
+    this.#u32 = state.u32;
+    this.#f64 = state.f64;
+    this.#clock = clock;
+    this.#sci = sci;
+    this.#powerOff = powerOff;
+  }
+
+  reset(): void {
+    this.#u32.fill(0, STATUS, CONTROL + 1);
+    this.#f64[HALVES_SEEN] = this.#halves(this.#clock.now());
+    this.#f64[TIMER_AT] = Number.POSITIVE_INFINITY;
+    this.#sci.set(false);
+  }
+
+  /** The power button: a request to the operating system, which may ignore it. */
+  pressPowerButton(): void {
+    this.#u32[STATUS] = this.#u32[STATUS]! | PWRBTN_STS;
+    this.#update();
+  }
+
+  readPort(port: number, size: number): number {
+    const word = this.#readWord(port & ~3);
+    const value = word >>> ((port & 3) * 8);
+    return size === 4 ? value : value & ((1 << (size * 8)) - 1);
+  }
+
+  writePort(port: number, size: number, value: number): void {
+    for (let i = 0; i < size; i += 1) this.#writeByte(port + i, (value >>> (i * 8)) & 0xff);
+    this.#update();
+  }
+
+  deadline(): number {
+    return this.#f64[TIMER_AT]!;
+  }
+
+  expire(now: number): void {
+    if (now >= this.#f64[TIMER_AT]!) this.#update();
+  }
+
+  #halves(now: number): number {
+    return Math.floor(PM_TIMER_RATE.ticksAt(now) / TIMER_HALF);
+  }
+
+  #readWord(port: number): number {
+    switch (port) {
+      case PM1A_EVENT_PORT:
+        this.#update();
+        return (this.#u32[STATUS]! | (this.#u32[ENABLE]! << 16)) >>> 0;
+      case PM1A_CONTROL_PORT:
+        return this.#u32[CONTROL]! | SCI_EN;
+      case PM_TIMER_PORT:
+        return PM_TIMER_RATE.ticksAt(this.#clock.now()) % 0x1_0000_0000;
+      default:
+        return 0xffffffff;
+    }
+  }
+
+  #writeByte(port: number, byte: number): void {
+    const u32 = this.#u32;
+    switch (port) {
+      case PM1A_EVENT_PORT:
+        u32[STATUS] = u32[STATUS]! & ~byte;
+        break;
+      case PM1A_EVENT_PORT + 1:
+        u32[STATUS] = u32[STATUS]! & ~(byte << 8) & STATUS_BITS;
+        break;
+      case PM1A_EVENT_PORT + 2:
+        u32[ENABLE] = ((u32[ENABLE]! & 0xff00) | byte) & ENABLE_BITS;
+        break;
+      case PM1A_EVENT_PORT + 3:
+        u32[ENABLE] = ((u32[ENABLE]! & 0x00ff) | (byte << 8)) & ENABLE_BITS;
+        break;
+      case PM1A_CONTROL_PORT:
+        u32[CONTROL] = ((u32[CONTROL]! & 0xff00) | byte) & CONTROL_KEPT;
+        break;
+      case PM1A_CONTROL_PORT + 1: {
+        const control = (u32[CONTROL]! & 0x00ff) | (byte << 8);
+        u32[CONTROL] = control & CONTROL_KEPT;
+        const sleeps = (control & SLP_EN) !== 0;
+        if (sleeps && ((control >>> SLP_TYP_SHIFT) & 7) === SLEEP_TYPE_S5) this.#powerOff();
+        break;
+      }
+    }
+  }
+
+  /** Accounts for the timer's turns, then drives SCI and the next deadline from the registers. */
+  #update(): void {
+    const now = this.#clock.now();
+    const halves = this.#halves(now);
+    if (halves > this.#f64[HALVES_SEEN]!) this.#u32[STATUS] = this.#u32[STATUS]! | TMR_STS;
+    this.#f64[HALVES_SEEN] = halves;
+    const listens = (this.#u32[ENABLE]! & ~this.#u32[STATUS]! & TMR_STS) !== 0;
+    this.#f64[TIMER_AT] = listens
+      ? PM_TIMER_RATE.timeOf((halves + 1) * TIMER_HALF)
+      : Number.POSITIVE_INFINITY;
+    this.#sci.set((this.#u32[STATUS]! & this.#u32[ENABLE]!) !== 0);
+  }
+}
+
+const RST_CPU = 0x04;
+const RESET_CONTROL_KEPT = 0x0a;
+
+/** The reset control register: a rising RST_CPU resets the machine. */
+export class ResetControl implements PortDevice {
+  readonly name = "reset-control";
+  readonly #u32: Uint32Array;
+  readonly #resetMachine: () => void;
+
+  constructor(state: StateBlock, resetMachine: () => void) {
+    this.#u32 = state.u32;
+    this.#resetMachine = resetMachine;
+  }
+
+  reset(): void {
+    this.#u32[0] = 0;
+  }
+
+  readPort(): number {
+    return this.#u32[0]!;
+  }
+
+  writePort(_port: number, _size: number, value: number): void {
+    this.#u32[0] = value & RESET_CONTROL_KEPT;
+    if ((value & RST_CPU) !== 0) this.#resetMachine();
+  }
+}

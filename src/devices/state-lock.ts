@@ -1,0 +1,42 @@
+/**
+ * The one lock of a VM's device state: a word of shared memory that any thread can take.
+ *
+ * The word holds 0 when free, 1 when held, 2 when held and waited for, so that releasing an
+ * uncontended lock wakes nobody (U. Drepper, "Futexes Are Tricky", mutex 2).
+ */
+
+const FREE = 0;
+const HELD = 1;
+const CONTENDED = 2;
+
+/** How often to try before sleeping: device accesses are shorter than a sleep and a wake-up. */
+const SPINS = 64;
+
+/** A mutual exclusion lock; not reentrant. */
+export class StateLock {
+  readonly #words: Int32Array;
+  readonly #index: number;
+
+  /** @param byteOffset of the lock's 4-byte word, a multiple of 4 */
+  constructor(buffer: SharedArrayBuffer, byteOffset: number) {
+    this.#words = new Int32Array(buffer, byteOffset, 1);
+    this.#index = 0;
+  }
+
+  /** Takes the lock, sleeping when another thread holds it. */
+  acquire(): void {
+    for (let spin = 0; spin < SPINS; spin += 1) {
+      if (Atomics.compareExchange(this.#words, this.#index, FREE, HELD) === FREE) return;
+    }
+    while (Atomics.exchange(this.#words, this.#index, CONTENDED) !== FREE) {
+      Atomics.wait(this.#words, this.#index, CONTENDED);
+    }
+  }
+
+  /** Gives the lock back; only its holder may. */
+  release(): void {
+    if (Atomics.exchange(this.#words, this.#index, FREE) === CONTENDED) {
+      Atomics.notify(this.#words, this.#index, 1);
+    }
+  }
+}

@@ -1,0 +1,12 @@
+/**
+ * The host's monotonic clock (clock_gettime(2), CLOCK_MONOTONIC) in nanoseconds, the same in every
+ * thread. `performance.now()` is the cheap reading of it, but counts from each thread's own start.
+ */
+
+const [seconds, nanoseconds] = process.hrtime();
+const offset = seconds * 1e9 + nanoseconds - performance.now() * 1e6;
+
+/** Nanoseconds since an arbitrary point, exact below 2^53. */
+export function hostNanoseconds(): number {
+  return performance.now() * 1e6 + offset;
+}

@@ -1,0 +1,103 @@
+/**
+ * The process's worker threads: as many as there are processors, however many VMs there are. They
+ * start with the first VM and end with the last.
+ */
+import { availableParallelism } from 'node:os';
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import { PandoError } from '../error.js';
+import type { MachineDescription, MachineEvent } from './machine.js';
+import { SCHEDULE_SLOTS, Schedule } from './schedule.js';
+import type { WorkerCommand, WorkerEvent, WorkerStart } from './worker.js';
+
+interface PoolWorker {
+  readonly worker: Worker;
+  readonly commands: MessagePort;
+  readonly ended: Promise<void>;
+}
+
+export class WorkerPool {
+  static #shared: WorkerPool | undefined;
+
+  /** The pool of this process. */
+  static shared(): WorkerPool {
+    WorkerPool.#shared ??= new WorkerPool();
+    return WorkerPool.#shared;
+  }
+
+  readonly schedule = new Schedule();
+  readonly #listeners = new Map<number, (event: MachineEvent) => void>();
+  #workers: PoolWorker[] = [];
+
+  /** A slot for a new VM; `listener` hears what its machine says. */
+  allocate(listener: (event: MachineEvent) => void): number {
+    const slot = this.schedule.allocate();
+    if (slot < 0) {
+      throw new PandoError('VM_LIMIT', `this process already holds ${SCHEDULE_SLOTS} VMs`, {
+        remedy: 'end some, or use --isolate process',
+      });
+    }
+    this.#listeners.set(slot, listener);
+    return slot;
+  }
+
+  /** Makes a VM known to all workers. It runs once its slot is made ready. */
+  attach(machine: MachineDescription): void {
+    const wanted = Math.min(availableParallelism(), this.#listeners.size);
+    while (this.#workers.length < wanted) this.#startWorker();
+    for (const { commands } of this.#workers) {
+      commands.postMessage({ kind: 'attach', machine } satisfies WorkerCommand);
+    }
+    this.#known.set(machine.slot, machine);
+    this.schedule.announce();
+  }
+
+  readonly #known = new Map<number, MachineDescription>();
+
+  /** Forgets a parked VM; the last one ends the workers. */
+  async release(slot: number): Promise<void> {
+    this.#listeners.delete(slot);
+    this.#known.delete(slot);
+    for (const { commands } of this.#workers) {
+      commands.postMessage({ kind: 'detach', slot } satisfies WorkerCommand);
+    }
+    this.schedule.free(slot);
+    this.schedule.announce();
+    if (this.#listeners.size > 0) return;
+    const workers = this.#workers;
+    this.#workers = [];
+    for (const { commands } of workers) {
+      commands.postMessage({ kind: 'stop' } satisfies WorkerCommand);
+    }
+    this.schedule.announce();
+    await Promise.all(workers.map(({ ended }) => ended));
+  }
+
+  #startWorker(): void {
+    const commands = new MessageChannel();
+    const events = new MessageChannel();
+    const start: WorkerStart = {
+      schedule: this.schedule.buffer,
+      commands: commands.port2,
+      events: events.port2,
+    };
+    const worker = new Worker(new URL('./worker.js', import.meta.url), {
+      workerData: start,
+      transferList: [commands.port2, events.port2],
+    });
+    events.port1.on('message', ({ slot, event }: WorkerEvent) => this.#listeners.get(slot)?.(event));
+    worker.on('error', (error) => {
+      for (const listener of this.#listeners.values()) {
+        listener({ kind: 'error', code: 'WORKER_FAILED', message: error.message });
+      }
+    });
+    const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
+    void ended.then(() => {
+      commands.port1.close();
+      events.port1.close();
+    });
+    this.#workers.push({ worker, commands: commands.port1, ended });
+    for (const machine of this.#known.values()) {
+      commands.port1.postMessage({ kind: 'attach', machine } satisfies WorkerCommand);
+    }
+  }
+}
