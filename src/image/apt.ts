@@ -147,9 +147,14 @@ export class Apt {
 
   /**
    * @param cache folder for downloads; made when missing
-   * @throws PandoError DIRECTORY_NOT_WRITABLE
+   * @param systemLists lists to use in place of fetching own ones, when they are recent
+   * @throws PandoError DIRECTORY_NOT_WRITABLE, PACKAGE_LISTS_FAILED, TOOL_MISSING
    */
-  static async open(cache: string, progress: ProgressSink): Promise<Apt> {
+  static async open(
+    cache: string,
+    progress: ProgressSink,
+    systemLists: string = SYSTEM_LISTS,
+  ): Promise<Apt> {
     const states = join(cache, "apt");
     const packages = join(cache, "packages");
     await makeDirectory(states, "XDG_CACHE_HOME");
@@ -162,8 +167,8 @@ export class Apt {
         await mkdir(join(folder, name), { recursive: true });
       }
       await writeFile(join(folder, "status"), "");
-      const fresh = Date.now() - (await listsTime(SYSTEM_LISTS)) < LISTS_FRESH_MS;
-      await apt.configure(fresh ? SYSTEM_LISTS : join(folder, "lists"));
+      const fresh = Date.now() - (await listsTime(systemLists)) < LISTS_FRESH_MS;
+      await apt.configure(fresh ? systemLists : join(folder, "lists"));
       if (!fresh) await apt.update();
     } catch (cause) {
       await apt.dispose();

@@ -20,7 +20,7 @@ export interface ImportOptions {
 }
 
 /** @throws PandoError FILE_UNREADABLE */
-export async function readUserFile(what: string, path: string): Promise<Uint8Array> {
+async function readUserFile(what: string, path: string): Promise<Uint8Array> {
   try {
     return await readFile(path);
   } catch (cause) {

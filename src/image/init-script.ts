@@ -57,7 +57,7 @@ poweroff -f
 
 /** /etc/profile, read by the login shell. A serial line tells no size: busybox then takes 80 by 24. */
 export const PROFILE = `export PATH=${PATH}
-export HOME=/root HISTFILE=/root/.ash_history
+export HOME=/root
 export TERM=\${TERM:-vt102} PAGER=less
 export PS1='\\w \\$ '
 cd
