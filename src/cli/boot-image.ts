@@ -1,7 +1,8 @@
 /** Which kernel, initrd and command line a command boots. */
+
+import { PandoError } from '../error.js';
 import { DEFAULT_IMAGE_NAME, ensureImage } from '../image/debian.js';
 import type { ProgressSink } from '../image/progress.js';
-import { PandoError } from '../error.js';
 
 /** What the user said. */
 export interface BootChoice {
@@ -17,6 +18,8 @@ export interface BootImage {
   readonly kernel: string;
   readonly initrd: string | undefined;
   readonly commandLine: string;
+  /** All files are the store's, which nobody changes. */
+  readonly immutable: boolean;
 }
 
 /** A command line followed by what the user appends to it. */
@@ -41,12 +44,13 @@ export async function chooseBootImage(
         remedy: 'give one of them',
       });
     }
-    return { kernel, initrd, commandLine: append ?? '' };
+    return { kernel, initrd, commandLine: append ?? '', immutable: false };
   }
   const image = await ensureImage(choice.image ?? DEFAULT_IMAGE_NAME, { progress });
   return {
     kernel: image.kernelPath,
     initrd: initrd ?? image.initrdPath,
     commandLine: joinCommandLine(image.commandLine, append),
+    immutable: initrd === undefined,
   };
 }

@@ -27,7 +27,7 @@ function concatenate(a: Uint8Array, b: Uint8Array): Uint8Array {
 
 /** The end of a console's output. */
 export class ConsoleTail {
-  private bytes = new Uint8Array(0);
+  private bytes: Uint8Array = new Uint8Array(0);
 
   feed(bytes: Uint8Array): void {
     const joined = concatenate(this.bytes, bytes);
@@ -46,7 +46,7 @@ export class ConsoleTail {
 
 /** Cuts a stream of bytes into lines. */
 export class LineCutter {
-  private rest = new Uint8Array(0);
+  private rest: Uint8Array = new Uint8Array(0);
 
   /** @param emit gets each line without its end (LF or CR LF) */
   constructor(private readonly emit: (line: Uint8Array) => void) {}

@@ -2,15 +2,14 @@
 import type { Command } from 'commander';
 import { USER_SPACE_LINE } from '../image/init-script.js';
 import { chooseBootImage } from './boot-image.js';
-import type { Makers } from './fleet.js';
-import { pullProgress } from './progress.js';
+import { DEFAULT_MEMORY, type Makers } from './fleet.js';
+import { progressLine } from './image-progress.js';
 import { reportTables } from './report-tables.js';
 import { MAKERS, STANDARD_STREAMS } from './run.js';
 import { runSession, type Streams } from './session.js';
 import { styleFor } from './text-table.js';
 
 const VM_COUNT = 4;
-const MEMORY = 1024 ** 3;
 const TIMEOUT_MS = 300_000;
 
 /**
@@ -22,7 +21,7 @@ export async function demo(
   makers: Makers = MAKERS,
 ): Promise<number> {
   const style = styleFor(streams.out);
-  const progress = pullProgress(streams.err);
+  const progress = progressLine(streams.err);
   const image = await chooseBootImage({}, progress.sink).finally(() => progress.end());
   const title = `${VM_COUNT} VMs on one mapped copy of`;
   streams.out.write(`${style.bold(title)} ${image.kernel}\n`);
@@ -33,7 +32,8 @@ export async function demo(
         kernel: image.kernel,
         ...(image.initrd === undefined ? {} : { initrd: image.initrd }),
         commandLine: image.commandLine,
-        memory: MEMORY,
+        immutableImages: image.immutable,
+        memory: DEFAULT_MEMORY,
       },
       count: VM_COUNT,
       isolate: 'shared',

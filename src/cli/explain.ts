@@ -38,7 +38,10 @@ function ending(vm: Watched): string[] {
   if (exit?.kind === 'shutdown') {
     const rip = hex64(exit.vcpu.rip);
     return [
-      new PandoError('GUEST_TRIPLE_FAULT', `VM ${machine.index}: triple fault at RIP ${rip}`).toLine(),
+      new PandoError(
+        'GUEST_TRIPLE_FAULT',
+        `VM ${machine.index}: triple fault at RIP ${rip}`,
+      ).toLine(),
       '  registers:',
       ...registerLines(registersOf(exit.vcpu)),
       ...consoleLines(vm),

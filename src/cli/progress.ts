@@ -1,10 +1,8 @@
-/** What a user sees while VMs boot and images are pulled: one line a VM, one line a pull. */
-import type { ProgressSink } from '../image/progress.js';
+/** What a user sees while VMs boot: one line a VM. */
 import { LiveLines, type TerminalStream } from './live-lines.js';
 import type { Watched } from './supervise.js';
 
 const REDRAW_MS = 200;
-const BAR_WIDTH = 24;
 
 /** One VM's line: its latest stage, since when, and what its console said last. */
 export function machineLine(vm: Watched): string {
@@ -36,19 +34,4 @@ export function showMachines(
     if (lasting) draw();
     else lines.clear();
   };
-}
-
-/** Shows what pulling an image does: a bar on a terminal, a line a phase elsewhere. */
-export function pullProgress(stream: TerminalStream): { sink: ProgressSink; end: () => void } {
-  const lines = new LiveLines(stream);
-  let current = '';
-  const sink: ProgressSink = (phase, fraction) => {
-    if (stream.isTTY === true) {
-      const filled = Math.round((fraction ?? 0) * BAR_WIDTH);
-      const bar = `[${'#'.repeat(filled).padEnd(BAR_WIDTH)}] ${Math.round((fraction ?? 0) * 100)} %`;
-      lines.show([fraction === undefined ? `image: ${phase}` : `image: ${phase} ${bar}`]);
-    } else if (phase !== current) stream.write(`image: ${phase}\n`);
-    current = phase;
-  };
-  return { sink, end: () => lines.clear() };
 }

@@ -31,7 +31,9 @@ function stagesTable(report: RunReport, style: Style): string {
 /** Pages of all VMs by part, in the order of the first VM's parts. */
 function sumParts(vms: readonly VmReport[]): PartSharing[] {
   const sums = new Map<string, PartSharing>();
-  for (const { part, total, shared, own, untouched } of vms.flatMap((vm) => vm.memory?.parts ?? [])) {
+  for (const { part, total, shared, own, untouched } of vms.flatMap(
+    (vm) => vm.memory?.parts ?? [],
+  )) {
     const sum = sums.get(part);
     sums.set(part, {
       part,

@@ -1,5 +1,5 @@
 /** The measurements of a run: what `--report FILE` holds, and what the tables are made of. */
-import { existsSync, realpathSync, statSync } from 'node:fs';
+import { existsSync, readlinkSync, realpathSync, statSync } from 'node:fs';
 import { access, constants, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, release, totalmem } from 'node:os';
 import { dirname } from 'node:path';
@@ -17,6 +17,14 @@ export interface ProcessReport {
   readonly rss: number;
   /** The process's mappings of the image files alone, from /proc/PID/smaps. */
   readonly images: readonly ImageMappings[];
+}
+
+/** A file that guests' memory is mapped from. */
+export interface ImageFile {
+  /** What the user calls it. */
+  readonly name: string;
+  /** Where it is opened: itself, or a descriptor of a sealed copy. */
+  readonly path: string;
 }
 
 /** One process's mappings of one image file, in bytes. */
@@ -73,8 +81,7 @@ export interface RunReport {
   readonly supervisor?: ProcessReport;
 }
 
-const GPR_NAMES =
-  'rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15'.split(' ');
+const GPR_NAMES = 'rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15'.split(' ');
 const SEGMENT_NAMES = 'es cs ss ds fs gs'.split(' ');
 
 /** A 64-bit value as 16 hexadecimal digits. */
@@ -102,28 +109,28 @@ export function registersOf(state: VcpuState): RegisterReport {
 
 function exitReport(exit: VmExit | undefined): ExitReport | null {
   if (exit === undefined) return null;
-  return exit.kind === 'shutdown'
-    ? { kind: 'shutdown', registers: registersOf(exit.vcpu) }
-    : exit;
+  return exit.kind === 'shutdown' ? { kind: 'shutdown', registers: registersOf(exit.vcpu) } : exit;
 }
 
-function imageMappings(pid: number, images: readonly string[]): ImageMappings[] {
-  return images.filter(existsSync).map((path) => {
-    // A copy of the image in sealed memory has an inode of its own and does not show here.
-    const inode = statSync(path).ino;
-    const { uss, pss, rss, anonymous } = figuresOf(
-      readMappings(pid, { path: realpathSync(path), inode }),
-    );
-    return { path, uss, pss, rss, anonymous };
+function imageMappings(pid: number, images: readonly ImageFile[]): ImageMappings[] {
+  return images.map(({ name, path }) => {
+    // The link of a descriptor (proc(5)) names a file in memory as its mappings do.
+    const mapped = path.startsWith('/proc/') ? readlinkSync(path) : realpathSync(path);
+    const filter = { path: mapped.replace(/ \(deleted\)$/, ''), inode: statSync(path).ino };
+    const { uss, pss, rss, anonymous } = figuresOf(readMappings(pid, filter));
+    return { path: name, uss, pss, rss, anonymous };
   });
 }
 
-function processReport(pid: number, images: readonly string[]): ProcessReport {
+function processReport(pid: number, images: readonly ImageFile[]): ProcessReport {
   const { uss, pss, rss } = readProcessMemory(pid);
   return { pid, uss, pss, rss, images: imageMappings(pid, images) };
 }
 
-function processReports(machines: readonly Machine[], images: readonly string[]): ProcessReport[] {
+function processReports(
+  machines: readonly Machine[],
+  images: readonly ImageFile[],
+): ProcessReport[] {
   const pids = [...new Set(machines.map(({ pid }) => pid))];
   return pids.flatMap((pid) => {
     try {
@@ -148,12 +155,11 @@ export async function tryObserve(machine: Machine): Promise<Observation | undefi
 
 /**
  * Measures VMs and the processes that hold them, as they are now.
- * @param images paths of the files that the guests' memory is mapped from
  */
 export async function measureRun(
   watched: readonly Watched[],
   outcome: Outcome,
-  images: readonly string[],
+  images: readonly ImageFile[],
 ): Promise<RunReport> {
   const machines = watched.map(({ machine }) => machine);
   const processes = processReports(machines, images);

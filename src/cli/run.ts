@@ -1,10 +1,10 @@
 /** `pando run`: boots VMs and stays with them. */
-import { Command, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { Vm } from '../vm/vm.js';
 import { chooseBootImage } from './boot-image.js';
-import { type Makers } from './fleet.js';
+import { type Makers, shareImages } from './fleet.js';
 import { VM_PROCESS_ENTRY } from './forked-machine.js';
-import { pullProgress } from './progress.js';
+import { progressLine } from './image-progress.js';
 import { checkReportFile, formatReport, writeReport } from './report.js';
 import { reportTables } from './report-tables.js';
 import { parseRunOptions, type RunFlags } from './run-options.js';
@@ -13,6 +13,7 @@ import { styleFor } from './text-table.js';
 
 /** How real VMs are made. */
 export const MAKERS: Makers = {
+  shareImages,
   createVm: (options) => Vm.create(options),
   vmProcess: VM_PROCESS_ENTRY,
 };
@@ -40,7 +41,7 @@ export async function run(
 ): Promise<number> {
   const options = parseRunOptions(flags);
   if (options.report !== undefined) await checkReportFile(options.report);
-  const progress = pullProgress(streams.err);
+  const progress = progressLine(streams.err);
   const image = await chooseBootImage(flags, progress.sink).finally(() => progress.end());
   const tables = options.until !== undefined && !options.json && options.report === undefined;
   const { report, complaints, status, outcome } = await runSession(
@@ -49,6 +50,7 @@ export async function run(
         kernel: image.kernel,
         ...(image.initrd === undefined ? {} : { initrd: image.initrd }),
         commandLine: image.commandLine,
+        immutableImages: image.immutable,
         memory: options.memory,
         cpus: options.cpus,
         accelerator: options.accelerator,

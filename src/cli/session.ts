@@ -5,10 +5,16 @@
 import type { VmOptions } from '../vm/types.js';
 import { connectInput, type InputStream } from './console-input.js';
 import { explain } from './explain.js';
-import { closeMachines, createMachines, type Isolation, type Makers } from './fleet.js';
+import {
+  closeMachines,
+  createMachines,
+  type Isolation,
+  type Makers,
+  type SharedImages,
+} from './fleet.js';
 import { InterruptionSource } from './interruption.js';
 import { showMachines } from './progress.js';
-import { measureRun, type RunReport, tryObserve } from './report.js';
+import { type ImageFile, measureRun, type RunReport, tryObserve } from './report.js';
 import { connectSerial, type SerialTarget } from './serial.js';
 import { exitStatus, type Outcome, supervise, Watched } from './supervise.js';
 
@@ -69,7 +75,15 @@ export async function runSession(
   const interruption = new InterruptionSource();
   undo.add(() => interruption.release());
   try {
-    const machines = await createMachines(options.vm, options.count, options.isolate, makers);
+    const images = makers.shareImages(options.vm);
+    undo.add(() => images.close());
+    const vm = {
+      ...options.vm,
+      kernel: images.kernel,
+      ...(images.initrd === undefined ? {} : { initrd: images.initrd }),
+      immutableImages: true,
+    };
+    const machines = await createMachines(vm, options.count, options.isolate, makers);
     undo.add(() => closeMachines(machines));
     const watched = machines.map((machine) => new Watched(machine, options.until));
     const screen = new Undo();
@@ -91,7 +105,7 @@ export async function runSession(
     for (const machine of machines) machine.start();
     const outcome = await supervise(watched, options.timeoutMs, interruption.interrupted);
     const report = options.measure
-      ? await measureRun(watched, outcome, imagesOf(options.vm))
+      ? await measureRun(watched, outcome, imageFiles(options.vm, images))
       : undefined;
     await screen.all();
     const complaints = await explain(outcome, watched, options.timeoutMs, ({ machine }) =>
@@ -103,6 +117,11 @@ export async function runSession(
   }
 }
 
-function imagesOf(vm: VmOptions): string[] {
-  return vm.initrd === undefined ? [vm.kernel] : [vm.kernel, vm.initrd];
+/** The files that are mapped, each with the name that the user knows it by. */
+function imageFiles(asked: VmOptions, mapped: SharedImages): ImageFile[] {
+  const files = [{ name: asked.kernel, path: mapped.kernel }];
+  if (asked.initrd !== undefined && mapped.initrd !== undefined) {
+    files.push({ name: asked.initrd, path: mapped.initrd });
+  }
+  return files;
 }

@@ -7,4 +7,8 @@ import { serveVm } from './vm-server.js';
 
 // A terminal's Ctrl-C reaches the whole process group; the command decides, and closes the channel.
 process.on('SIGINT', () => undefined);
-serveVm(process, (options) => Vm.create(options), () => process.exit(0));
+serveVm(
+  process,
+  (options) => Vm.create(options),
+  () => process.exit(0),
+);

@@ -1,0 +1,7 @@
+/** What this machine offers, for those above who may not reach the host themselves. */
+export {
+  type Capability,
+  type HostCapabilities,
+  type KvmCapability,
+  probeCapabilities,
+} from '../host/capabilities.js';
