@@ -10,8 +10,16 @@ const TAIL_BYTES = 16 * 1024;
 const LINE_BYTES = 4096;
 const LINE_FEED = 10;
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
-const CONTROL = /\u001b\[[0-?]*[ -/]*[@-~]|\u001b[@-_]|[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g;
+const CONTROL = new RegExp(
+  [
+    // Control sequences, operating system commands, other escape sequences, single characters.
+    '\\u001b\\[[0-?]*[ -/]*[@-~]',
+    '\\u001b\\][^\\u0007\\u001b]*(?:\\u0007|\\u001b\\\\)?',
+    '\\u001b[ -/]*[0-~]',
+    '[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f]',
+  ].join('|'),
+  'g',
+);
 
 /** Text without anything that a terminal would act on. */
 export function printable(bytes: Uint8Array): string {

@@ -32,8 +32,8 @@ function kvmFinding({ kvm }: HostCapabilities): Finding {
     works: kvm.usable.works,
     found: answer(kvm.usable, `works${version}`),
     consequence: kvm.usable.works
-      ? '--accel auto takes it where this version of Pando has an accelerator for it'
-      : '--accel auto takes wasm, the x86-64 engine of Pando',
+      ? 'nothing yet: this version runs guests on wasm alone'
+      : 'guests run on wasm, the x86-64 engine of Pando',
   };
 }
 

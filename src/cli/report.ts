@@ -3,6 +3,7 @@ import { existsSync, readlinkSync, realpathSync, statSync } from 'node:fs';
 import { access, constants, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, release, totalmem } from 'node:os';
 import { dirname } from 'node:path';
+import { GENERAL_REGISTERS, SEGMENT_REGISTERS } from '../arch/vcpu-state.js';
 import { PandoError } from '../error.js';
 import { figuresOf, readMappings, readProcessMemory } from '../measure/process-memory.js';
 import type { Stage, VcpuState, VmExit, VmMemory } from '../vm/types.js';
@@ -81,9 +82,6 @@ export interface RunReport {
   readonly supervisor?: ProcessReport;
 }
 
-const GPR_NAMES = 'rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15'.split(' ');
-const SEGMENT_NAMES = 'es cs ss ds fs gs'.split(' ');
-
 /** A 64-bit value as 16 hexadecimal digits. */
 export function hex64(value: bigint): string {
   return `0x${value.toString(16).padStart(16, '0')}`;
@@ -94,13 +92,13 @@ export function registersOf(state: VcpuState): RegisterReport {
   return Object.fromEntries([
     ['rip', hex64(state.rip)],
     ['rflags', hex64(state.rflags)],
-    ...GPR_NAMES.map((name, index) => [name, hex64(state.gpr[index] ?? 0n)]),
+    ...GENERAL_REGISTERS.map((name, index) => [name, hex64(state.gpr[index] ?? 0n)]),
     ['cr0', hex64(state.cr0)],
     ['cr2', hex64(state.cr2)],
     ['cr3', hex64(state.cr3)],
     ['cr4', hex64(state.cr4)],
     ['efer', hex64(state.efer)],
-    ...SEGMENT_NAMES.map((name, index) => [
+    ...SEGMENT_REGISTERS.map((name, index) => [
       name,
       `0x${(state.segments[index] ?? 0).toString(16).padStart(4, '0')}`,
     ]),
