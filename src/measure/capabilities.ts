@@ -2,6 +2,5 @@
 export {
   type Capability,
   type HostCapabilities,
-  type KvmCapability,
   probeCapabilities,
 } from '../host/capabilities.js';
