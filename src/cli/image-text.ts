@@ -1,10 +1,10 @@
 /** What the `pando image` verbs print: tables for people, and objects that JSON can hold. */
 
-import type { InitrdInspection } from "../image/inspect.js";
-import type { Manifest } from "../image/manifest.js";
-import type { Image } from "../image/store.js";
-import type { KernelInspection, SegmentInspection } from "../loader/inspect.js";
-import type { ByteRange } from "../loader/mapping.js";
+import type { InitrdInspection } from '../image/inspect.js';
+import type { Manifest } from '../image/manifest.js';
+import type { Image } from '../image/store.js';
+import type { KernelInspection, SegmentInspection } from '../loader/inspect.js';
+import type { ByteRange } from '../loader/mapping.js';
 
 /** Columns as wide as their widest cell; the last one is not padded. */
 export function table(rows: readonly (readonly string[])[]): string {
@@ -18,10 +18,10 @@ export function table(rows: readonly (readonly string[])[]): string {
     .map((row) =>
       row
         .map((cell, column) => cell.padEnd(widths[column]!))
-        .join("  ")
+        .join('  ')
         .trimEnd(),
     )
-    .join("\n");
+    .join('\n');
 }
 
 /** Decimal megabytes. */
@@ -51,11 +51,11 @@ function origin({ provenance }: Manifest): string {
 /** The table of `pando image ls`. */
 export function imageTable(manifests: readonly Manifest[]): string {
   return table([
-    ["NAME", "KERNEL", "INITRD", "CREATED", "FROM"],
+    ['NAME', 'KERNEL', 'INITRD', 'CREATED', 'FROM'],
     ...manifests.map((manifest) => [
       manifest.name,
       megabytes(manifest.kernel.size),
-      manifest.initrd === undefined ? "-" : megabytes(manifest.initrd.size),
+      manifest.initrd === undefined ? '-' : megabytes(manifest.initrd.size),
       manifest.created.slice(0, 10),
       origin(manifest),
     ]),
@@ -66,21 +66,21 @@ export function imageTable(manifests: readonly Manifest[]): string {
 export function imageText(image: Image): string {
   const { manifest } = image;
   return table([
-    ["image", image.name],
-    ["kernel", image.kernelPath],
-    ["initrd", image.initrdPath ?? "-"],
-    ["command line", image.commandLine],
-    ["created", manifest.created],
-    ["from", `${manifest.provenance.kernelFile} (sha256 ${manifest.provenance.kernelFileSha256})`],
+    ['image', image.name],
+    ['kernel', image.kernelPath],
+    ['initrd', image.initrdPath ?? '-'],
+    ['command line', image.commandLine],
+    ['created', manifest.created],
+    ['from', `${manifest.provenance.kernelFile} (sha256 ${manifest.provenance.kernelFileSha256})`],
     ...manifest.provenance.packages.map((item) => [
-      "package",
+      'package',
       `${item.name} ${item.version} ${item.architecture} (sha256 ${item.sha256})`,
     ]),
   ]);
 }
 
 function flags(value: number): string {
-  return `${value & 4 ? "r" : "-"}${value & 2 ? "w" : "-"}${value & 1 ? "x" : "-"}`;
+  return `${value & 4 ? 'r' : '-'}${value & 2 ? 'w' : '-'}${value & 1 ? 'x' : '-'}`;
 }
 
 function range({ guestAddress, length }: ByteRange): string {
@@ -89,7 +89,7 @@ function range({ guestAddress, length }: ByteRange): string {
 
 /** Owner without its terminating NUL. */
 function owner(name: string): string {
-  return name.replace(/\0+$/, "");
+  return name.replace(/\0+$/, '');
 }
 
 function segmentRow({ index, flags: access, virtualAddress, placement, split }: SegmentInspection) {
@@ -101,39 +101,39 @@ function segmentRow({ index, flags: access, virtualAddress, placement, split }: 
     hex(placement.fileLength),
     hex(placement.guestAddress),
     hex(virtualAddress),
-    split.mapped === undefined ? "-" : range(split.mapped),
-    split.read.length === 0 ? "-" : split.read.map(range).join(" "),
+    split.mapped === undefined ? '-' : range(split.mapped),
+    split.read.length === 0 ? '-' : split.read.map(range).join(' '),
     hex(split.zeroLength),
   ];
 }
 
 /** A kernel, for a person. */
 export function kernelText(kernel: KernelInspection): string {
-  const packed = kernel.compression === undefined ? "" : `, payload ${kernel.compression}`;
+  const packed = kernel.compression === undefined ? '' : `, payload ${kernel.compression}`;
   return [
     `format  ${kernel.format}${packed}, ELF${kernel.plan.elfClass} of ${kernel.elfSize} bytes`,
     `entry   ${hex(kernel.plan.entry)} (32-bit, XEN_ELFNOTE_PHYS32_ENTRY)`,
     `memory  ${hex(kernel.plan.lowest)} to ${hex(kernel.plan.highest)}`,
     `mapped ${kernel.mappedBytes} bytes, read ${kernel.readBytes}, zero ${kernel.zeroBytes}`,
-    "",
-    "segments",
+    '',
+    'segments',
     table([
-      ["#", "ACCESS", "PART", "OFFSET", "BYTES", "GUEST", "VIRTUAL", "MAPPED", "READ", "ZERO"],
+      ['#', 'ACCESS', 'PART', 'OFFSET', 'BYTES', 'GUEST', 'VIRTUAL', 'MAPPED', 'READ', 'ZERO'],
       ...kernel.segments.map(segmentRow),
     ]),
-    "",
-    "notes",
+    '',
+    'notes',
     table([
-      ["OWNER", "TYPE", "OFFSET", "BYTES", "DESCRIPTOR"],
+      ['OWNER', 'TYPE', 'OFFSET', 'BYTES', 'DESCRIPTOR'],
       ...kernel.notes.map((note) => [
         owner(note.owner),
         String(note.type),
         hex(note.fileOffset),
         String(note.descriptor.length),
-        Buffer.from(note.descriptor.subarray(0, 16)).toString("hex"),
+        Buffer.from(note.descriptor.subarray(0, 16)).toString('hex'),
       ]),
     ]),
-  ].join("\n");
+  ].join('\n');
 }
 
 /** A kernel as `--json` shows it: 64-bit addresses as hexadecimal texts, bytes as hexadecimal. */
@@ -147,7 +147,7 @@ export function kernelObject(kernel: KernelInspection): object {
     notes: kernel.notes.map((note) => ({
       ...note,
       owner: owner(note.owner),
-      descriptor: Buffer.from(note.descriptor).toString("hex"),
+      descriptor: Buffer.from(note.descriptor).toString('hex'),
     })),
   };
 }

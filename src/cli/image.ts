@@ -1,14 +1,14 @@
 /** `pando image`: pull, import, ls, inspect, rm, initrd. */
-import { statSync } from "node:fs";
-import type { Command } from "commander";
-import { PandoError } from "../error.js";
-import { DEFAULT_IMAGE_NAME, DEFAULT_KERNEL_PACKAGE, pullDebian } from "../image/debian.js";
-import { writeFolderInitrd } from "../image/folder.js";
-import { importImage } from "../image/import.js";
-import { inspectInitrdFile, inspectKernelFile } from "../image/inspect.js";
-import type { ProgressSink } from "../image/progress.js";
-import { type Image, ImageStore } from "../image/store.js";
-import { progressLine } from "./image-progress.js";
+import { statSync } from 'node:fs';
+import type { Command } from 'commander';
+import { PandoError } from '../error.js';
+import { DEFAULT_IMAGE_NAME, DEFAULT_KERNEL_PACKAGE, pullDebian } from '../image/debian.js';
+import { writeFolderInitrd } from '../image/folder.js';
+import { importImage } from '../image/import.js';
+import { inspectInitrdFile, inspectKernelFile } from '../image/inspect.js';
+import type { ProgressSink } from '../image/progress.js';
+import { type Image, ImageStore } from '../image/store.js';
+import { progressLine } from './image-progress.js';
 import {
   imageObject,
   imageTable,
@@ -17,7 +17,7 @@ import {
   kernelObject,
   kernelText,
   megabytes,
-} from "./image-text.js";
+} from './image-text.js';
 
 /** Every verb has `--json`. */
 interface Output {
@@ -49,8 +49,8 @@ interface PullFlags extends Output {
 
 async function pull(distribution: string, flags: PullFlags): Promise<void> {
   if (distribution !== DEFAULT_IMAGE_NAME) {
-    throw new PandoError("DISTRIBUTION_UNKNOWN", `there is no source of ${distribution} images`, {
-      remedy: "pull debian, or import a kernel with `pando image import`",
+    throw new PandoError('DISTRIBUTION_UNKNOWN', `there is no source of ${distribution} images`, {
+      remedy: 'pull debian, or import a kernel with `pando image import`',
     });
   }
   const { kernelPackage, name } = flags;
@@ -98,15 +98,15 @@ async function inspectImage(image: Image, flags: Output): Promise<void> {
   print(
     flags,
     { image: imageObject(image), kernel: kernelObject(kernel), initrd },
-    [imageText(image), "", kernelText(kernel), ...(initrd ? ["", initrdText(initrd)] : [])].join(
-      "\n",
+    [imageText(image), '', kernelText(kernel), ...(initrd ? ['', initrdText(initrd)] : [])].join(
+      '\n',
     ),
   );
 }
 
 async function inspect(what: string, flags: Output & { verify?: boolean }): Promise<void> {
   // A path wins over an image's name, which has no slash: ./debian is a file.
-  if (what.includes("/") || isFile(what)) {
+  if (what.includes('/') || isFile(what)) {
     const kernel = inspectKernelFile(what);
     print(flags, { file: what, kernel: kernelObject(kernel) }, kernelText(kernel));
     return;
@@ -129,48 +129,48 @@ function initrd(folder: string, flags: Output & { readonly output: string }): vo
 
 /** Adds the verb to the program; errors leave its actions as they are thrown. */
 export function registerImageCommand(program: Command): void {
-  const image = program.command("image").description("kernels and initrds that VMs share");
-  const json = ["--json", "print JSON"] as const;
+  const image = program.command('image').description('kernels and initrds that VMs share');
+  const json = ['--json', 'print JSON'] as const;
   image
-    .command("pull")
+    .command('pull')
     .description("make an image from the machine's own package sources, as an ordinary user")
-    .argument("<distribution>", DEFAULT_IMAGE_NAME)
-    .option("--kernel-package <name>", "kernel package or metapackage", DEFAULT_KERNEL_PACKAGE)
-    .option("--name <image>", `name of the image (default: ${DEFAULT_IMAGE_NAME})`)
+    .argument('<distribution>', DEFAULT_IMAGE_NAME)
+    .option('--kernel-package <name>', 'kernel package or metapackage', DEFAULT_KERNEL_PACKAGE)
+    .option('--name <image>', `name of the image (default: ${DEFAULT_IMAGE_NAME})`)
     .option(...json)
     .action(pull);
   image
-    .command("import")
-    .description("make an image of a kernel (vmlinuz or vmlinux) and an initrd")
-    .argument("<name>", "name of the image")
-    .requiredOption("--kernel <file>", "bzImage or ELF kernel with a PVH entry")
-    .option("--initrd <file>", "cpio archive, compressed or not")
-    .option("--append <text>", "kernel command line of the image")
+    .command('import')
+    .description('make an image of a kernel (vmlinuz or vmlinux) and an initrd')
+    .argument('<name>', 'name of the image')
+    .requiredOption('--kernel <file>', 'bzImage or ELF kernel with a PVH entry')
+    .option('--initrd <file>', 'cpio archive, compressed or not')
+    .option('--append <text>', 'kernel command line of the image')
     .option(...json)
     .action(importVerb);
   image
-    .command("ls")
-    .description("list images")
+    .command('ls')
+    .description('list images')
     .option(...json)
     .action(list);
   image
-    .command("inspect")
-    .description("segments, notes, entry, and which bytes are mapped and which read")
-    .argument("<what>", "a kernel file or the name of an image")
-    .option("--verify", "hash the image's objects")
+    .command('inspect')
+    .description('segments, notes, entry, and which bytes are mapped and which read')
+    .argument('<what>', 'a kernel file or the name of an image')
+    .option('--verify', "hash the image's objects")
     .option(...json)
     .action(inspect);
   image
-    .command("rm")
-    .description("remove an image and the objects that only it needs; running VMs keep theirs")
-    .argument("<name>", "name of the image")
+    .command('rm')
+    .description('remove an image and the objects that only it needs; running VMs keep theirs')
+    .argument('<name>', 'name of the image')
     .option(...json)
     .action(remove);
   image
-    .command("initrd")
-    .description("make an initrd from a folder, everything owned by root")
-    .argument("<folder>")
-    .requiredOption("-o, --output <file>", "the archive")
+    .command('initrd')
+    .description('make an initrd from a folder, everything owned by root')
+    .argument('<folder>')
+    .requiredOption('-o, --output <file>', 'the archive')
     .option(...json)
     .action(initrd);
 }

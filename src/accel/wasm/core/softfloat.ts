@@ -23,10 +23,10 @@
  * does that. Results of an instruction with an unmasked exception are not to be stored.
  */
 import {
-  aDenormal, aKind, aSign, aSig, bDenormal, bKind, bSign, bSig, CMP_EQUAL, CMP_GREATER, CMP_LESS, CMP_UNORDERED,
-  compareOrdered, FP_ADD, FP_DE, FP_DIV, FP_IE, FP_MUL, FP_OE, FP_PE, FP_SUB, FP_UE, FP_ZE, fpClear, fpFlags, fpMode,
-  fpRaise, fpRounding, KIND_QNAN, KIND_SNAN, operate, pack32, pack64, RC_NEAREST, RC_ZERO, roundR, roundToInteger, setA,
-  setB, setExact, setR, squareRoot, uDenormal, uKind, uSig, uSign, unpack32, unpack64, unpackInteger,
+  aKind, aSign, aSig, bKind, bSign, bSig, CMP_EQUAL, CMP_GREATER, CMP_LESS, CMP_UNORDERED, compareOrdered, FP_ADD,
+  FP_DE, FP_DIV, FP_IE, FP_MUL, FP_OE, FP_PE, FP_SUB, FP_UE, FP_ZE, fpClear, fpFlags, fpMode, fpRaise, fpRounding,
+  KIND_QNAN, KIND_SNAN, operate, pack32, pack64, RC_NEAREST, RC_ZERO, roundR, roundToInteger, setA, setB, setExact,
+  setR, squareRoot, uDenormal, uKind, uSig, uSign, unpack32, unpack64, unpackInteger,
 } from "./softfloat-core";
 
 export {

@@ -12,6 +12,8 @@ import {
 import {
   ARENA_NEXT,
   BLOCK_ARENA,
+  BLOCK_HASH,
+  BLOCK_HASH_ENTRIES,
   CC_OP,
   CR0,
   CR3,
@@ -35,6 +37,8 @@ import {
   MODE,
   MODE_CODE64,
   MXCSR,
+  PAGE_CODE,
+  PAGE_CODE_ENTRY,
   RAM_PAGES,
   RIP,
   SEG_ATTR,
@@ -240,6 +244,13 @@ export class Subject implements Processor {
 
   land(address: number): void {
     this.#physical(ARENA_PHYSICAL + address - ARENA, STOP.length).set(STOP);
+  }
+
+  /** Drops the decoded blocks: code slots are about to be used again. */
+  forget(): void {
+    this.#bytes.fill(0, BLOCK_HASH, BLOCK_HASH + BLOCK_HASH_ENTRIES * 4);
+    this.#bytes.fill(0, PAGE_CODE, PAGE_CODE + (GUEST_RAM / 0x1000) * PAGE_CODE_ENTRY);
+    this.#words.setUint32(VCPU_BLOCKS + ARENA_NEXT, BLOCK_ARENA, true);
   }
 
   execute(before: Uint8Array, after: Uint8Array): number {
