@@ -10,7 +10,7 @@
 export interface CpuidRow {
   readonly leaf: number;
   /** ECX of the question; `any` when the leaf has no subleaves. */
-  readonly subleaf: number | "any";
+  readonly subleaf: number | 'any';
   readonly eax: number;
   readonly ebx: number;
   readonly ecx: number;
@@ -99,7 +99,7 @@ const KVM_CLOCKSOURCE2 = 1 << 3;
 const KVM_CLOCKSOURCE_STABLE = 1 << 24;
 
 const CACHE_LINE = 64;
-const BRAND = "Pando virtual x86-64 processor";
+const BRAND = 'Pando virtual x86-64 processor';
 
 /** Four characters of an ASCII text, as a register holds them. */
 function ascii(text: string, offset: number): number {
@@ -147,10 +147,10 @@ export function buildCpuid(options: CpuidOptions): CpuidRow[] {
     ebx: number,
     ecx: number,
     edx: number,
-    subleaf: number | "any" = "any",
+    subleaf: number | 'any' = 'any',
   ): CpuidRow => ({ leaf, subleaf, eax, ebx, ecx, edx });
   const rows: CpuidRow[] = [
-    all(0, MAX_BASIC_LEAF, ascii("Genu", 0), ascii("ntel", 0), ascii("ineI", 0)),
+    all(0, MAX_BASIC_LEAF, ascii('Genu', 0), ascii('ntel', 0), ascii('ineI', 0)),
     all(
       1,
       SIGNATURE,
@@ -198,7 +198,7 @@ export function buildCpuid(options: CpuidOptions): CpuidRow[] {
     // The crystal is as fast as the counter: a ratio of 1.
     all(0x15, 1, 1, tscFrequency, 0),
     all(0x16, megahertz, megahertz, 100, 0),
-    all(HYPERVISOR_LEAF, HYPERVISOR_FEATURES, ascii("KVMK", 0), ascii("VMKV", 0), ascii("M", 0)),
+    all(HYPERVISOR_LEAF, HYPERVISOR_FEATURES, ascii('KVMK', 0), ascii('VMKV', 0), ascii('M', 0)),
     all(HYPERVISOR_FEATURES, KVM_NOP_IO_DELAY | KVM_CLOCKSOURCE2 | KVM_CLOCKSOURCE_STABLE, 0, 0, 0),
     all(0x80000000, MAX_EXTENDED_LEAF, 0, 0, 0),
     all(
@@ -244,6 +244,6 @@ export function findCpuid(
   const limit = leaf >= 0x80000000 ? MAX_EXTENDED_LEAF : MAX_BASIC_LEAF;
   const effective = !hypervisor && leaf > limit ? MAX_BASIC_LEAF : leaf;
   return rows.find(
-    (row) => row.leaf === effective && (row.subleaf === "any" || row.subleaf === subleaf),
+    (row) => row.leaf === effective && (row.subleaf === 'any' || row.subleaf === subleaf),
   );
 }

@@ -4,7 +4,7 @@
  * Source: Xen "x86/HVM direct boot ABI": EBX, CR0, CR4, CS, DS, ES, SS, TR, EFLAGS. Segment fields are
  * those of the descriptor caches (Intel SDM vol. 3A, 3.4.5 segment descriptors).
  */
-import { ENTRY_GDT_ADDRESS, ENTRY_TSS_ADDRESS, START_INFO_ADDRESS } from "./layout.js";
+import { ENTRY_GDT_ADDRESS, ENTRY_TSS_ADDRESS, START_INFO_ADDRESS } from './layout.js';
 
 /** A segment register with its descriptor cache. */
 export interface SegmentState {

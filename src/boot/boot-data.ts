@@ -4,7 +4,7 @@
  * Source: Xen "x86/HVM direct boot ABI"; the addresses are layout.ts's.
  */
 
-import { ENTRY_TSS_BYTES, entryGdt } from "../arch/entry-state.js";
+import { ENTRY_TSS_BYTES, entryGdt } from '../arch/entry-state.js';
 import {
   ACPI_TABLES_ADDRESS,
   COMMAND_LINE_ADDRESS,
@@ -14,17 +14,17 @@ import {
   MEMORY_MAP_ADDRESS,
   MODULE_LIST_ADDRESS,
   START_INFO_ADDRESS,
-} from "../arch/layout.js";
-import { PandoError } from "../error.js";
-import { buildAcpiTables } from "./acpi/tables.js";
-import { buildMemoryMap, MEMORY_MAP_LIMIT } from "./memory-map.js";
+} from '../arch/layout.js';
+import { PandoError } from '../error.js';
+import { buildAcpiTables } from './acpi/tables.js';
+import { buildMemoryMap, MEMORY_MAP_LIMIT } from './memory-map.js';
 import {
   type BootModule,
   encodeMemoryMap,
   encodeModuleList,
   encodeStartInfo,
   HVM_MODLIST_ENTRY_BYTES,
-} from "./start-info.js";
+} from './start-info.js';
 
 const MODULE_LIMIT = Math.floor(
   (MEMORY_MAP_ADDRESS - MODULE_LIST_ADDRESS) / HVM_MODLIST_ENTRY_BYTES,
@@ -59,31 +59,31 @@ export function writeBootData(writer: BootWriter, data: BootData): number {
   const commandLine = new TextEncoder().encode(`${data.commandLine}\0`);
   if (commandLine.length > COMMAND_LINE_LIMIT) {
     throw new PandoError(
-      "COMMAND_LINE_TOO_LONG",
+      'COMMAND_LINE_TOO_LONG',
       `command line of ${commandLine.length - 1} bytes exceeds ${COMMAND_LINE_LIMIT - 1}`,
-      { remedy: "shorten the kernel command line" },
+      { remedy: 'shorten the kernel command line' },
     );
   }
-  if (data.commandLine.includes("\0")) {
+  if (data.commandLine.includes('\0')) {
     throw new PandoError(
-      "COMMAND_LINE_INVALID",
-      `command line holds a zero byte at ${data.commandLine.indexOf("\0")} of ${data.commandLine.length}`,
-      { remedy: "remove the zero byte: it would end the command line" },
+      'COMMAND_LINE_INVALID',
+      `command line holds a zero byte at ${data.commandLine.indexOf('\0')} of ${data.commandLine.length}`,
+      { remedy: 'remove the zero byte: it would end the command line' },
     );
   }
   if (data.modules.length > MODULE_LIMIT) {
     throw new PandoError(
-      "BOOT_MODULES_TOO_MANY",
+      'BOOT_MODULES_TOO_MANY',
       `module list of ${data.modules.length} entries exceeds ${MODULE_LIMIT}`,
-      { remedy: "pass fewer modules; Linux uses only the first" },
+      { remedy: 'pass fewer modules; Linux uses only the first' },
     );
   }
   const memoryMap = buildMemoryMap(data.memoryBytes);
   if (memoryMap.length > MEMORY_MAP_LIMIT) {
     throw new PandoError(
-      "MEMORY_MAP_TOO_LONG",
+      'MEMORY_MAP_TOO_LONG',
       `memory map of ${memoryMap.length} entries exceeds ${MEMORY_MAP_LIMIT}`,
-      { remedy: "use fewer, larger ranges" },
+      { remedy: 'use fewer, larger ranges' },
     );
   }
   const acpi = buildAcpiTables({

@@ -14,9 +14,9 @@ import {
   LOW_MEMORY_LIMIT,
   LOW_RAM_END,
   PAGE_SIZE,
-} from "../arch/layout.js";
-import { PandoError } from "../error.js";
-import { MEMORY_TYPE, type MemoryMapEntry } from "./start-info.js";
+} from '../arch/layout.js';
+import { PandoError } from '../error.js';
+import { MEMORY_TYPE, type MemoryMapEntry } from './start-info.js';
 
 /** Linux takes no more entries than its boot parameters hold (E820_MAX_ENTRIES_ZEROPAGE - 1). */
 export const MEMORY_MAP_LIMIT = 127;
@@ -37,9 +37,9 @@ export function buildMemoryMap(memoryBytes: number): MemoryMapEntry[] {
     memoryBytes < MINIMUM_MEMORY
   ) {
     throw new PandoError(
-      "MEMORY_SIZE_INVALID",
+      'MEMORY_SIZE_INVALID',
       `guest memory of ${memoryBytes} bytes is not a multiple of ${PAGE_SIZE} of at least ${MINIMUM_MEMORY}`,
-      { remedy: "give the guest a whole number of MiB, 2 or more" },
+      { remedy: 'give the guest a whole number of MiB, 2 or more' },
     );
   }
   const { ram, reserved, acpi } = MEMORY_TYPE;

@@ -1,9 +1,8 @@
 /**
- * ACPI fixed hardware: PM1a event and control blocks, the power management timer, and the reset
- * control register.
+ * ACPI fixed hardware: PM1a event and control blocks and the power management timer.
  *
  * Source: ACPI specification 6.4, 4.8.3 PM1 event and control registers, 4.8.2.1 power management
- * timer, 4.8.3.6 reset register; port CF9h as in Intel chipsets (bit 2 RST_CPU, bit 1 SYS_RST).
+ * timer.
  * The machine has no SMI command port, so it is always in ACPI mode: SCI_EN reads 1.
  */
 import {
@@ -11,9 +10,9 @@ import {
   PM1A_CONTROL_PORT,
   PM1A_EVENT_PORT,
   SLEEP_TYPE_S5,
-} from "../arch/layout.js";
-import type { Clock, InterruptLine, PortDevice, StateBlock, TimedDevice } from "./device.js";
-import { PM_TIMER_RATE } from "./rate.js";
+} from '../arch/layout.js';
+import type { Clock, InterruptLine, PortDevice, StateBlock, TimedDevice } from './device.js';
+import { PM_TIMER_RATE } from './rate.js';
 
 /** Bytes of state. */
 export const ACPI_PM_STATE_BYTES = 32;
@@ -48,7 +47,7 @@ const HALVES_SEEN = 2;
 const TIMER_AT = 3;
 
 export class AcpiPm implements PortDevice, TimedDevice {
-  readonly name = "acpi-pm";
+  readonly name = 'acpi-pm';
   readonly #u32: Uint32Array;
   readonly #f64: Float64Array;
   readonly #clock: Clock;
@@ -152,33 +151,5 @@ export class AcpiPm implements PortDevice, TimedDevice {
       ? PM_TIMER_RATE.timeOf((halves + 1) * TIMER_HALF)
       : Number.POSITIVE_INFINITY;
     this.#sci.set((this.#u32[STATUS]! & this.#u32[ENABLE]!) !== 0);
-  }
-}
-
-const RST_CPU = 0x04;
-const RESET_CONTROL_KEPT = 0x0a;
-
-/** The reset control register: a rising RST_CPU resets the machine. */
-export class ResetControl implements PortDevice {
-  readonly name = "reset-control";
-  readonly #u32: Uint32Array;
-  readonly #resetMachine: () => void;
-
-  constructor(state: StateBlock, resetMachine: () => void) {
-    this.#u32 = state.u32;
-    this.#resetMachine = resetMachine;
-  }
-
-  reset(): void {
-    this.#u32[0] = 0;
-  }
-
-  readPort(): number {
-    return this.#u32[0]!;
-  }
-
-  writePort(_port: number, _size: number, value: number): void {
-    this.#u32[0] = value & RESET_CONTROL_KEPT;
-    if ((value & RST_CPU) !== 0) this.#resetMachine();
   }
 }

@@ -4,7 +4,7 @@
  * Source: Intel SDM vol. 3A, 11.6.1 interrupt command register, 11.6.2 determining IPI destination,
  * 11.12.9 ICR operation in x2APIC mode.
  */
-import type { LocalApic } from "./local-apic.js";
+import type { LocalApic } from './local-apic.js';
 
 /** Delivery modes of ICR, redirection entries and LVT entries. */
 export const DELIVERY = {
@@ -77,7 +77,7 @@ export class ApicBus {
       sender.receive(mode, vector, false);
     } else {
       for (const apic of this.#apics) {
-        if (apic !== sender || shorthand === SHORTHAND_ALL) {
+        if (apic.globallyEnabled && (apic !== sender || shorthand === SHORTHAND_ALL)) {
           apic.receive(mode === DELIVERY.lowestPriority ? DELIVERY.fixed : mode, vector, false);
         }
       }

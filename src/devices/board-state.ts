@@ -2,16 +2,17 @@
  * Where each device's state lies in the board's slice of shared memory. A snapshot is a copy of these
  * bytes, so the table is the format: offsets change only together with it.
  */
-import { ACPI_PM_STATE_BYTES } from "./acpi-pm.js";
-import { RING_HEADER_BYTES } from "./byte-ring.js";
-import { I8042_STATE_BYTES } from "./i8042.js";
-import { IOAPIC_STATE_BYTES } from "./ioapic.js";
-import { LOCAL_APIC_STATE_BYTES } from "./local-apic.js";
-import { PIC_STATE_BYTES } from "./pic8259.js";
-import { PIT_STATE_BYTES } from "./pit8254.js";
-import { RTC_STATE_BYTES } from "./rtc.js";
-import { SYSTEM_PORT_STATE_BYTES } from "./system-ports.js";
-import { UART_STATE_BYTES } from "./uart16550.js";
+import { ACPI_PM_STATE_BYTES } from './acpi-pm.js';
+import { RING_HEADER_BYTES } from './byte-ring.js';
+import { I8042_STATE_BYTES } from './i8042.js';
+import { IOAPIC_STATE_BYTES } from './ioapic.js';
+import { LOCAL_APIC_STATE_BYTES } from './local-apic.js';
+import { PIC_STATE_BYTES } from './pic8259.js';
+import { PIT_STATE_BYTES } from './pit8254.js';
+import { RESET_CONTROL_STATE_BYTES } from './reset-control.js';
+import { RTC_STATE_BYTES } from './rtc.js';
+import { SYSTEM_PORT_STATE_BYTES } from './system-ports.js';
+import { UART_STATE_BYTES } from './uart16550.js';
 
 /** Local APIC ids are 8 bits wide in xAPIC mode, and the slice ends at 64 KiB. */
 export const MAX_VCPUS = 240;
@@ -23,7 +24,7 @@ export const BOARD_STATE = {
   diagnostic: { offset: 0x050, bytes: SYSTEM_PORT_STATE_BYTES },
   bootStage: { offset: 0x060, bytes: SYSTEM_PORT_STATE_BYTES },
   i8042: { offset: 0x070, bytes: I8042_STATE_BYTES },
-  resetControl: { offset: 0x080, bytes: 16 },
+  resetControl: { offset: 0x080, bytes: RESET_CONTROL_STATE_BYTES },
   acpiPm: { offset: 0x0a0, bytes: ACPI_PM_STATE_BYTES },
   uart0: { offset: 0x100, bytes: UART_STATE_BYTES },
   pic: { offset: 0x180, bytes: PIC_STATE_BYTES },

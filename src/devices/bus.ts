@@ -4,8 +4,8 @@
  * Where nothing answers the data lines float high: reads give all-ones, writes are dropped. An
  * access wider than a device's data path becomes several, low address first, as on an ISA bus.
  */
-import { PandoError } from "../error.js";
-import type { MmioDevice, PortDevice } from "./device.js";
+import { PandoError } from '../error.js';
+import type { MmioDevice, PortDevice } from './device.js';
 
 const PORTS = 0x10000;
 
@@ -28,18 +28,18 @@ export class PortBus {
   attach(device: PortDevice, first: number, count: number, width = 1): void {
     if (first < 0 || count < 1 || first + count > PORTS) {
       throw new PandoError(
-        "PORT_RANGE_INVALID",
+        'PORT_RANGE_INVALID',
         `${device.name}: ports ${first.toString(16)}h + ${count} leave the ${PORTS} ports`,
-        { remedy: "give the device ports below 10000h" },
+        { remedy: 'give the device ports below 10000h' },
       );
     }
     for (let port = first; port < first + count; port += 1) {
       const owner = this.#owner[port]!;
       if (owner !== 0) {
         throw new PandoError(
-          "PORT_RANGE_OVERLAP",
+          'PORT_RANGE_OVERLAP',
           `${device.name}: port ${port.toString(16)}h already belongs to ${this.#devices[owner - 1]!.name}`,
-          { remedy: "give the device other ports" },
+          { remedy: 'give the device other ports' },
         );
       }
     }
@@ -92,18 +92,18 @@ export class MmioBus {
     const end = first + length;
     if (first < 0 || length < 1 || !Number.isSafeInteger(end)) {
       throw new PandoError(
-        "MMIO_RANGE_INVALID",
+        'MMIO_RANGE_INVALID',
         `${device.name}: ${length} bytes at ${first.toString(16)}h are not a range below 2^53`,
-        { remedy: "give the device a range of at least one byte" },
+        { remedy: 'give the device a range of at least one byte' },
       );
     }
     for (const region of this.#regions) {
       if (first < region.end && region.first < end) {
         throw new PandoError(
-          "MMIO_RANGE_OVERLAP",
+          'MMIO_RANGE_OVERLAP',
           `${device.name}: ${first.toString(16)}h–${end.toString(16)}h overlaps ${region.device.name} ` +
             `at ${region.first.toString(16)}h–${region.end.toString(16)}h`,
-          { remedy: "give the device another address" },
+          { remedy: 'give the device another address' },
         );
       }
     }

@@ -6,7 +6,7 @@
  * no 8042 (IAPC_BOOT_ARCH), so operating systems do not probe it; the status shows both buffers empty,
  * so the old way to reboot (wait for an empty input buffer, write FEh) takes no time.
  */
-import type { PortDevice, StateBlock } from "./device.js";
+import type { PortDevice, StateBlock } from './device.js';
 
 /** Bytes of state. */
 export const I8042_STATE_BYTES = 16;
@@ -24,7 +24,7 @@ const OUTPUT_NOT_RESET = 0x01;
 const PENDING_COMMAND = 0;
 
 export class I8042 implements PortDevice {
-  readonly name = "i8042";
+  readonly name = 'i8042';
   readonly #u32: Uint32Array;
   readonly #resetMachine: () => void;
 

@@ -8,8 +8,8 @@
  * `setLine` says whether an input is asserted, whatever electrical level that is: the polarity bit is
  * kept for software and changes nothing.
  */
-import { type ApicBus, BROADCAST, DELIVERY } from "./apic-bus.js";
-import type { MmioDevice, StateBlock } from "./device.js";
+import { type ApicBus, BROADCAST, DELIVERY } from './apic-bus.js';
+import type { MmioDevice, StateBlock } from './device.js';
 
 /** Bytes of state. */
 export const IOAPIC_STATE_BYTES = 256;
@@ -46,7 +46,7 @@ const LINES = 2;
 const ENTRIES = 4;
 
 export class IoApic implements MmioDevice {
-  readonly name = "ioapic";
+  readonly name = 'ioapic';
   readonly #u32: Uint32Array;
   readonly #bus: ApicBus;
 

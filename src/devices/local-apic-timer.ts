@@ -4,8 +4,8 @@
  * Source: Intel SDM vol. 3A, 11.5.4 APIC timer, 11.5.4.1 TSC-deadline mode. Its clock is the core
  * crystal clock of CPUID leaf 15h, here as fast as the time-stamp counter.
  */
-import type { StateBlock } from "./device.js";
-import type { Rate } from "./rate.js";
+import type { StateBlock } from './device.js';
+import type { Rate } from './rate.js';
 
 /** Words of the local APIC's state that the timer owns: 16–23. */
 const INITIAL_COUNT = 16;

@@ -7,69 +7,60 @@
  * status bits always read idle.
  */
 
-import { LOCAL_APIC_ADDRESS } from "../arch/layout.js";
-import { APIC_BASE_BSP, APIC_BASE_ENABLE, APIC_BASE_EXTD, IA32_X2APIC_FIRST } from "../arch/msr.js";
-import { type ApicBus, BROADCAST, DELIVERY } from "./apic-bus.js";
-import type { Clock, StateBlock, TimedDevice } from "./device.js";
-import { LocalApicTimer, TIMER_PERIODIC, TIMER_TSC_DEADLINE } from "./local-apic-timer.js";
-import type { Rate } from "./rate.js";
+import { LOCAL_APIC_ADDRESS } from '../arch/layout.js';
+import { APIC_BASE_BSP, APIC_BASE_ENABLE, APIC_BASE_EXTD, IA32_X2APIC_FIRST } from '../arch/msr.js';
+import { type ApicBus, BROADCAST, DELIVERY } from './apic-bus.js';
+import type { Clock, StateBlock, TimedDevice } from './device.js';
+import {
+  APR,
+  CURRENT_COUNT,
+  DFR,
+  DFR_FLAT,
+  DIVIDE_CONFIGURATION,
+  EOI,
+  ESR,
+  ESR_ILLEGAL_REGISTER,
+  ESR_RECEIVED_ILLEGAL_VECTOR,
+  ESR_SEND_ILLEGAL_VECTOR,
+  FIRST_LEGAL_VECTOR,
+  hasReservedBits,
+  ICR_HIGH,
+  ICR_LOW,
+  ICR_WRITABLE,
+  ID,
+  INITIAL_COUNT,
+  IRR7,
+  ISR0,
+  isReadable,
+  LDR,
+  LVT_DELIVERY_SHIFT,
+  LVT_ENTRIES,
+  LVT_ERROR,
+  LVT_LEVEL,
+  LVT_LINT0,
+  LVT_LINT1,
+  LVT_MASKED,
+  LVT_REMOTE_IRR,
+  LVT_TIMER,
+  LVT_TIMER_MODE_SHIFT,
+  LVT_WRITABLE,
+  PPR,
+  SELF_IPI,
+  SVR,
+  SVR_ENABLE,
+  SVR_WRITABLE,
+  TPR,
+  VERSION,
+  VERSION_VALUE,
+} from './local-apic-registers.js';
+import { LocalApicTimer, TIMER_PERIODIC, TIMER_TSC_DEADLINE } from './local-apic-timer.js';
+import type { Rate } from './rate.js';
+import { clearBit, highest, setBit, testBit } from './vector-bitmap.js';
 
 /** Bytes of state. */
 export const LOCAL_APIC_STATE_BYTES = 256;
 /** Bytes of physical address space. */
 export const LOCAL_APIC_MMIO_BYTES = 0x1000;
-
-// Registers: the memory offset / 16, which is also the MSR's distance from 800h.
-const ID = 0x02;
-const VERSION = 0x03;
-const TPR = 0x08;
-const APR = 0x09;
-const PPR = 0x0a;
-const EOI = 0x0b;
-const LDR = 0x0d;
-const DFR = 0x0e;
-const SVR = 0x0f;
-/** ISR, TMR and IRR: 8 registers each, contiguous here as in the state. */
-const ISR0 = 0x10;
-const IRR7 = 0x27;
-const ESR = 0x28;
-const ICR_LOW = 0x30;
-const ICR_HIGH = 0x31;
-const LVT_TIMER = 0x32;
-const LVT_LINT0 = 0x35;
-const LVT_LINT1 = 0x36;
-const LVT_ERROR = 0x37;
-const INITIAL_COUNT = 0x38;
-const CURRENT_COUNT = 0x39;
-const DIVIDE_CONFIGURATION = 0x3e;
-const SELF_IPI = 0x3f;
-
-const LVT_ENTRIES = 6;
-const VERSION_VALUE = ((LVT_ENTRIES - 1) << 16) | 0x14;
-
-const SVR_ENABLE = 0x100;
-const SVR_WRITABLE = 0x1ff;
-const DFR_FLAT = 0xf;
-const ICR_WRITABLE = 0xccfff;
-
-// LVT
-const LVT_DELIVERY_SHIFT = 8;
-const LVT_REMOTE_IRR = 0x4000;
-const LVT_LEVEL = 0x8000;
-const LVT_MASKED = 0x10000;
-const LVT_TIMER_MODE_SHIFT = 17;
-/** Writable bits: timer, thermal, performance, LINT0, LINT1, error. */
-const LVT_WRITABLE = [0x700ff, 0x107ff, 0x107ff, 0x1a7ff, 0x1a7ff, 0x100ff] as const;
-/** Software may write these read-only bits back as it read them. */
-const LVT_STATUS_BITS = 0x5000;
-
-// ESR
-const ESR_SEND_ILLEGAL_VECTOR = 0x20;
-const ESR_RECEIVED_ILLEGAL_VECTOR = 0x40;
-const ESR_ILLEGAL_REGISTER = 0x80;
-
-/** Vectors below this are exceptions' and illegal for interrupts. */
-const FIRST_LEGAL_VECTOR = 16;
 
 // State words; 16–23 and doubles 28–29 are the timer's.
 const S_TPR = 1;
@@ -153,14 +144,14 @@ export class LocalApic implements TimedDevice {
 
   /** The vector that outranks the processor's priority, or -1. */
   pendingVector(): number {
-    const vector = this.#highest(S_IRR);
+    const vector = highest(this.#u32, S_IRR);
     return vector >>> 4 > this.processorPriority() >>> 4 && vector >= 0 ? vector : -1;
   }
 
   /** Moves `pendingVector()` from IRR into ISR. */
   acknowledge(vector: number): void {
-    this.#clearBit(S_IRR, vector);
-    this.#setBit(S_ISR, vector);
+    clearBit(this.#u32, S_IRR, vector);
+    setBit(this.#u32, S_ISR, vector);
   }
 
   /** Whether LINT0 passes the 8259A's request through (also when the APIC is switched off). */
@@ -320,7 +311,7 @@ export class LocalApic implements TimedDevice {
   /** Higher of TPR and the class in service (SDM 11.8.3.1). */
   processorPriority(): number {
     const tpr = this.#u32[S_TPR]!;
-    const inService = this.#highest(S_ISR);
+    const inService = highest(this.#u32, S_ISR);
     return inService < 0 || tpr >>> 4 >= inService >>> 4 ? tpr : inService & 0xf0;
   }
 
@@ -357,7 +348,7 @@ export class LocalApic implements TimedDevice {
         this.#error(ESR_ILLEGAL_REGISTER);
         break;
       default:
-        if (!this.#writeRegister(register, value) && !this.#isReadable(register)) {
+        if (!this.#writeRegister(register, value) && !isReadable(register)) {
           this.#error(ESR_ILLEGAL_REGISTER);
         }
     }
@@ -370,7 +361,7 @@ export class LocalApic implements TimedDevice {
     if (!this.x2apic || register === DFR || register === ICR_HIGH || register === APR) {
       return undefined;
     }
-    if (!this.#isReadable(register)) return undefined;
+    if (!isReadable(register)) return undefined;
     const low = BigInt(this.#readRegister(register));
     return register === ICR_LOW ? (BigInt(this.#u32[S_ICR_HIGH]!) << 32n) | low : low;
   }
@@ -382,7 +373,7 @@ export class LocalApic implements TimedDevice {
     const low = Number(value & 0xffffffffn);
     const high = Number((value >> 32n) & 0xffffffffn);
     if (register !== ICR_LOW && high !== 0) return false;
-    if (this.#reservedBits(register, low)) return false;
+    if (hasReservedBits(register, low)) return false;
     if (register === ICR_LOW) this.#u32[S_ICR_HIGH] = high;
     const written = this.#writeRegister(register, low);
     this.#wiring.changed(this.id);
@@ -424,9 +415,9 @@ export class LocalApic implements TimedDevice {
       return false;
     }
     if (!this.softwareEnabled) return false;
-    this.#setBit(S_IRR, vector);
-    if (level) this.#setBit(S_TMR, vector);
-    else this.#clearBit(S_TMR, vector);
+    setBit(this.#u32, S_IRR, vector);
+    if (level) setBit(this.#u32, S_TMR, vector);
+    else clearBit(this.#u32, S_TMR, vector);
     this.#wiring.changed(this.id);
     return true;
   }
@@ -457,10 +448,10 @@ export class LocalApic implements TimedDevice {
   }
 
   #endOfInterrupt(): void {
-    const vector = this.#highest(S_ISR);
+    const vector = highest(this.#u32, S_ISR);
     if (vector < 0) return;
-    this.#clearBit(S_ISR, vector);
-    if (!this.#testBit(S_TMR, vector)) return;
+    clearBit(this.#u32, S_ISR, vector);
+    if (!testBit(this.#u32, S_TMR, vector)) return;
     for (let pin = 0; pin < 2; pin += 1) {
       const index = S_LVT + LVT_LINT0 - LVT_TIMER + pin;
       const lvt = this.#u32[index]!;
@@ -471,30 +462,8 @@ export class LocalApic implements TimedDevice {
     this.#wiring.endOfInterrupt(vector);
   }
 
-  #isReadable(register: number): boolean {
-    if (register >= ISR0 && register <= IRR7) return true;
-    if (register >= LVT_TIMER && register <= CURRENT_COUNT) return true;
-    switch (register) {
-      case ID:
-      case VERSION:
-      case TPR:
-      case APR:
-      case PPR:
-      case LDR:
-      case DFR:
-      case SVR:
-      case ESR:
-      case ICR_LOW:
-      case ICR_HIGH:
-      case DIVIDE_CONFIGURATION:
-        return true;
-      default:
-        return false;
-    }
-  }
-
   #readXapic(register: number): number {
-    if (!this.#isReadable(register)) {
+    if (!isReadable(register)) {
       if (register !== EOI) this.#error(ESR_ILLEGAL_REGISTER);
       return 0;
     }
@@ -537,29 +506,6 @@ export class LocalApic implements TimedDevice {
         return this.timer.divideConfiguration;
       default:
         return 0;
-    }
-  }
-
-  /** Whether an x2APIC write sets bits that must be zero. */
-  #reservedBits(register: number, value: number): boolean {
-    if (register >= LVT_TIMER && register <= LVT_ERROR) {
-      return (value & ~(LVT_WRITABLE[register - LVT_TIMER]! | LVT_STATUS_BITS)) !== 0;
-    }
-    switch (register) {
-      case TPR:
-      case SELF_IPI:
-        return (value & ~0xff) !== 0;
-      case EOI:
-      case ESR:
-        return value !== 0;
-      case SVR:
-        return (value & ~SVR_WRITABLE) !== 0;
-      case ICR_LOW:
-        return (value & ~ICR_WRITABLE) !== 0;
-      case DIVIDE_CONFIGURATION:
-        return (value & ~0xb) !== 0;
-      default:
-        return false;
     }
   }
 
@@ -638,27 +584,5 @@ export class LocalApic implements TimedDevice {
     const byte = high >>> 24;
     const destination = this.x2apic ? high : byte === 0xff && !logical ? BROADCAST : byte;
     this.#wiring.bus.sendIpi(this, value, destination);
-  }
-
-  #highest(bitmap: number): number {
-    for (let word = 7; word >= 0; word -= 1) {
-      const bits = this.#u32[bitmap + word]!;
-      if (bits !== 0) return word * 32 + 31 - Math.clz32(bits);
-    }
-    return -1;
-  }
-
-  #setBit(bitmap: number, vector: number): void {
-    const word = bitmap + (vector >>> 5);
-    this.#u32[word] = this.#u32[word]! | (1 << (vector & 31));
-  }
-
-  #clearBit(bitmap: number, vector: number): void {
-    const word = bitmap + (vector >>> 5);
-    this.#u32[word] = this.#u32[word]! & ~(1 << (vector & 31));
-  }
-
-  #testBit(bitmap: number, vector: number): boolean {
-    return ((this.#u32[bitmap + (vector >>> 5)]! >>> (vector & 31)) & 1) !== 0;
   }
 }

@@ -6,7 +6,7 @@
  * The edge/level control registers at 4d0h/4d1h are the EISA specification's; with them ICW1's LTIM
  * has no effect. Only the 8086 mode (ICW4 bit 0) is modelled: a PC never uses the 8080 one.
  */
-import type { InterruptLine, PortDevice, StateBlock } from "./device.js";
+import type { InterruptLine, PortDevice, StateBlock } from './device.js';
 
 /** Bytes of state. */
 export const PIC_STATE_BYTES = 128;
@@ -75,7 +75,7 @@ const ELCR_MASTER_BITS = 0xf8;
 const ELCR_SLAVE_BITS = 0xde;
 
 export class Pic8259 implements PortDevice {
-  readonly name = "pic";
+  readonly name = 'pic';
   readonly #u32: Uint32Array;
   readonly #output: InterruptLine;
 
@@ -85,8 +85,11 @@ export class Pic8259 implements PortDevice {
     this.#output = output;
   }
 
+  /** The chips have no reset input; this is how firmware leaves them: every input masked. */
   reset(): void {
     this.#u32.fill(0, 0, 2 * CHIP_WORDS);
+    this.#u32[MASTER + IMR] = 0xff;
+    this.#u32[SLAVE + IMR] = 0xff;
     this.#u32[MASTER + LOWEST] = 7;
     this.#u32[SLAVE + LOWEST] = 7;
     this.#output.set(false);

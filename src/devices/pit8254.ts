@@ -8,8 +8,8 @@
  * Nothing ticks: a counter keeps the tick at which its counting element was loaded, and what it holds
  * and drives at any time follows from that.
  */
-import type { Clock, InterruptLine, PortDevice, StateBlock, TimedDevice } from "./device.js";
-import { PIT_RATE } from "./rate.js";
+import type { Clock, InterruptLine, PortDevice, StateBlock, TimedDevice } from './device.js';
+import { PIT_RATE } from './rate.js';
 
 /** Bytes of state. */
 export const PIT_STATE_BYTES = 256;
@@ -82,7 +82,7 @@ function toBcd(value: number): number {
 }
 
 export class Pit8254 implements PortDevice, TimedDevice {
-  readonly name = "pit";
+  readonly name = 'pit';
   readonly #u32: Uint32Array;
   readonly #f64: Float64Array;
   readonly #clock: Clock;

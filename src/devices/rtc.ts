@@ -7,8 +7,8 @@
  *
  * The clock shows the host's wall clock plus the offset by which the guest has set it.
  */
-import { RTC_CENTURY } from "../arch/layout.js";
-import type { Clock, InterruptLine, PortDevice, StateBlock, TimedDevice } from "./device.js";
+import { RTC_CENTURY } from '../arch/layout.js';
+import type { Clock, InterruptLine, PortDevice, StateBlock, TimedDevice } from './device.js';
 
 /** Bytes of state. */
 export const RTC_STATE_BYTES = 256;
@@ -79,7 +79,7 @@ const F_PERIOD_START = 21;
 export type WallClock = () => number;
 
 export class Rtc implements PortDevice, TimedDevice {
-  readonly name = "rtc";
+  readonly name = 'rtc';
   readonly #s: StateBlock;
   readonly #clock: Clock;
   readonly #wallClock: WallClock;

@@ -14,29 +14,27 @@ const SPINS = 64;
 
 /** A mutual exclusion lock; not reentrant. */
 export class StateLock {
-  readonly #words: Int32Array;
-  readonly #index: number;
+  readonly #word: Int32Array;
 
   /** @param byteOffset of the lock's 4-byte word, a multiple of 4 */
   constructor(buffer: SharedArrayBuffer, byteOffset: number) {
-    this.#words = new Int32Array(buffer, byteOffset, 1);
-    this.#index = 0;
+    this.#word = new Int32Array(buffer, byteOffset, 1);
   }
 
   /** Takes the lock, sleeping when another thread holds it. */
   acquire(): void {
     for (let spin = 0; spin < SPINS; spin += 1) {
-      if (Atomics.compareExchange(this.#words, this.#index, FREE, HELD) === FREE) return;
+      if (Atomics.compareExchange(this.#word, 0, FREE, HELD) === FREE) return;
     }
-    while (Atomics.exchange(this.#words, this.#index, CONTENDED) !== FREE) {
-      Atomics.wait(this.#words, this.#index, CONTENDED);
+    while (Atomics.exchange(this.#word, 0, CONTENDED) !== FREE) {
+      Atomics.wait(this.#word, 0, CONTENDED);
     }
   }
 
   /** Gives the lock back; only its holder may. */
   release(): void {
-    if (Atomics.exchange(this.#words, this.#index, FREE) === CONTENDED) {
-      Atomics.notify(this.#words, this.#index, 1);
+    if (Atomics.exchange(this.#word, 0, FREE) === CONTENDED) {
+      Atomics.notify(this.#word, 0, 1);
     }
   }
 }

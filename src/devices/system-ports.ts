@@ -5,10 +5,10 @@
  * Source: IBM PC/AT technical reference, "System control port B" (61h: timer 2 gate, speaker data,
  * refresh detect, timer 2 output) and "Diagnostic checkpoint port" (80h).
  */
-import { BOOT_STAGE_PORT } from "../arch/layout.js";
-import type { Clock, PortDevice, StateBlock } from "./device.js";
-import type { Pit8254 } from "./pit8254.js";
-import { PIT_RATE } from "./rate.js";
+import { BOOT_STAGE_PORT } from '../arch/layout.js';
+import type { Clock, PortDevice, StateBlock } from './device.js';
+import type { Pit8254 } from './pit8254.js';
+import { PIT_RATE } from './rate.js';
 
 /** Bytes of state of each of the three. */
 export const SYSTEM_PORT_STATE_BYTES = 16;
@@ -24,7 +24,7 @@ const TIMER2_OUT = 0x20;
 const REFRESH_TICKS = 18;
 
 export class SystemControl implements PortDevice {
-  readonly name = "system-control";
+  readonly name = 'system-control';
   readonly #u32: Uint32Array;
   readonly #clock: Clock;
   readonly #pit: Pit8254;
@@ -57,7 +57,7 @@ export class SystemControl implements PortDevice {
 
 /** Holds the last checkpoint written; operating systems write it to pass a microsecond. */
 export class DiagnosticPort implements PortDevice {
-  readonly name = "diagnostic";
+  readonly name = 'diagnostic';
   readonly #u32: Uint32Array;
 
   constructor(state: StateBlock) {
@@ -79,7 +79,7 @@ export class DiagnosticPort implements PortDevice {
 
 /** Where a guest says how far its boot has come; the ports are write-only. */
 export class BootStagePorts implements PortDevice {
-  readonly name = "boot-stage";
+  readonly name = 'boot-stage';
   readonly #u32: Uint32Array;
   readonly #report: (value: number, alias: boolean) => void;
 

@@ -9,8 +9,8 @@
  * drains. When the ring is full the transmitter keeps them, shows THRE clear and goes on when there is
  * room again, so a guest that looks at THRE loses nothing and the host holds a bounded amount.
  */
-import type { ByteRing } from "./byte-ring.js";
-import type { Clock, InterruptLine, PortDevice, StateBlock, TimedDevice } from "./device.js";
+import type { ByteRing } from './byte-ring.js';
+import type { Clock, InterruptLine, PortDevice, StateBlock, TimedDevice } from './device.js';
 
 /** Bytes of state. */
 export const UART_STATE_BYTES = 128;
@@ -131,8 +131,7 @@ export class Uart16550 implements PortDevice, TimedDevice {
   }
 
   reset(): void {
-    const fifoOrigin = B_RX_FIFO;
-    this.#s.u8.fill(0, 0, fifoOrigin + 2 * FIFO_BYTES);
+    this.#s.u8.fill(0);
     this.#s.u32[S_DIVISOR] = 1;
     this.#s.f64[F_TIMEOUT_AT] = Number.POSITIVE_INFINITY;
     this.#updateIrq();

@@ -14,19 +14,19 @@ import {
   rm,
   stat,
   writeFile,
-} from "node:fs/promises";
-import { join } from "node:path";
-import { PandoError } from "../error.js";
-import { removeStale } from "./atomic-file.js";
-import { makeDirectory } from "./directories.js";
-import type { PackageProvenance } from "./manifest.js";
-import type { ProgressSink } from "./progress.js";
-import { sha256OfFile } from "./store.js";
-import { type Finished, run, tail } from "./subprocess.js";
+} from 'node:fs/promises';
+import { join } from 'node:path';
+import { PandoError } from '../error.js';
+import { removeStale } from './atomic-file.js';
+import { makeDirectory } from './directories.js';
+import type { PackageProvenance } from './manifest.js';
+import type { ProgressSink } from './progress.js';
+import { sha256OfFile } from './store.js';
+import { type Finished, run, tail } from './subprocess.js';
 
 /** The system's own lists serve when they are at most this old. */
 const LISTS_FRESH_MS = 24 * 60 * 60 * 1000;
-const SYSTEM_LISTS = "/var/lib/apt/lists";
+const SYSTEM_LISTS = '/var/lib/apt/lists';
 
 /** One stanza of apt-cache(8)'s `show`. */
 export interface PackageRecord extends PackageProvenance {
@@ -36,49 +36,49 @@ export interface PackageRecord extends PackageProvenance {
 
 /** Hooks that would touch the system, and indexes that nothing here reads. */
 const CLEARED = [
-  "APT::Update::Pre-Invoke",
-  "APT::Update::Post-Invoke",
-  "APT::Update::Post-Invoke-Success",
-  "AptCli::Hooks",
-  "Acquire::IndexTargets::deb::DEP-11",
-  "Acquire::IndexTargets::deb::CNF",
-  "Acquire::IndexTargets::deb::Contents-deb",
-  "APT::Architectures",
+  'APT::Update::Pre-Invoke',
+  'APT::Update::Post-Invoke',
+  'APT::Update::Post-Invoke-Success',
+  'AptCli::Hooks',
+  'Acquire::IndexTargets::deb::DEP-11',
+  'Acquire::IndexTargets::deb::CNF',
+  'Acquire::IndexTargets::deb::Contents-deb',
+  'APT::Architectures',
 ];
 
 /** A value of apt.conf(5), whose quoted strings have no escapes. */
 function quoted(value: string): string {
   if (!/["\n]/.test(value)) return `"${value}"`;
   throw new PandoError(
-    "DIRECTORY_NAME_UNUSABLE",
+    'DIRECTORY_NAME_UNUSABLE',
     `APT cannot be told a path with a quote: ${value}`,
     {
-      remedy: "set XDG_CACHE_HOME to another folder",
+      remedy: 'set XDG_CACHE_HOME to another folder',
     },
   );
 }
 
 function configuration(folder: string, lists: string): string {
   const settings: readonly (readonly [string, string])[] = [
-    ["Dir::State", folder],
-    ["Dir::State::lists", lists],
+    ['Dir::State', folder],
+    ['Dir::State::lists', lists],
     // An empty one: what is installed here must not decide which version is the candidate.
-    ["Dir::State::status", join(folder, "status")],
-    ["Dir::Cache", join(folder, "cache")],
-    ["Dir::Cache::pkgcache", "pkgcache.bin"],
-    ["Dir::Cache::srcpkgcache", "srcpkgcache.bin"],
-    ["Debug::NoLocking", "true"],
-    ["APT::Architecture", "amd64"],
-    ["APT::Architectures::", "amd64"],
+    ['Dir::State::status', join(folder, 'status')],
+    ['Dir::Cache', join(folder, 'cache')],
+    ['Dir::Cache::pkgcache', 'pkgcache.bin'],
+    ['Dir::Cache::srcpkgcache', 'srcpkgcache.bin'],
+    ['Debug::NoLocking', 'true'],
+    ['APT::Architecture', 'amd64'],
+    ['APT::Architectures::', 'amd64'],
     // Root's downloads would else be tried as _apt, who may not enter root's private folders.
-    ["APT::Sandbox::User", "root"],
-    ["Acquire::Languages", "none"],
+    ['APT::Sandbox::User', 'root'],
+    ['Acquire::Languages', 'none'],
   ];
   return [
     ...CLEARED.map((name) => `#clear ${name};`),
     ...settings.map(([name, value]) => `${name} ${quoted(value)};`),
-    "",
-  ].join("\n");
+    '',
+  ].join('\n');
 }
 
 /** Time of the last successful update of APT lists that this user may read; 0 when there is none. */
@@ -90,7 +90,7 @@ async function listsTime(folder: string): Promise<number> {
     if (packages.length === 0 || releases.length === 0) return 0;
     for (const name of [...packages, ...releases]) await access(join(folder, name), constants.R_OK);
     // An update that changed no list still passes through partial/.
-    const times = [await stat(folder), await stat(join(folder, "partial"))];
+    const times = [await stat(folder), await stat(join(folder, 'partial'))];
     return Math.max(...times.map((entry) => entry.mtimeMs));
   } catch {
     return 0;
@@ -100,10 +100,10 @@ async function listsTime(folder: string): Promise<number> {
 /** Parses one stanza of deb822(5); continuation lines are joined. */
 export function parseStanza(stanza: string): Map<string, string> {
   const fields = new Map<string, string>();
-  let last = "";
-  for (const line of stanza.split("\n")) {
-    const colon = line.indexOf(":");
-    if (/^[ \t]/.test(line)) fields.set(last, `${fields.get(last) ?? ""}\n${line.trim()}`);
+  let last = '';
+  for (const line of stanza.split('\n')) {
+    const colon = line.indexOf(':');
+    if (/^[ \t]/.test(line)) fields.set(last, `${fields.get(last) ?? ''}\n${line.trim()}`);
     else if (colon > 0) {
       last = line.slice(0, colon);
       fields.set(last, line.slice(colon + 1).trim());
@@ -114,20 +114,20 @@ export function parseStanza(stanza: string): Map<string, string> {
 
 function parseRecord(stanza: string): PackageRecord | undefined {
   const fields = parseStanza(stanza);
-  const name = fields.get("Package");
-  const version = fields.get("Version");
-  const sha256 = fields.get("SHA256");
-  const size = Number(fields.get("Size"));
-  if (!name || !version || !/^[0-9a-f]{64}$/.test(sha256 ?? "") || !Number.isSafeInteger(size)) {
+  const name = fields.get('Package');
+  const version = fields.get('Version');
+  const sha256 = fields.get('SHA256');
+  const size = Number(fields.get('Size'));
+  if (!name || !version || !/^[0-9a-f]{64}$/.test(sha256 ?? '') || !Number.isSafeInteger(size)) {
     return undefined;
   }
   return {
     name,
     version,
-    architecture: fields.get("Architecture") ?? "amd64",
+    architecture: fields.get('Architecture') ?? 'amd64',
     sha256: sha256!,
     size,
-    depends: fields.get("Depends") ?? "",
+    depends: fields.get('Depends') ?? '',
   };
 }
 
@@ -135,35 +135,40 @@ function parseRecord(stanza: string): PackageRecord | undefined {
 export class Apt {
   private readonly configFile: string;
   private updated = false;
-  private updateMessages = "";
+  private updateMessages = '';
 
   private constructor(
     private readonly folder: string,
     private readonly packages: string,
     private readonly progress: ProgressSink,
   ) {
-    this.configFile = join(folder, "apt.conf");
+    this.configFile = join(folder, 'apt.conf');
   }
 
   /**
    * @param cache folder for downloads; made when missing
-   * @throws PandoError DIRECTORY_NOT_WRITABLE
+   * @param systemLists lists to use in place of fetching own ones, when they are recent
+   * @throws PandoError DIRECTORY_NOT_WRITABLE, PACKAGE_LISTS_FAILED, TOOL_MISSING
    */
-  static async open(cache: string, progress: ProgressSink): Promise<Apt> {
-    const states = join(cache, "apt");
-    const packages = join(cache, "packages");
-    await makeDirectory(states, "XDG_CACHE_HOME");
-    await makeDirectory(packages, "XDG_CACHE_HOME");
+  static async open(
+    cache: string,
+    progress: ProgressSink,
+    systemLists: string = SYSTEM_LISTS,
+  ): Promise<Apt> {
+    const states = join(cache, 'apt');
+    const packages = join(cache, 'packages');
+    await makeDirectory(states, 'XDG_CACHE_HOME');
+    await makeDirectory(packages, 'XDG_CACHE_HOME');
     await removeStale(states);
-    const folder = await mkdtemp(join(states, "state-"));
+    const folder = await mkdtemp(join(states, 'state-'));
     const apt = new Apt(folder, packages, progress);
     try {
-      for (const name of ["lists/partial", "cache/archives/partial", "download"]) {
+      for (const name of ['lists/partial', 'cache/archives/partial', 'download']) {
         await mkdir(join(folder, name), { recursive: true });
       }
-      await writeFile(join(folder, "status"), "");
-      const fresh = Date.now() - (await listsTime(SYSTEM_LISTS)) < LISTS_FRESH_MS;
-      await apt.configure(fresh ? SYSTEM_LISTS : join(folder, "lists"));
+      await writeFile(join(folder, 'status'), '');
+      const fresh = Date.now() - (await listsTime(systemLists)) < LISTS_FRESH_MS;
+      await apt.configure(fresh ? systemLists : join(folder, 'lists'));
       if (!fresh) await apt.update();
     } catch (cause) {
       await apt.dispose();
@@ -183,11 +188,11 @@ export class Apt {
 
   /** Runs one of APT's programs; its status lines (apt.conf's APT::Status-Fd) become progress. */
   private apt(command: string, args: readonly string[], phase?: string): Promise<Finished> {
-    const options = ["-c", this.configFile, "-q"];
+    const options = ['-c', this.configFile, '-q'];
     if (phase === undefined) return run(command, [...options, ...args]);
     this.progress(phase);
-    return run(command, [...options, "-o", "APT::Status-Fd=3", ...args], {
-      directory: join(this.folder, "download"),
+    return run(command, [...options, '-o', 'APT::Status-Fd=3', ...args], {
+      directory: join(this.folder, 'download'),
       onStatusLine: (line) => {
         const percent = /^dlstatus:\d+:([\d.]+):/.exec(line)?.[1];
         if (percent !== undefined) this.progress(phase, Math.min(1, Number(percent) / 100));
@@ -198,20 +203,20 @@ export class Apt {
   /** Fetches the lists of the system's sources into the private state. */
   private async update(): Promise<void> {
     this.updated = true;
-    await this.configure(join(this.folder, "lists"));
-    const { status, stderr } = await this.apt("apt-get", ["update"], "fetching package lists");
+    await this.configure(join(this.folder, 'lists'));
+    const { status, stderr } = await this.apt('apt-get', ['update'], 'fetching package lists');
     this.updateMessages = stderr;
     if (status !== 0) {
-      throw new PandoError("PACKAGE_LISTS_FAILED", `apt-get update: ${tail(stderr)}`, {
-        remedy: "check the network, and the sources and proxies that APT uses (`apt-config dump`)",
+      throw new PandoError('PACKAGE_LISTS_FAILED', `apt-get update: ${tail(stderr)}`, {
+        remedy: 'check the network, and the sources and proxies that APT uses (`apt-config dump`)',
       });
     }
   }
 
   /** Looks a package up, in fresh lists when the system's do not know it. */
   private async lookUp(selection: string): Promise<PackageRecord | undefined> {
-    const { stdout } = await this.apt("apt-cache", ["show", "--no-all-versions", selection]);
-    return parseRecord(stdout.split(/\n\n+/)[0] ?? "");
+    const { stdout } = await this.apt('apt-cache', ['show', '--no-all-versions', selection]);
+    return parseRecord(stdout.split(/\n\n+/)[0] ?? '');
   }
 
   /**
@@ -221,7 +226,7 @@ export class Apt {
    */
   async show(selection: string): Promise<PackageRecord> {
     if (!/^[a-z0-9][a-z0-9.+-]+(=[\w.+:~-]+)?$/i.test(selection)) {
-      throw new PandoError("PACKAGE_NAME_INVALID", `${JSON.stringify(selection)} names no package`);
+      throw new PandoError('PACKAGE_NAME_INVALID', `${JSON.stringify(selection)} names no package`);
     }
     let record = await this.lookUp(selection);
     if (record === undefined && !this.updated) {
@@ -232,17 +237,17 @@ export class Apt {
     const failed = /Failed to fetch|Could not|Temporary failure/.test(this.updateMessages);
     if (failed) {
       throw new PandoError(
-        "PACKAGE_LISTS_FAILED",
+        'PACKAGE_LISTS_FAILED',
         `package ${selection}: its lists could not be fetched: ${tail(this.updateMessages)}`,
-        { remedy: "check the network, and the sources and proxies that APT uses" },
+        { remedy: 'check the network, and the sources and proxies that APT uses' },
       );
     }
     throw new PandoError(
-      "PACKAGE_NOT_FOUND",
+      'PACKAGE_NOT_FOUND',
       `the machine's package sources have no ${selection}`,
       {
         remedy:
-          "`apt-cache search --names-only linux-image` lists kernels; /etc/apt names the sources",
+          '`apt-cache search --names-only linux-image` lists kernels; /etc/apt names the sources',
       },
     );
   }
@@ -256,20 +261,20 @@ export class Apt {
     const path = join(this.packages, `${record.name}_${record.sha256}.deb`);
     if ((await hashIfPresent(path)) === record.sha256) return path;
     const phase = `downloading ${record.name} (${(record.size / 1e6).toFixed(1)} MB)`;
-    const args = ["download", `${record.name}=${record.version}`];
-    let result = await this.apt("apt-get", args, phase);
+    const args = ['download', `${record.name}=${record.version}`];
+    let result = await this.apt('apt-get', args, phase);
     if (result.status !== 0 && !this.updated) {
       // The system's lists may name a version that the mirror has replaced since.
       await this.update();
-      result = await this.apt("apt-get", args, phase);
+      result = await this.apt('apt-get', args, phase);
     }
-    const folder = join(this.folder, "download");
-    const file = (await readdir(folder)).find((name) => name.endsWith(".deb"));
+    const folder = join(this.folder, 'download');
+    const file = (await readdir(folder)).find((name) => name.endsWith('.deb'));
     if (result.status !== 0 || file === undefined) {
       throw new PandoError(
-        "PACKAGE_DOWNLOAD_FAILED",
+        'PACKAGE_DOWNLOAD_FAILED',
         `package ${record.name} ${record.version}: ${tail(result.stderr)}`,
-        { remedy: "check the network, then pull again" },
+        { remedy: 'check the network, then pull again' },
       );
     }
     const downloaded = join(folder, file);
@@ -277,9 +282,9 @@ export class Apt {
     if (actual !== record.sha256) {
       await rm(downloaded, { force: true });
       throw new PandoError(
-        "PACKAGE_HASH_WRONG",
+        'PACKAGE_HASH_WRONG',
         `package ${record.name}: SHA-256 is ${actual}, the package list has ${record.sha256}`,
-        { remedy: "pull again; if it stays so, distrust the mirror or proxy" },
+        { remedy: 'pull again; if it stays so, distrust the mirror or proxy' },
       );
     }
     await rename(downloaded, path);
@@ -291,7 +296,7 @@ async function hashIfPresent(path: string): Promise<string | undefined> {
   try {
     return await sha256OfFile(path);
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw cause;
   }
 }

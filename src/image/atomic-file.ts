@@ -3,11 +3,11 @@
  * a temporary file of an own name, reaches the disk, and takes its final name in one step. A process
  * that dies half-way leaves nothing but that temporary file, which the next ones delete by its age.
  */
-import { randomBytes } from "node:crypto";
-import { link, open, readdir, rename, rm, stat } from "node:fs/promises";
-import { dirname, join } from "node:path";
-import { PandoError } from "../error.js";
-import { reason } from "./directories.js";
+import { randomBytes } from 'node:crypto';
+import { link, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { PandoError } from '../error.js';
+import { reason } from './directories.js';
 
 /** Older than any write that is still under way. */
 export const STALE_AFTER_MS = 60 * 60 * 1000;
@@ -17,7 +17,7 @@ const PIECE = 4 * 1024 * 1024;
 
 /** A name in `folder` that no other process has. */
 export function temporaryName(folder: string): string {
-  return join(folder, `${process.pid}-${randomBytes(8).toString("hex")}`);
+  return join(folder, `${process.pid}-${randomBytes(8).toString('hex')}`);
 }
 
 /**
@@ -33,7 +33,7 @@ export async function writeTemporary(
 ): Promise<string> {
   const path = temporaryName(folder);
   try {
-    const file = await open(path, "wx", 0o600);
+    const file = await open(path, 'wx', 0o600);
     try {
       for (let at = 0; at < bytes.length; ) {
         const { bytesWritten } = await file.write(bytes, at, Math.min(PIECE, bytes.length - at));
@@ -48,16 +48,16 @@ export async function writeTemporary(
   } catch (cause) {
     await rm(path, { force: true });
     throw new PandoError(
-      "STORE_WRITE_FAILED",
+      'STORE_WRITE_FAILED',
       `${bytes.length} bytes cannot be written to ${path}: ${reason(cause)}`,
-      { remedy: "free some space, or set PANDO_STORE to another folder", cause },
+      { remedy: 'free some space, or set PANDO_STORE to another folder', cause },
     );
   }
 }
 
 /** Makes a folder's entries last a power failure, as fsync(2) asks for. */
 async function syncDirectory(path: string): Promise<void> {
-  const folder = await open(path, "r");
+  const folder = await open(path, 'r');
   try {
     await folder.sync();
   } finally {
@@ -84,7 +84,7 @@ export async function publishNew(temporary: string, path: string): Promise<boole
   try {
     await link(temporary, path);
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === "EEXIST") return false;
+    if ((cause as NodeJS.ErrnoException).code === 'EEXIST') return false;
     throw cause;
   } finally {
     await rm(temporary, { force: true });
@@ -104,7 +104,7 @@ export async function removeStale(folder: string, now: number = Date.now()): Pro
       removed++;
     } catch (cause) {
       // Another process may clean at the same time, and then the entry is gone already.
-      if ((cause as NodeJS.ErrnoException).code !== "ENOENT") throw cause;
+      if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause;
     }
   }
   return removed;

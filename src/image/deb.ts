@@ -2,10 +2,10 @@
  * Takes single files out of a Debian package (deb(5)). dpkg-deb unpacks the archive's members and
  * compression to a tar stream; nothing of the package is run and nothing is written.
  */
-import type { Readable } from "node:stream";
-import { PandoError } from "../error.js";
-import { notStarted, start, tail } from "./subprocess.js";
-import { readTarFile, type TarFile } from "./tar.js";
+import type { Readable } from 'node:stream';
+import { PandoError } from '../error.js';
+import { notStarted, start, tail } from './subprocess.js';
+import { readTarFile, type TarFile } from './tar.js';
 
 /**
  * @param file the package
@@ -19,14 +19,14 @@ export async function readPackageFile(
   wanted: (path: string) => boolean,
   limit: number,
 ): Promise<TarFile> {
-  const child = start("dpkg-deb", ["--fsys-tarfile", file]);
-  let stderr = "";
-  child.stderr?.setEncoding("utf8").on("data", (piece: string) => {
+  const child = start('dpkg-deb', ['--fsys-tarfile', file]);
+  let stderr = '';
+  child.stderr?.setEncoding('utf8').on('data', (piece: string) => {
     stderr += piece;
   });
   const closed = new Promise<number | null>((resolve, reject) => {
-    child.on("error", (cause) => reject(notStarted("dpkg-deb", cause)));
-    child.on("close", resolve);
+    child.on('error', (cause) => reject(notStarted('dpkg-deb', cause)));
+    child.on('close', resolve);
   });
   // Awaited below; marked as handled for the case that reading fails first.
   closed.catch(() => undefined);
@@ -42,18 +42,18 @@ export async function readPackageFile(
   child.stdout?.destroy();
   const status = await closed;
   if (found !== undefined) return found;
-  if (status !== 0 && stderr !== "") {
-    throw new PandoError("PACKAGE_MALFORMED", `package ${file}: ${tail(stderr)}`, {
-      remedy: "delete it and pull again",
+  if (status !== 0 && stderr !== '') {
+    throw new PandoError('PACKAGE_MALFORMED', `package ${file}: ${tail(stderr)}`, {
+      remedy: 'delete it and pull again',
       cause: failure,
     });
   }
   if (failure !== undefined) throw failure;
   throw new PandoError(
-    "PACKAGE_FILE_MISSING",
+    'PACKAGE_FILE_MISSING',
     `package ${file} does not have the file looked for`,
     {
-      remedy: "name a package that contains a kernel, such as linux-image-cloud-amd64",
+      remedy: 'name a package that contains a kernel, such as linux-image-cloud-amd64',
     },
   );
 }

@@ -2,22 +2,22 @@
  * Makes an image of a Debian kernel package and Debian's static busybox, both from the package
  * sources of this machine.
  */
-import { PandoError } from "../error.js";
-import { writeCpio } from "../loader/cpio-writer.js";
-import { Apt, type PackageRecord } from "./apt.js";
-import { readPackageFile } from "./deb.js";
-import { cacheDirectory } from "./directories.js";
-import { initrdEntries, listApplets } from "./initrd.js";
-import { prepareKernel } from "./kernel-file.js";
-import type { Manifest, ObjectReference, PackageProvenance } from "./manifest.js";
-import { checkImageName, DEFAULT_COMMAND_LINE } from "./manifest.js";
-import { type ProgressSink, silent } from "./progress.js";
-import { type Image, ImageStore, sha256 } from "./store.js";
+import { PandoError } from '../error.js';
+import { writeCpio } from '../loader/cpio-writer.js';
+import { Apt, type PackageRecord } from './apt.js';
+import { readPackageFile } from './deb.js';
+import { cacheDirectory } from './directories.js';
+import { initrdEntries, listApplets } from './initrd.js';
+import { prepareKernel } from './kernel-file.js';
+import type { Manifest, ObjectReference, PackageProvenance } from './manifest.js';
+import { checkImageName, DEFAULT_COMMAND_LINE } from './manifest.js';
+import { type ProgressSink, silent } from './progress.js';
+import { type Image, ImageStore, sha256 } from './store.js';
 
 /** A metapackage: it depends on the current kernel. */
-export const DEFAULT_KERNEL_PACKAGE = "linux-image-cloud-amd64";
-export const DEFAULT_IMAGE_NAME = "debian";
-const BUSYBOX_PACKAGE = "busybox-static";
+export const DEFAULT_KERNEL_PACKAGE = 'linux-image-cloud-amd64';
+export const DEFAULT_IMAGE_NAME = 'debian';
+const BUSYBOX_PACKAGE = 'busybox-static';
 
 /** A kernel of a distribution has about 12 MB; more than this is none. */
 const KERNEL_FILE_LIMIT = 256 * 1024 * 1024;
@@ -40,7 +40,7 @@ export interface PullOptions {
 
 /** The dependency of a kernel metapackage, as `name` or `name=version`. */
 export function kernelDependency(depends: string): string | undefined {
-  for (const alternatives of depends.split(",")) {
+  for (const alternatives of depends.split(',')) {
     const match = /^\s*(linux-image-[\w.+-]+)(?:\s*\(=\s*([^)\s]+)\s*\))?/.exec(alternatives);
     if (match === null) continue;
     return match[2] === undefined ? match[1] : `${match[1]}=${match[2]}`;
@@ -53,7 +53,7 @@ export function kernelDependency(depends: string): string | undefined {
  * @throws PandoError PACKAGE_CYCLE and what Apt.show throws
  */
 export async function resolveKernel(
-  apt: Pick<Apt, "show">,
+  apt: Pick<Apt, 'show'>,
   selection: string,
 ): Promise<PackageRecord> {
   let record = await apt.show(selection);
@@ -63,9 +63,9 @@ export async function resolveKernel(
     record = await apt.show(next);
   }
   throw new PandoError(
-    "PACKAGE_CYCLE",
+    'PACKAGE_CYCLE',
     `package ${selection} leads to no kernel within ${METAPACKAGE_DEPTH} dependencies`,
-    { remedy: "name the kernel package itself, such as linux-image-6.1.0-56-cloud-amd64" },
+    { remedy: 'name the kernel package itself, such as linux-image-6.1.0-56-cloud-amd64' },
   );
 }
 
@@ -79,7 +79,7 @@ async function storedKernel(
   store: ImageStore,
   name: string,
   record: PackageRecord,
-): Promise<Pick<Manifest, "kernel" | "provenance"> | undefined> {
+): Promise<Pick<Manifest, 'kernel' | 'provenance'> | undefined> {
   try {
     const { manifest } = await store.open(name, { verify: true });
     return manifest.provenance.packages[0]?.sha256 === record.sha256 ? manifest : undefined;
@@ -109,7 +109,7 @@ async function pullKernel(
     KERNEL_FILE_LIMIT,
   );
   const vmlinux = prepareKernel(packed.bytes);
-  progress("storing the kernel");
+  progress('storing the kernel');
   const kernel = await store.put(vmlinux);
   return { kernel, kernelFile: packed.path, kernelFileSha256: sha256(packed.bytes) };
 }
@@ -122,7 +122,7 @@ async function pullInitrd(
   progress: ProgressSink,
 ): Promise<ObjectReference> {
   const file = await apt.download(record);
-  progress("building the initrd");
+  progress('building the initrd');
   const { bytes } = await readPackageFile(
     file,
     (path) => /^(usr\/)?bin\/busybox$/.test(path),
@@ -141,7 +141,7 @@ export async function pullDebian(options: PullOptions = {}): Promise<Image> {
   const name = checkImageName(options.name ?? DEFAULT_IMAGE_NAME);
   const apt = await Apt.open(cache, progress);
   try {
-    progress("resolving packages");
+    progress('resolving packages');
     const kernelRecord = await resolveKernel(apt, options.kernelPackage ?? DEFAULT_KERNEL_PACKAGE);
     const busyboxRecord = await apt.show(BUSYBOX_PACKAGE);
     const stored = await storedKernel(store, name, kernelRecord);
@@ -158,7 +158,7 @@ export async function pullDebian(options: PullOptions = {}): Promise<Image> {
       initrd,
       commandLine: DEFAULT_COMMAND_LINE,
       provenance: {
-        kind: "debian",
+        kind: 'debian',
         kernelFile: pulled.kernelFile,
         kernelFileSha256: pulled.kernelFileSha256,
         packages: [provenance(kernelRecord), provenance(busyboxRecord)],
@@ -176,14 +176,14 @@ export async function pullDebian(options: PullOptions = {}): Promise<Image> {
  */
 export async function ensureImage(
   name: string = DEFAULT_IMAGE_NAME,
-  options: Pick<PullOptions, "store" | "cache" | "progress"> = {},
+  options: Pick<PullOptions, 'store' | 'cache' | 'progress'> = {},
 ): Promise<Image> {
   const store = options.store ?? new ImageStore();
   try {
     return await store.open(name);
   } catch (cause) {
     if (name !== DEFAULT_IMAGE_NAME || !(cause instanceof PandoError)) throw cause;
-    const curable = ["IMAGE_NOT_FOUND", "OBJECT_MISSING", "OBJECT_DAMAGED", "MANIFEST_INVALID"];
+    const curable = ['IMAGE_NOT_FOUND', 'OBJECT_MISSING', 'OBJECT_DAMAGED', 'MANIFEST_INVALID'];
     if (!curable.includes(cause.code)) throw cause;
   }
   return pullDebian({ ...options, store, name });

@@ -2,10 +2,10 @@
  * Where images and downloads are kept, after the XDG Base Directory Specification 0.8: data that
  * must last under XDG_DATA_HOME, what can be fetched again under XDG_CACHE_HOME.
  */
-import { mkdir } from "node:fs/promises";
-import { homedir } from "node:os";
-import { isAbsolute, join } from "node:path";
-import { PandoError } from "../error.js";
+import { mkdir } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { isAbsolute, join } from 'node:path';
+import { PandoError } from '../error.js';
 
 /** The part of the process environment that decides about directories. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -20,12 +20,12 @@ function baseDirectory(value: string | undefined, fallback: readonly string[], e
 export function storeDirectory(env: Environment = process.env): string {
   const chosen = env.PANDO_STORE;
   if (chosen) return chosen;
-  return join(baseDirectory(env.XDG_DATA_HOME, [".local", "share"], env), "pando", "images");
+  return join(baseDirectory(env.XDG_DATA_HOME, ['.local', 'share'], env), 'pando', 'images');
 }
 
 /** The folder of downloads, which may be deleted at any time: `pando` under XDG_CACHE_HOME. */
 export function cacheDirectory(env: Environment = process.env): string {
-  return join(baseDirectory(env.XDG_CACHE_HOME, [".cache"], env), "pando");
+  return join(baseDirectory(env.XDG_CACHE_HOME, ['.cache'], env), 'pando');
 }
 
 /**
@@ -38,7 +38,7 @@ export async function makeDirectory(path: string, variable: string): Promise<voi
     await mkdir(path, { recursive: true });
   } catch (cause) {
     throw new PandoError(
-      "DIRECTORY_NOT_WRITABLE",
+      'DIRECTORY_NOT_WRITABLE',
       `folder ${path} cannot be made: ${reason(cause)}`,
       {
         remedy: `set ${variable} to a folder that you may write`,

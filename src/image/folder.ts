@@ -16,12 +16,12 @@ import {
   rmSync,
   type Stats,
   writeSync,
-} from "node:fs";
-import { dirname, join, resolve, sep } from "node:path";
-import { PandoError } from "../error.js";
-import { type CpioInput, cpioChunks } from "../loader/cpio-writer.js";
-import { temporaryName } from "./atomic-file.js";
-import { reason } from "./directories.js";
+} from 'node:fs';
+import { dirname, join, resolve, sep } from 'node:path';
+import { PandoError } from '../error.js';
+import { type CpioInput, cpioChunks } from '../loader/cpio-writer.js';
+import { temporaryName } from './atomic-file.js';
+import { reason } from './directories.js';
 
 /** Splits a dev_t of Linux (sys/sysmacros.h, gnu_dev_major and gnu_dev_minor) below 2^32. */
 function deviceNumbers(rdev: number): { major: number; minor: number } {
@@ -30,27 +30,27 @@ function deviceNumbers(rdev: number): { major: number; minor: number } {
 
 function readEntry(path: string, name: string, found: Stats): CpioInput | undefined {
   const base = { name, permissions: found.mode & 0o7777 };
-  if (found.isFile()) return { ...base, kind: "file", content: readFileSync(path) };
-  if (found.isDirectory()) return { ...base, kind: "directory" };
-  if (found.isSymbolicLink()) return { ...base, kind: "symlink", target: readlinkSync(path) };
+  if (found.isFile()) return { ...base, kind: 'file', content: readFileSync(path) };
+  if (found.isDirectory()) return { ...base, kind: 'directory' };
+  if (found.isSymbolicLink()) return { ...base, kind: 'symlink', target: readlinkSync(path) };
   if (found.isCharacterDevice()) {
-    return { ...base, kind: "character", ...deviceNumbers(found.rdev) };
+    return { ...base, kind: 'character', ...deviceNumbers(found.rdev) };
   }
-  if (found.isBlockDevice()) return { ...base, kind: "block", ...deviceNumbers(found.rdev) };
-  if (found.isFIFO()) return { ...base, kind: "fifo" };
+  if (found.isBlockDevice()) return { ...base, kind: 'block', ...deviceNumbers(found.rdev) };
+  if (found.isFIFO()) return { ...base, kind: 'fifo' };
   // A socket belongs to the process that listens on it: an archive of one would be of no use.
   return undefined;
 }
 
 /** The folder's entries, parents before children, names in code unit order; one in memory at a time. */
-export function* folderEntries(folder: string, prefix = ""): Generator<CpioInput> {
+export function* folderEntries(folder: string, prefix = ''): Generator<CpioInput> {
   for (const child of readdirSync(join(folder, prefix)).sort()) {
-    const name = prefix === "" ? child : `${prefix}/${child}`;
+    const name = prefix === '' ? child : `${prefix}/${child}`;
     const path = join(folder, name);
     const entry = readEntry(path, name, lstatSync(path));
     if (entry === undefined) continue;
     yield entry;
-    if (entry.kind === "directory") yield* folderEntries(folder, name);
+    if (entry.kind === 'directory') yield* folderEntries(folder, name);
   }
 }
 
@@ -72,15 +72,15 @@ export function writeFolderInitrd(folder: string, output: string): FolderInitrd 
     const target = realpathSync(dirname(resolve(output)));
     if (`${target}${sep}`.startsWith(`${realpathSync(folder)}${sep}`)) {
       throw new PandoError(
-        "INITRD_OUTPUT_INSIDE",
+        'INITRD_OUTPUT_INSIDE',
         `${output} lies in ${folder} and would hold itself`,
         {
-          remedy: "write the archive to another folder",
+          remedy: 'write the archive to another folder',
         },
       );
     }
     temporary = temporaryName(target);
-    const file = openSync(temporary, "wx", 0o644);
+    const file = openSync(temporary, 'wx', 0o644);
     let size = 0;
     let entries = 0;
     const counted = function* () {
@@ -104,8 +104,8 @@ export function writeFolderInitrd(folder: string, output: string): FolderInitrd 
     if (temporary !== undefined) rmSync(temporary, { force: true });
     if (cause instanceof PandoError) throw cause;
     const path = (cause as NodeJS.ErrnoException).path ?? folder;
-    throw new PandoError("INITRD_NOT_MADE", `initrd of ${folder}: ${path}: ${reason(cause)}`, {
-      remedy: "name a folder whose files you may all read, and an output that you may write",
+    throw new PandoError('INITRD_NOT_MADE', `initrd of ${folder}: ${path}: ${reason(cause)}`, {
+      remedy: 'name a folder whose files you may all read, and an output that you may write',
       cause,
     });
   }

@@ -1,12 +1,12 @@
 /** Makes an image of files that the user has: a bzImage or an ELF kernel, and perhaps an initrd. */
-import { readFile } from "node:fs/promises";
-import { resolve } from "node:path";
-import { PandoError } from "../error.js";
-import { reason } from "./directories.js";
-import { prepareKernel } from "./kernel-file.js";
-import { checkImageName, DEFAULT_COMMAND_LINE } from "./manifest.js";
-import { type ProgressSink, silent } from "./progress.js";
-import { type Image, ImageStore, sha256 } from "./store.js";
+import { readFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { PandoError } from '../error.js';
+import { reason } from './directories.js';
+import { prepareKernel } from './kernel-file.js';
+import { checkImageName, DEFAULT_COMMAND_LINE } from './manifest.js';
+import { type ProgressSink, silent } from './progress.js';
+import { type Image, ImageStore, sha256 } from './store.js';
 
 /** What to import; paths as the user gave them. */
 export interface ImportOptions {
@@ -20,12 +20,12 @@ export interface ImportOptions {
 }
 
 /** @throws PandoError FILE_UNREADABLE */
-export async function readUserFile(what: string, path: string): Promise<Uint8Array> {
+async function readUserFile(what: string, path: string): Promise<Uint8Array> {
   try {
     return await readFile(path);
   } catch (cause) {
-    throw new PandoError("FILE_UNREADABLE", `${what} ${path}: ${reason(cause)}`, {
-      remedy: "name a file that you may read",
+    throw new PandoError('FILE_UNREADABLE', `${what} ${path}: ${reason(cause)}`, {
+      remedy: 'name a file that you may read',
       cause,
     });
   }
@@ -38,13 +38,13 @@ export async function readUserFile(what: string, path: string): Promise<Uint8Arr
 export async function importImage(options: ImportOptions): Promise<Image> {
   const { store = new ImageStore(), progress = silent } = options;
   const name = checkImageName(options.name);
-  progress("reading the kernel");
-  const packed = await readUserFile("kernel", options.kernel);
+  progress('reading the kernel');
+  const packed = await readUserFile('kernel', options.kernel);
   const initrdBytes =
-    options.initrd === undefined ? undefined : await readUserFile("initrd", options.initrd);
-  progress("unpacking the kernel");
+    options.initrd === undefined ? undefined : await readUserFile('initrd', options.initrd);
+  progress('unpacking the kernel');
   const vmlinux = prepareKernel(packed);
-  progress("storing");
+  progress('storing');
   const kernel = await store.put(vmlinux);
   const initrd = initrdBytes && (await store.put(initrdBytes));
   return store.commit({
@@ -55,7 +55,7 @@ export async function importImage(options: ImportOptions): Promise<Image> {
     ...(initrd === undefined ? {} : { initrd }),
     commandLine: options.commandLine ?? DEFAULT_COMMAND_LINE,
     provenance: {
-      kind: "import",
+      kind: 'import',
       kernelFile: resolve(options.kernel),
       kernelFileSha256: sha256(packed),
       ...(options.initrd === undefined ? {} : { initrdFile: resolve(options.initrd) }),

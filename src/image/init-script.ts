@@ -6,12 +6,12 @@
  */
 
 /** The line on the console that says that user space runs. */
-export const USER_SPACE_LINE = "Pando: user space is up";
+export const USER_SPACE_LINE = 'Pando: user space is up';
 
 /** Where the program of stage-program.ts is. */
-export const STAGE_PROGRAM = "/sbin/boot-stage";
+export const STAGE_PROGRAM = '/sbin/boot-stage';
 
-const PATH = "/sbin:/usr/sbin:/bin:/usr/bin";
+const PATH = '/sbin:/usr/sbin:/bin:/usr/bin';
 
 /**
  * /init. It reports the boot stage before anything else. `pando.exec=PATH` on the kernel's command line runs a program in place of the shell and
@@ -57,11 +57,11 @@ poweroff -f
 
 /** /etc/profile, read by the login shell. A serial line tells no size: busybox then takes 80 by 24. */
 export const PROFILE = `export PATH=${PATH}
-export HOME=/root HISTFILE=/root/.ash_history
+export HOME=/root
 export TERM=\${TERM:-vt102} PAGER=less
 export PS1='\\w \\$ '
 cd
 `;
 
-export const PASSWD = "root::0:0:root:/root:/bin/sh\n";
-export const GROUP = "root:x:0:\ntty:x:5:\n";
+export const PASSWD = 'root::0:0:root:/root:/bin/sh\n';
+export const GROUP = 'root:x:0:\ntty:x:5:\n';

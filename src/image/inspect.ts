@@ -2,9 +2,9 @@
  * What an initrd holds and what a file is: the image side of `pando image inspect`. Kernels are laid
  * open by the loader.
  */
-import { type ByteSource, BytesSource, FileSource } from "../loader/byte-source.js";
-import { readInitrd } from "../loader/cpio.js";
-import { inspectKernel, type KernelInspection } from "../loader/inspect.js";
+import { type ByteSource, BytesSource, FileSource } from '../loader/byte-source.js';
+import { readInitrd } from '../loader/cpio.js';
+import { inspectKernel, type KernelInspection } from '../loader/inspect.js';
 
 /** An unpacked initrd of more than this is not read through. */
 const INITRD_LIMIT = 1 << 30;

@@ -2,9 +2,9 @@
  * From a kernel as distributions ship it to one that can be mapped: unpacked, and its segments at
  * file offsets that agree with their addresses within a page.
  */
-import { BytesSource } from "../loader/byte-source.js";
-import { relayoutElf } from "../loader/elf-relayout.js";
-import { openKernel } from "../loader/open-kernel.js";
+import { BytesSource } from '../loader/byte-source.js';
+import { relayoutElf } from '../loader/elf-relayout.js';
+import { openKernel } from '../loader/open-kernel.js';
 
 /**
  * @param file a bzImage or an ELF kernel

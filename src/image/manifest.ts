@@ -2,13 +2,13 @@
  * What the store writes down about an image: which objects it consists of, how to boot it, and where
  * it came from. JSON, one file an image, format 1.
  */
-import { PandoError } from "../error.js";
+import { PandoError } from '../error.js';
 
 /**
  * Debian sets no parameters of its own but `quiet`, which its boot loader package adds. A panic is
  * left to stand (no `panic=`): a guest that rebooted instead would hide it.
  */
-export const DEFAULT_COMMAND_LINE = "console=ttyS0";
+export const DEFAULT_COMMAND_LINE = 'console=ttyS0';
 
 /** An object of the store. */
 export interface ObjectReference {
@@ -31,7 +31,7 @@ export interface PackageProvenance {
 
 /** Where an image came from. */
 export interface Provenance {
-  readonly kind: "debian" | "import";
+  readonly kind: 'debian' | 'import';
   /** The kernel's file: its path in the package, or on the machine it was imported on. */
   readonly kernelFile: string;
   /** sha256 of that file as it came, before it was unpacked and laid out anew. */
@@ -65,7 +65,7 @@ const NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/;
  */
 export function checkImageName(name: string): string {
   if (NAME.test(name)) return name;
-  throw new PandoError("IMAGE_NAME_INVALID", `image name ${JSON.stringify(name)} is not allowed`, {
+  throw new PandoError('IMAGE_NAME_INVALID', `image name ${JSON.stringify(name)} is not allowed`, {
     remedy: 'use 1 to 64 of a-z, 0-9, ".", "_" and "-", beginning with a letter or digit',
   });
 }
@@ -81,22 +81,22 @@ class FieldReader {
   ) {}
 
   static of(file: string, path: string, value: unknown): FieldReader {
-    if (typeof value === "object" && value !== null && !Array.isArray(value)) {
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
       return new FieldReader(file, path, value as Fields);
     }
-    throw invalid(file, path, "an object");
+    throw invalid(file, path, 'an object');
   }
 
   text(key: string, pattern?: RegExp): string {
     const value = this.fields[key];
-    if (typeof value === "string" && (pattern === undefined || pattern.test(value))) return value;
-    throw invalid(this.file, this.path + key, pattern ? `a text like ${pattern}` : "a text");
+    if (typeof value === 'string' && (pattern === undefined || pattern.test(value))) return value;
+    throw invalid(this.file, this.path + key, pattern ? `a text like ${pattern}` : 'a text');
   }
 
   size(key: string): number {
     const value = this.fields[key];
-    if (typeof value === "number" && Number.isSafeInteger(value) && value >= 0) return value;
-    throw invalid(this.file, this.path + key, "a number of bytes");
+    if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
+    throw invalid(this.file, this.path + key, 'a number of bytes');
   }
 
   has(key: string): boolean {
@@ -109,7 +109,7 @@ class FieldReader {
 
   list(key: string): FieldReader[] {
     const value = this.fields[key];
-    if (!Array.isArray(value)) throw invalid(this.file, this.path + key, "a list");
+    if (!Array.isArray(value)) throw invalid(this.file, this.path + key, 'a list');
     return value.map((item, index) =>
       FieldReader.of(this.file, `${this.path}${key}[${index}].`, item),
     );
@@ -118,10 +118,10 @@ class FieldReader {
 
 function invalid(file: string, field: string, expected: string): PandoError {
   return new PandoError(
-    "MANIFEST_INVALID",
-    `manifest ${file}: ${field || "the whole"} is not ${expected}`,
+    'MANIFEST_INVALID',
+    `manifest ${file}: ${field || 'the whole'} is not ${expected}`,
     {
-      remedy: "remove the image with `pando image rm` and pull or import it again",
+      remedy: 'remove the image with `pando image rm` and pull or import it again',
     },
   );
 }
@@ -129,7 +129,7 @@ function invalid(file: string, field: string, expected: string): PandoError {
 const SHA256 = /^[0-9a-f]{64}$/;
 
 function reference(fields: FieldReader): ObjectReference {
-  return { sha256: fields.text("sha256", SHA256), size: fields.size("size") };
+  return { sha256: fields.text('sha256', SHA256), size: fields.size('size') };
 }
 
 /**
@@ -142,29 +142,29 @@ export function parseManifest(file: string, json: string): Manifest {
   try {
     value = JSON.parse(json);
   } catch {
-    throw invalid(file, "", "JSON");
+    throw invalid(file, '', 'JSON');
   }
-  const fields = FieldReader.of(file, "", value);
-  if (fields.size("format") !== 1) throw invalid(file, "format", "1");
-  const origin = fields.object("provenance");
+  const fields = FieldReader.of(file, '', value);
+  if (fields.size('format') !== 1) throw invalid(file, 'format', '1');
+  const origin = fields.object('provenance');
   return {
     format: 1,
-    name: fields.text("name", NAME),
-    created: fields.text("created"),
-    kernel: reference(fields.object("kernel")),
-    ...(fields.has("initrd") ? { initrd: reference(fields.object("initrd")) } : {}),
-    commandLine: fields.text("commandLine"),
+    name: fields.text('name', NAME),
+    created: fields.text('created'),
+    kernel: reference(fields.object('kernel')),
+    ...(fields.has('initrd') ? { initrd: reference(fields.object('initrd')) } : {}),
+    commandLine: fields.text('commandLine'),
     provenance: {
-      kind: origin.text("kind", /^(debian|import)$/) as Provenance["kind"],
-      kernelFile: origin.text("kernelFile"),
-      kernelFileSha256: origin.text("kernelFileSha256", SHA256),
-      ...(origin.has("initrdFile") ? { initrdFile: origin.text("initrdFile") } : {}),
-      packages: origin.list("packages").map((item) => ({
-        name: item.text("name"),
-        version: item.text("version"),
-        architecture: item.text("architecture"),
-        sha256: item.text("sha256", SHA256),
-        size: item.size("size"),
+      kind: origin.text('kind', /^(debian|import)$/) as Provenance['kind'],
+      kernelFile: origin.text('kernelFile'),
+      kernelFileSha256: origin.text('kernelFileSha256', SHA256),
+      ...(origin.has('initrdFile') ? { initrdFile: origin.text('initrdFile') } : {}),
+      packages: origin.list('packages').map((item) => ({
+        name: item.text('name'),
+        version: item.text('version'),
+        architecture: item.text('architecture'),
+        sha256: item.text('sha256', SHA256),
+        size: item.size('size'),
       })),
     },
   };

@@ -4,7 +4,7 @@
  * no applet for ports, so the initrd brings these instructions as an ELF file of its own
  * (System V ABI, "Object Files"; ioperm(2); Intel SDM vol. 1, 19.5.2 "I/O Permission Bit Map").
  */
-import { BOOT_STAGE_PORT } from "../arch/layout.js";
+import { BOOT_STAGE_PORT } from '../arch/layout.js';
 
 /** The boot stage "user space". */
 const STAGE_USER_SPACE = 7;

@@ -1,28 +1,28 @@
-import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { randomBytes } from "node:crypto";
-import { chmodSync, existsSync, readFileSync, statSync, utimesSync, writeFileSync } from "node:fs";
-import { mkdtemp, open, readdir, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterEach, beforeEach, describe, it } from "node:test";
-import { STALE_AFTER_MS } from "./atomic-file.js";
-import type { Manifest, ObjectReference } from "./manifest.js";
-import { ImageStore, sha256 } from "./store.js";
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { chmodSync, existsSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { mkdtemp, open, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { STALE_AFTER_MS } from './atomic-file.js';
+import type { Manifest, ObjectReference } from './manifest.js';
+import { ImageStore, sha256 } from './store.js';
 
-const STORE_MODULE = new URL("./store.js", import.meta.url).href;
+const STORE_MODULE = new URL('./store.js', import.meta.url).href;
 
 function manifest(name: string, kernel: ObjectReference, initrd?: ObjectReference): Manifest {
   return {
     format: 1,
     name,
-    created: "2026-01-01T00:00:00.000Z",
+    created: '2026-01-01T00:00:00.000Z',
     kernel,
     ...(initrd === undefined ? {} : { initrd }),
-    commandLine: "console=ttyS0",
+    commandLine: 'console=ttyS0',
     provenance: {
-      kind: "import",
-      kernelFile: "/boot/vmlinux",
+      kind: 'import',
+      kernelFile: '/boot/vmlinux',
       kernelFileSha256: kernel.sha256,
       packages: [],
     },
@@ -37,7 +37,7 @@ function filler(folder: string, size: number, dies = false) {
   const script = `
     import { readdirSync, statSync } from 'node:fs';
     import { ImageStore } from ${JSON.stringify(STORE_MODULE)};
-    const temporary = ${JSON.stringify(join(folder, "temporary"))};
+    const temporary = ${JSON.stringify(join(folder, 'temporary'))};
     function dieHalfWay() {
       let names = [];
       try { names = readdirSync(temporary); } catch {}
@@ -51,72 +51,72 @@ function filler(folder: string, size: number, dies = false) {
       console.log(JSON.stringify(reference));
       process.exit(0);
     });`;
-  const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
-    stdio: ["pipe", "pipe", "inherit"],
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+    stdio: ['pipe', 'pipe', 'inherit'],
   });
-  let output = "";
-  child.stdout.setEncoding("utf8").on("data", (piece: string) => {
+  let output = '';
+  child.stdout.setEncoding('utf8').on('data', (piece: string) => {
     output += piece;
   });
-  const ready = new Promise<void>((resolve) => child.stdout.once("data", () => resolve()));
+  const ready = new Promise<void>((resolve) => child.stdout.once('data', () => resolve()));
   const ended = new Promise<{ signal: string | null; status: number | null; output: string }>(
     (resolve) => {
-      child.on("close", (status, signal) => resolve({ status, signal, output }));
+      child.on('close', (status, signal) => resolve({ status, signal, output }));
     },
   );
   return { child, ready, ended };
 }
 
-describe("image store", () => {
+describe('image store', () => {
   let folder: string;
   let store: ImageStore;
 
   beforeEach(async () => {
-    folder = join(await mkdtemp(join(tmpdir(), "pando-store-")), "images");
+    folder = join(await mkdtemp(join(tmpdir(), 'pando-store-')), 'images');
     store = new ImageStore(folder);
   });
-  afterEach(() => rm(join(folder, ".."), { recursive: true, force: true }));
+  afterEach(() => rm(join(folder, '..'), { recursive: true, force: true }));
 
-  it("names an object by its hash and makes it read-only", async () => {
-    const reference = await store.put(new TextEncoder().encode("abc"));
+  it('names an object by its hash and makes it read-only', async () => {
+    const reference = await store.put(new TextEncoder().encode('abc'));
     // FIPS 180-4's example for "abc".
     assert.equal(
       reference.sha256,
-      "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+      'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad',
     );
     assert.equal(reference.size, 3);
     const path = store.objectPath(reference);
-    assert.equal(readFileSync(path, "utf8"), "abc");
+    assert.equal(readFileSync(path, 'utf8'), 'abc');
     assert.equal(statSync(path).mode & 0o7777, 0o444);
-    assert.deepEqual(await readdir(join(folder, "temporary")), []);
+    assert.deepEqual(await readdir(join(folder, 'temporary')), []);
   });
 
-  it("is filled with the same object by two processes at once", async () => {
+  it('is filled with the same object by two processes at once', async () => {
     const size = 24 * 1024 * 1024;
     const fillers = [filler(folder, size), filler(folder, size)];
     await Promise.all(fillers.map(({ ready }) => ready));
-    for (const { child } of fillers) child.stdin.write("go\n");
+    for (const { child } of fillers) child.stdin.write('go\n');
     const expected = { sha256: sha256(new Uint8Array(size).fill(7)), size };
     for (const { status, output } of await Promise.all(fillers.map(({ ended }) => ended))) {
       assert.equal(status, 0);
-      assert.deepEqual(JSON.parse(output.replace("ready\n", "")), expected);
+      assert.deepEqual(JSON.parse(output.replace('ready\n', '')), expected);
     }
-    assert.deepEqual(await readdir(join(folder, "objects")), [expected.sha256]);
-    assert.deepEqual(await readdir(join(folder, "temporary")), []);
+    assert.deepEqual(await readdir(join(folder, 'objects')), [expected.sha256]);
+    assert.deepEqual(await readdir(join(folder, 'temporary')), []);
     assert.equal(sha256(readFileSync(store.objectPath(expected))), expected.sha256);
   });
 
-  it("survives a process that is killed while it writes", async () => {
+  it('survives a process that is killed while it writes', async () => {
     const size = 64 * 1024 * 1024;
     const { child, ready, ended } = filler(folder, size, true);
     await ready;
-    child.stdin.write("go\n");
-    assert.equal((await ended).signal, "SIGKILL");
-    const temporary = join(folder, "temporary");
+    child.stdin.write('go\n');
+    assert.equal((await ended).signal, 'SIGKILL');
+    const temporary = join(folder, 'temporary');
     const [partial] = await readdir(temporary);
     assert.ok(partial !== undefined);
-    assert.ok(statSync(join(temporary, partial)).size < size, "killed half-way");
-    assert.deepEqual(await readdir(join(folder, "objects")), []);
+    assert.ok(statSync(join(temporary, partial)).size < size, 'killed half-way');
+    assert.deepEqual(await readdir(join(folder, 'objects')), []);
 
     // A young left-over may be another process's work; an old one goes at the next write.
     await store.put(new Uint8Array([1]));
@@ -127,33 +127,33 @@ describe("image store", () => {
     assert.deepEqual(await readdir(temporary), []);
   });
 
-  it("detects a damaged object, by size always and by hash when asked", async () => {
+  it('detects a damaged object, by size always and by hash when asked', async () => {
     const bytes = randomBytes(10_000);
     const kernel = await store.put(bytes);
-    await store.commit(manifest("one", kernel));
+    await store.commit(manifest('one', kernel));
     const path = store.objectPath(kernel);
     chmodSync(path, 0o644);
     const flipped = Buffer.from(bytes);
     flipped[5000]! ^= 1;
     writeFileSync(path, flipped);
-    assert.equal((await store.open("one")).kernelPath, path);
-    await assert.rejects(store.open("one", { verify: true }), {
-      code: "OBJECT_DAMAGED",
+    assert.equal((await store.open('one')).kernelPath, path);
+    await assert.rejects(store.open('one', { verify: true }), {
+      code: 'OBJECT_DAMAGED',
       remedy: /pando image import one/,
     });
     writeFileSync(path, flipped.subarray(1));
-    await assert.rejects(store.open("one"), { code: "OBJECT_DAMAGED" });
+    await assert.rejects(store.open('one'), { code: 'OBJECT_DAMAGED' });
     await rm(path);
-    await assert.rejects(store.open("one"), { code: "OBJECT_MISSING" });
+    await assert.rejects(store.open('one'), { code: 'OBJECT_MISSING' });
   });
 
-  it("replaces a damaged object and leaves its readers what they have", async () => {
+  it('replaces a damaged object and leaves its readers what they have', async () => {
     const bytes = randomBytes(4096);
     const kernel = await store.put(bytes);
     const path = store.objectPath(kernel);
     chmodSync(path, 0o644);
     writeFileSync(path, Buffer.alloc(4096, 1));
-    const reader = await open(path, "r");
+    const reader = await open(path, 'r');
     try {
       await store.put(bytes);
       assert.deepEqual(readFileSync(path), bytes);
@@ -163,77 +163,77 @@ describe("image store", () => {
     }
   });
 
-  it("removes an image with the objects that no other needs", async () => {
+  it('removes an image with the objects that no other needs', async () => {
     const shared = await store.put(randomBytes(100));
     const own = await store.put(randomBytes(200));
-    const image = await store.commit(manifest("one", shared, own));
-    await store.commit(manifest("two", shared));
-    const running = await open(image.initrdPath!, "r");
+    const image = await store.commit(manifest('one', shared, own));
+    await store.commit(manifest('two', shared));
+    const running = await open(image.initrdPath!, 'r');
     try {
-      assert.deepEqual((await store.remove("one")).objects, [own]);
-      assert.deepEqual(await store.names(), ["two"]);
+      assert.deepEqual((await store.remove('one')).objects, [own]);
+      assert.deepEqual(await store.names(), ['two']);
       assert.equal(existsSync(store.objectPath(own)), false);
       assert.equal((await running.stat()).size, 200);
     } finally {
       await running.close();
     }
-    await store.open("two", { verify: true });
-    assert.deepEqual((await store.remove("two")).objects, [shared]);
-    await assert.rejects(store.remove("two"), { code: "IMAGE_NOT_FOUND" });
+    await store.open('two', { verify: true });
+    assert.deepEqual((await store.remove('two')).objects, [shared]);
+    await assert.rejects(store.remove('two'), { code: 'IMAGE_NOT_FOUND' });
   });
 
-  it("drops what a replaced manifest referred to, and old objects that none refers to", async () => {
+  it('drops what a replaced manifest referred to, and old objects that none refers to', async () => {
     const first = await store.put(randomBytes(10));
     const second = await store.put(randomBytes(10));
-    await store.commit(manifest("one", first));
-    await store.commit(manifest("one", second));
-    assert.deepEqual(await readdir(join(folder, "objects")), [second.sha256]);
+    await store.commit(manifest('one', first));
+    await store.commit(manifest('one', second));
+    assert.deepEqual(await readdir(join(folder, 'objects')), [second.sha256]);
 
     const young = await store.put(randomBytes(10));
     const orphan = await store.put(randomBytes(10));
     const old = new Date(Date.now() - STALE_AFTER_MS - 1000);
     utimesSync(store.objectPath(orphan), old, old);
-    assert.deepEqual((await store.remove("one")).objects, [second, orphan]);
-    assert.deepEqual(await readdir(join(folder, "objects")), [young.sha256]);
+    assert.deepEqual((await store.remove('one')).objects, [second, orphan]);
+    assert.deepEqual(await readdir(join(folder, 'objects')), [young.sha256]);
   });
 
-  it("refuses manifests that are not ones, yet removes them", async () => {
+  it('refuses manifests that are not ones, yet removes them', async () => {
     const kernel = await store.put(randomBytes(10));
-    await store.commit(manifest("one", kernel));
-    const path = join(folder, "manifests", "one.json");
-    const good = JSON.parse(readFileSync(path, "utf8")) as Record<string, unknown>;
+    await store.commit(manifest('one', kernel));
+    const path = join(folder, 'manifests', 'one.json');
+    const good = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
     const cases: readonly [string, RegExp][] = [
-      ["{", /the whole is not JSON/],
-      ["[]", /the whole is not an object/],
+      ['{', /the whole is not JSON/],
+      ['[]', /the whole is not an object/],
       [JSON.stringify({ ...good, format: 2 }), /format is not 1/],
       [
-        JSON.stringify({ ...good, kernel: { sha256: "../../etc/passwd", size: 1 } }),
+        JSON.stringify({ ...good, kernel: { sha256: '../../etc/passwd', size: 1 } }),
         /kernel\.sha256/,
       ],
       [JSON.stringify({ ...good, kernel: { ...kernel, size: -1 } }), /kernel\.size/],
-      [JSON.stringify({ ...good, provenance: { kind: "other" } }), /provenance\.kind/],
+      [JSON.stringify({ ...good, provenance: { kind: 'other' } }), /provenance\.kind/],
     ];
     for (const [json, message] of cases) {
       writeFileSync(path, json);
-      await assert.rejects(store.open("one"), { code: "MANIFEST_INVALID", message });
+      await assert.rejects(store.open('one'), { code: 'MANIFEST_INVALID', message });
     }
-    await store.remove("one");
+    await store.remove('one');
     assert.deepEqual(await store.names(), []);
   });
 
-  it("refuses names that would leave its folder", async () => {
-    for (const name of ["", "..", "../x", "a/b", "A", "-a", "x".repeat(65)]) {
-      await assert.rejects(store.open(name), { code: "IMAGE_NAME_INVALID" });
+  it('refuses names that would leave its folder', async () => {
+    for (const name of ['', '..', '../x', 'a/b', 'A', '-a', 'x'.repeat(65)]) {
+      await assert.rejects(store.open(name), { code: 'IMAGE_NAME_INVALID' });
     }
-    await assert.rejects(store.open("none"), { code: "IMAGE_NOT_FOUND" });
+    await assert.rejects(store.open('none'), { code: 'IMAGE_NOT_FOUND' });
   });
 
-  it("says which variable moves a store that cannot be made", async () => {
+  it('says which variable moves a store that cannot be made', async () => {
     await store.put(new Uint8Array(1));
     const inTheWay = store.objectPath({ sha256: sha256(new Uint8Array(1)), size: 1 });
-    const blocked = new ImageStore(join(inTheWay, "images"));
+    const blocked = new ImageStore(join(inTheWay, 'images'));
     await assert.rejects(blocked.put(new Uint8Array(1)), {
-      code: "DIRECTORY_NOT_WRITABLE",
+      code: 'DIRECTORY_NOT_WRITABLE',
       remedy: /PANDO_STORE/,
     });
   });

@@ -9,11 +9,11 @@
  * There is no lock. Two processes that fill the store write the same object twice and one of the two
  * names stays. A running VM has its object mapped: taking the name away leaves its bytes to it.
  */
-import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
-import { link, readdir, readFile, rename, rm, stat, utimes } from "node:fs/promises";
-import { join } from "node:path";
-import { PandoError } from "../error.js";
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { link, readdir, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PandoError } from '../error.js';
 import {
   publishNew,
   publishReplacing,
@@ -21,8 +21,8 @@ import {
   STALE_AFTER_MS,
   temporaryName,
   writeTemporary,
-} from "./atomic-file.js";
-import { makeDirectory, storeDirectory } from "./directories.js";
+} from './atomic-file.js';
+import { makeDirectory, storeDirectory } from './directories.js';
 import {
   checkImageName,
   formatManifest,
@@ -30,7 +30,7 @@ import {
   type ObjectReference,
   type Provenance,
   parseManifest,
-} from "./manifest.js";
+} from './manifest.js';
 
 /** An image that is ready to boot. */
 export interface Image {
@@ -50,24 +50,24 @@ export interface Removal {
   readonly objects: readonly ObjectReference[];
 }
 
-const MANIFEST_SUFFIX = ".json";
+const MANIFEST_SUFFIX = '.json';
 
 /** SHA-256 of bytes in memory, as 64 hexadecimal digits. */
 export function sha256(bytes: Uint8Array): string {
-  return createHash("sha256").update(bytes).digest("hex");
+  return createHash('sha256').update(bytes).digest('hex');
 }
 
 /** SHA-256 of a file, read in pieces. */
 export async function sha256OfFile(path: string): Promise<string> {
-  const hash = createHash("sha256");
+  const hash = createHash('sha256');
   for await (const piece of createReadStream(path, { highWaterMark: 1 << 20 })) {
     hash.update(piece as Uint8Array);
   }
-  return hash.digest("hex");
+  return hash.digest('hex');
 }
 
 function isMissing(cause: unknown): boolean {
-  return (cause as NodeJS.ErrnoException).code === "ENOENT";
+  return (cause as NodeJS.ErrnoException).code === 'ENOENT';
 }
 
 /** One store; cheap to make, holds nothing open. */
@@ -78,15 +78,15 @@ export class ImageStore {
 
   /** @param folder made when something is first written */
   constructor(readonly folder: string = storeDirectory()) {
-    this.objects = join(folder, "objects");
-    this.manifests = join(folder, "manifests");
-    this.temporary = join(folder, "temporary");
+    this.objects = join(folder, 'objects');
+    this.manifests = join(folder, 'manifests');
+    this.temporary = join(folder, 'temporary');
   }
 
   /** Makes the folders and deletes what dead processes left behind. */
   private async prepare(): Promise<void> {
     for (const path of [this.objects, this.manifests, this.temporary]) {
-      await makeDirectory(path, "PANDO_STORE");
+      await makeDirectory(path, 'PANDO_STORE');
     }
     await removeStale(this.temporary);
   }
@@ -106,13 +106,13 @@ export class ImageStore {
     await this.prepare();
     const path = this.objectPath(reference);
     const state = await this.objectState(reference, true);
-    if (state === "intact") {
+    if (state === 'intact') {
       // A fresh time tells a sweep in another process that the object is about to be referred to.
       await utimes(path, new Date(), new Date());
       return reference;
     }
     const written = await writeTemporary(this.temporary, bytes, 0o444);
-    if (state === "missing") await publishNew(written, path);
+    if (state === 'missing') await publishNew(written, path);
     else await publishReplacing(written, path);
     return reference;
   }
@@ -121,14 +121,14 @@ export class ImageStore {
   private async objectState(
     reference: ObjectReference,
     hash: boolean,
-  ): Promise<"intact" | "missing" | "damaged"> {
+  ): Promise<'intact' | 'missing' | 'damaged'> {
     const path = this.objectPath(reference);
     try {
       const found = await stat(path);
-      if (!found.isFile() || found.size !== reference.size) return "damaged";
-      return hash && (await sha256OfFile(path)) !== reference.sha256 ? "damaged" : "intact";
+      if (!found.isFile() || found.size !== reference.size) return 'damaged';
+      return hash && (await sha256OfFile(path)) !== reference.sha256 ? 'damaged' : 'intact';
     } catch (cause) {
-      if (isMissing(cause)) return "missing";
+      if (isMissing(cause)) return 'missing';
       throw cause;
     }
   }
@@ -162,11 +162,11 @@ export class ImageStore {
   async manifest(name: string): Promise<Manifest> {
     const path = this.manifestPath(checkImageName(name));
     try {
-      return parseManifest(path, await readFile(path, "utf8"));
+      return parseManifest(path, await readFile(path, 'utf8'));
     } catch (cause) {
       if (!isMissing(cause)) throw cause;
-      throw new PandoError("IMAGE_NOT_FOUND", `no image ${name} in ${this.folder}`, {
-        remedy: "`pando image ls` lists the images, `pando image pull debian` gets one",
+      throw new PandoError('IMAGE_NOT_FOUND', `no image ${name} in ${this.folder}`, {
+        remedy: '`pando image ls` lists the images, `pando image pull debian` gets one',
       });
     }
   }
@@ -177,17 +177,17 @@ export class ImageStore {
    */
   async open(name: string, options: { readonly verify?: boolean } = {}): Promise<Image> {
     const manifest = await this.manifest(name);
-    for (const part of ["kernel", "initrd"] as const) {
+    for (const part of ['kernel', 'initrd'] as const) {
       const reference = manifest[part];
       if (reference === undefined) continue;
       const state = await this.objectState(reference, options.verify === true);
-      if (state === "intact") continue;
+      if (state === 'intact') continue;
       const remedy =
-        manifest.provenance.kind === "debian"
+        manifest.provenance.kind === 'debian'
           ? `\`pando image pull debian --name ${name}\` puts it right`
           : `\`pando image import ${name} --kernel …\` puts it right`;
       throw new PandoError(
-        state === "missing" ? "OBJECT_MISSING" : "OBJECT_DAMAGED",
+        state === 'missing' ? 'OBJECT_MISSING' : 'OBJECT_DAMAGED',
         `image ${name}: ${part} object ${reference.sha256} of ${reference.size} bytes is ${state}`,
         { remedy },
       );
@@ -249,7 +249,7 @@ export class ImageStore {
       const { kernel, initrd } = await this.manifest(name);
       return initrd === undefined ? [kernel] : [kernel, initrd];
     } catch (cause) {
-      if (cause instanceof PandoError && cause.code === "MANIFEST_INVALID") return [];
+      if (cause instanceof PandoError && cause.code === 'MANIFEST_INVALID') return [];
       throw cause;
     }
   }
@@ -290,7 +290,7 @@ export class ImageStore {
     const wanted = (await this.referenced()).has(reference.sha256);
     if (wanted) {
       await link(aside, path).catch((cause: NodeJS.ErrnoException) => {
-        if (cause.code !== "EEXIST") throw cause;
+        if (cause.code !== 'EEXIST') throw cause;
       });
     }
     await rm(aside, { force: true });

@@ -1,10 +1,10 @@
 /**
  * Runs the distribution's own tools without a shell, in the C locale, and collects what they say.
  */
-import { type ChildProcess, spawn } from "node:child_process";
-import type { Readable } from "node:stream";
-import { PandoError } from "../error.js";
-import { reason } from "./directories.js";
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { Readable } from 'node:stream';
+import { PandoError } from '../error.js';
+import { reason } from './directories.js';
 
 /** What a program left when it ended. */
 export interface Finished {
@@ -24,24 +24,24 @@ export interface RunOptions {
 /** Starts a program; file descriptor 3 is a pipe that this process reads. */
 export function start(command: string, args: readonly string[], directory?: string): ChildProcess {
   return spawn(command, args, {
-    stdio: ["ignore", "pipe", "pipe", "pipe"],
-    env: { ...process.env, LC_ALL: "C", DEBIAN_FRONTEND: "noninteractive" },
+    stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+    env: { ...process.env, LC_ALL: 'C', DEBIAN_FRONTEND: 'noninteractive' },
     ...(directory === undefined ? {} : { cwd: directory }),
   });
 }
 
 /** The error for a program that could not be started. */
 export function notStarted(command: string, cause: unknown): PandoError {
-  return new PandoError("TOOL_MISSING", `${command} cannot be run: ${reason(cause)}`, {
+  return new PandoError('TOOL_MISSING', `${command} cannot be run: ${reason(cause)}`, {
     remedy:
-      "pulling needs the tools of Debian or a derivative (apt, dpkg); elsewhere use `pando image import`",
+      'pulling needs the tools of Debian or a derivative (apt, dpkg); elsewhere use `pando image import`',
     cause,
   });
 }
 
 function collect(stream: Readable | null): { text: string } {
-  const collected = { text: "" };
-  stream?.setEncoding("utf8").on("data", (piece: string) => {
+  const collected = { text: '' };
+  stream?.setEncoding('utf8').on('data', (piece: string) => {
     collected.text += piece;
   });
   return collected;
@@ -59,20 +59,20 @@ export async function run(
   const child = start(command, args, options.directory);
   const stdout = collect(child.stdout);
   const stderr = collect(child.stderr);
-  let rest = "";
-  (child.stdio[3] as Readable | null)?.setEncoding("utf8").on("data", (piece: string) => {
-    const lines = (rest + piece).split("\n");
-    rest = lines.pop() ?? "";
+  let rest = '';
+  (child.stdio[3] as Readable | null)?.setEncoding('utf8').on('data', (piece: string) => {
+    const lines = (rest + piece).split('\n');
+    rest = lines.pop() ?? '';
     for (const line of lines) options.onStatusLine?.(line);
   });
   const status = await new Promise<number | null>((resolve, reject) => {
-    child.on("error", (cause) => reject(notStarted(command, cause)));
-    child.on("close", resolve);
+    child.on('error', (cause) => reject(notStarted(command, cause)));
+    child.on('close', resolve);
   });
   return { status, stdout: stdout.text, stderr: stderr.text };
 }
 
 /** The last lines of a program's messages, on one line, for an error's message. */
 export function tail(stderr: string, lines = 3): string {
-  return stderr.trim().split("\n").slice(-lines).join("; ");
+  return stderr.trim().split('\n').slice(-lines).join('; ');
 }

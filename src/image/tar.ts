@@ -3,7 +3,7 @@
  * pax, "ustar Interchange Format"), with GNU's and pax's records for long names skipped over, for
  * what is looked for here has short ones. Nothing is written to the file system.
  */
-import { PandoError } from "../error.js";
+import { PandoError } from '../error.js';
 
 const BLOCK = 512;
 /** Field: [offset, length] in the header block. */
@@ -14,7 +14,7 @@ const TYPE = 156;
 const MAGIC = [257, 5] as const;
 const PREFIX = [345, 155] as const;
 
-const TYPE_REGULAR = new Set(["0", "\0", "7"]);
+const TYPE_REGULAR = new Set(['0', '\0', '7']);
 
 /** A regular file of the archive. */
 export interface TarFile {
@@ -24,20 +24,20 @@ export interface TarFile {
 }
 
 function malformed(offset: number, what: string): PandoError {
-  return new PandoError("TAR_MALFORMED", `tar archive: ${what} at offset ${offset}`, {
-    remedy: "get the package again",
+  return new PandoError('TAR_MALFORMED', `tar archive: ${what} at offset ${offset}`, {
+    remedy: 'get the package again',
   });
 }
 
 function text(block: Uint8Array, [offset, length]: readonly [number, number]): string {
   const field = block.subarray(offset, offset + length);
   const end = field.indexOf(0);
-  return Buffer.from(end < 0 ? field : field.subarray(0, end)).toString("utf8");
+  return Buffer.from(end < 0 ? field : field.subarray(0, end)).toString('utf8');
 }
 
 /** Octal digits, or base 256 when the top bit is set (GNU, for files of 8 GiB and more). */
 function number(block: Uint8Array, field: readonly [number, number], at: number): number {
-  if ((block[field[0]]! & 0x80) !== 0) throw malformed(at, "a size of 8 GiB or more");
+  if ((block[field[0]]! & 0x80) !== 0) throw malformed(at, 'a size of 8 GiB or more');
   const digits = text(block, field).trim();
   if (!/^[0-7]{1,12}$/.test(digits)) throw malformed(at, `number ${JSON.stringify(digits)}`);
   return Number.parseInt(digits, 8);
@@ -62,12 +62,12 @@ interface Header {
 /** @returns undefined for the zero block that ends an archive */
 function parseHeader(block: Uint8Array, at: number): Header | undefined {
   if (block.every((byte) => byte === 0)) return undefined;
-  if (number(block, CHECKSUM, at) !== checksum(block)) throw malformed(at, "wrong header checksum");
-  if (text(block, MAGIC).slice(0, 5) !== "ustar") throw malformed(at, "no ustar magic");
+  if (number(block, CHECKSUM, at) !== checksum(block)) throw malformed(at, 'wrong header checksum');
+  if (text(block, MAGIC).slice(0, 5) !== 'ustar') throw malformed(at, 'no ustar magic');
   const prefix = text(block, PREFIX);
   const name = text(block, NAME);
   return {
-    path: (prefix === "" ? name : `${prefix}/${name}`).replace(/^(\.\/)+/, ""),
+    path: (prefix === '' ? name : `${prefix}/${name}`).replace(/^(\.\/)+/, ''),
     size: number(block, SIZE, at),
     regular: TYPE_REGULAR.has(String.fromCharCode(block[TYPE]!)),
   };
@@ -122,7 +122,7 @@ export async function readTarFile(
       if (entry.regular && wanted(entry.path)) {
         if (entry.size > limit) {
           throw new PandoError(
-            "TAR_FILE_TOO_LARGE",
+            'TAR_FILE_TOO_LARGE',
             `tar archive: ${entry.path} has ${entry.size} bytes, the limit is ${limit}`,
           );
         }
@@ -133,5 +133,5 @@ export async function readTarFile(
       }
     }
   }
-  throw malformed(at, target === undefined ? "no end block" : `${target.path} is truncated`);
+  throw malformed(at, target === undefined ? 'no end block' : `${target.path} is truncated`);
 }

@@ -18,6 +18,7 @@ import {
   SHF_WRITE,
 } from './elf.js';
 import { readPvhNotes } from './elf-notes.js';
+import { placementEnd } from './mapping.js';
 import type { ImagePart, KernelPlan, PartRange, Placement } from './plan.js';
 
 /** A PVH kernel is entered in 32-bit mode: all of it has to be below this. */
@@ -87,11 +88,6 @@ function placementOf(header: ProgramHeader, elf: ElfFile, size: number): Placeme
     guestAddress: Number(header.paddr),
     zeroLength: Number(header.memsz - header.filesz),
   };
-}
-
-/** One past the last guest byte of a placement. */
-function placementEnd(placement: Placement): number {
-  return placement.guestAddress + placement.fileLength + placement.zeroLength;
 }
 
 function refuseOverlap(placements: readonly Placement[]): void {

@@ -95,6 +95,8 @@ export function relayoutElf(vmlinux: Uint8Array): Uint8Array {
     const padded = paddedFileSize(paddr, filesz, memsz);
     newFileSizes.set(header.index, padded);
     newOffsets.set(header.index, layout.add(offset, filesz, padded, PAGE_SIZE, paddr % PAGE_SIZE));
+    // Zeros to the end of its last page let that page be mapped as well.
+    layout.end = alignUp(layout.end, PAGE_SIZE);
   }
   for (const header of elf.programHeaders) {
     if (newOffsets.has(header.index) || header.filesz === 0n) continue;

@@ -51,7 +51,7 @@ export function inspectKernel(source: ByteSource): KernelInspection {
       flags: header.flags,
       virtualAddress: header.vaddr,
       placement,
-      split: splitPlacement(placement, opened.elf.size),
+      split: splitPlacement(placement, plan.placements, opened.elf),
     };
   });
   const sum = (lengthOf: (segment: SegmentInspection) => number) =>

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { splitPlacement } from './mapping.js';
+import { BytesSource } from './byte-source.js';
+import { type PlacementSplit, splitPlacement as split } from './mapping.js';
 import type { Placement } from './plan.js';
 
 const base: Placement = {
@@ -11,6 +12,19 @@ const base: Placement = {
   guestAddress: 0x100000,
   zeroLength: 0,
 };
+
+/** Splits one placement of a file of ones, alone in the guest but for `others`. */
+function splitPlacement(
+  placement: Placement,
+  fileSize: number,
+  others: readonly Placement[] = [],
+): PlacementSplit {
+  return split(
+    placement,
+    [placement, ...others],
+    new BytesSource(new Uint8Array(fileSize).fill(1)),
+  );
+}
 
 test('whole pages are mapped', () => {
   const split = splitPlacement(base, 0x10000);
@@ -37,25 +51,38 @@ test('an incongruent placement is read whole', () => {
   assert.deepEqual(split.read, [{ fileOffset: 0x1000, guestAddress: 0x100001, length: 0x3000 }]);
 });
 
-test('the page that the file ends in is mapped only when its rest belongs to the placement', () => {
+test('the page that the file ends in is mapped, unless another placement is in it', () => {
   const initrd: Placement = {
     ...base,
     source: 'initrd',
     part: 'initrd',
     fileOffset: 0,
     fileLength: 0x1234,
+    zeroLength: 0xdcc,
   };
-  const own = splitPlacement({ ...initrd, zeroLength: 0xdcc }, 0x1234);
+  const own = splitPlacement(initrd, 0x1234);
   assert.equal(own.mapped?.length, 0x1234);
   assert.deepEqual(own.read, []);
-  const shared = splitPlacement(initrd, 0x1234);
+  const neighbour = { ...base, guestAddress: 0x102000 };
+  assert.equal(splitPlacement(initrd, 0x1234, [neighbour]).mapped?.length, 0x1234);
+  const intruder = { ...base, guestAddress: 0x101800 };
+  const shared = splitPlacement({ ...initrd, zeroLength: 0 }, 0x1234, [intruder]);
   assert.equal(shared.mapped?.length, 0x1000);
   assert.deepEqual(
     shared.read.map(({ length }) => length),
     [0x234],
   );
-  const longer = splitPlacement({ ...initrd, zeroLength: 0xdcc }, 0x1235);
-  assert.equal(longer.mapped?.length, 0x1000);
+});
+
+test('a last page is mapped only when the file goes on with zeros', () => {
+  const placement = { ...base, fileOffset: 0, fileLength: 0x1234 };
+  const bytes = new Uint8Array(0x3000);
+  const mappedOf = () => split(placement, [placement], new BytesSource(bytes)).mapped?.length;
+  assert.equal(mappedOf(), 0x1234);
+  bytes[0x2000] = 1;
+  assert.equal(mappedOf(), 0x1234);
+  bytes[0x1fff] = 1;
+  assert.equal(mappedOf(), 0x1000);
 });
 
 test('a placement without file bytes has nothing to map or read', () => {

@@ -2,6 +2,7 @@
  * Which bytes of a placement can be mapped over guest memory, and which have to be read (mmap(2):
  * offset and address are whole pages, and what follows the end of the file in its last page is zeros).
  */
+import type { ByteSource } from './byte-source.js';
 import type { Placement } from './plan.js';
 
 export const PAGE_SIZE = 4096;
@@ -17,20 +18,36 @@ export interface ByteRange {
 export interface PlacementSplit {
   /** `fileOffset` and `guestAddress` agree modulo the page size. */
   readonly congruent: boolean;
-  /** Whole pages to map; its last page may end with the file. */
+  /** What to map, from a page boundary on; the rest of its last page is zeros in the file too. */
   readonly mapped?: ByteRange;
   /** What is left: all of an incongruent placement, else parts of its first and last page. */
   readonly read: readonly ByteRange[];
   readonly zeroLength: number;
 }
 
+/** One past the last guest byte of a placement, zeros included. */
+export function placementEnd(placement: Placement): number {
+  return placement.guestAddress + placement.fileLength + placement.zeroLength;
+}
+
+/** True when the file has nothing but zeros, or nothing, from `offset` to the end of that page. */
+function isZeroAfter(source: ByteSource, offset: number): boolean {
+  const pageEnd = Math.ceil(offset / PAGE_SIZE) * PAGE_SIZE;
+  const length = Math.min(pageEnd, source.size) - offset;
+  return length <= 0 || source.read(offset, length).every((byte) => byte === 0);
+}
+
 /**
- * Splits by pages. Only pages that hold nothing but this placement's file bytes are mapped, so that no
- * other byte of the file shows up beside them. A last page that the file ends in is mapped too when the
- * rest of that page belongs to the placement: the kernel fills it with zeros.
- * @param fileSize size of the file that the placement is in
+ * Splits by pages. A page is mapped when it holds nothing but this placement: the last page may hold a
+ * part of it when the file goes on with zeros (or ends) and no other placement is in that page.
+ * @param all every placement of the guest, this one among them
+ * @param source the file that the placement is in
  */
-export function splitPlacement(placement: Placement, fileSize: number): PlacementSplit {
+export function splitPlacement(
+  placement: Placement,
+  all: readonly Placement[],
+  source: ByteSource,
+): PlacementSplit {
   const { fileOffset, guestAddress, fileLength, zeroLength } = placement;
   const range = (from: number, to: number): ByteRange => ({
     fileOffset: fileOffset + from - guestAddress,
@@ -39,16 +56,18 @@ export function splitPlacement(placement: Placement, fileSize: number): Placemen
   });
   const congruent = fileOffset % PAGE_SIZE === guestAddress % PAGE_SIZE;
   const end = guestAddress + fileLength;
-  if (!congruent) {
-    return { congruent, read: fileLength > 0 ? [range(guestAddress, end)] : [], zeroLength };
-  }
+  const whole = fileLength > 0 ? [range(guestAddress, end)] : [];
+  if (!congruent) return { congruent, read: whole, zeroLength };
   const first = Math.ceil(guestAddress / PAGE_SIZE) * PAGE_SIZE;
-  const pageAfter = Math.ceil(end / PAGE_SIZE) * PAGE_SIZE;
-  const ownsLastPage = fileOffset + fileLength === fileSize && end + zeroLength >= pageAfter;
-  const last = ownsLastPage ? end : Math.floor(end / PAGE_SIZE) * PAGE_SIZE;
-  if (last <= first) {
-    return { congruent, read: fileLength > 0 ? [range(guestAddress, end)] : [], zeroLength };
-  }
+  const lastPage = Math.floor(end / PAGE_SIZE) * PAGE_SIZE;
+  const isAlone = all.every(
+    (other) =>
+      other === placement ||
+      other.guestAddress >= lastPage + PAGE_SIZE ||
+      placementEnd(other) <= lastPage,
+  );
+  const last = isAlone && isZeroAfter(source, fileOffset + fileLength) ? end : lastPage;
+  if (last <= first) return { congruent, read: whole, zeroLength };
   const read = [range(guestAddress, first), range(last, end)].filter(({ length }) => length > 0);
   return { congruent, mapped: range(first, last), read, zeroLength };
 }

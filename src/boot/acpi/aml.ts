@@ -56,13 +56,13 @@ function enclose(opcode: readonly number[], contents: Uint8Array): Uint8Array {
 
 /** A NameString such as `_HID`, `\_SB` or `\_SB.COM1`; segments are padded with underscores. */
 export function nameString(path: string): Uint8Array {
-  const root = path.startsWith("\\");
-  const segments = (root ? path.slice(1) : path).split(".");
+  const root = path.startsWith('\\');
+  const segments = (root ? path.slice(1) : path).split('.');
   const encoded = segments.map((segment) => {
     if (!/^[A-Z_][A-Z0-9_]{0,3}$/.test(segment)) {
       throw new RangeError(`AML name segment "${segment}" is not 1 to 4 of A–Z, 0–9 and _`);
     }
-    return new TextEncoder().encode(segment.padEnd(SEGMENT_CHARS, "_"));
+    return new TextEncoder().encode(segment.padEnd(SEGMENT_CHARS, '_'));
   });
   let prefix: number[] = [];
   if (segments.length === 2) prefix = [DUAL_NAME_PREFIX];
@@ -150,7 +150,7 @@ export function memory32(base: number, length: number): Uint8Array {
 }
 
 /** `Interrupt (ResourceConsumer, trigger, ActiveHigh, Exclusive) { gsi }`. */
-export function interrupt(gsi: number, trigger: "edge" | "level"): Uint8Array {
-  const flags = 0x01 | (trigger === "edge" ? 0x02 : 0);
+export function interrupt(gsi: number, trigger: 'edge' | 'level'): Uint8Array {
+  const flags = 0x01 | (trigger === 'edge' ? 0x02 : 0);
   return Uint8Array.of(0x89, 0x06, 0x00, flags, 0x01, ...littleEndian(BigInt(gsi), 4));
 }

@@ -17,9 +17,9 @@ import {
   SCI_IRQ,
   SLEEP_TYPE_S5,
   TIMER_GSI,
-} from "../../arch/layout.js";
-import { PandoError } from "../../error.js";
-import * as aml from "./aml.js";
+} from '../../arch/layout.js';
+import { PandoError } from '../../error.js';
+import * as aml from './aml.js';
 
 const HEADER_BYTES = 36;
 const CHECKSUM_OFFSET = 9;
@@ -29,9 +29,9 @@ const FACS_BYTES = 64;
 /** FACS must be aligned to 64; the others are for the reader's sake. */
 const TABLE_ALIGNMENT = 64;
 
-const OEM_ID = "PANDO ";
-const OEM_TABLE_ID = "PANDOVM ";
-const CREATOR_ID = "PNDO";
+const OEM_ID = 'PANDO ';
+const OEM_TABLE_ID = 'PANDOVM ';
+const CREATOR_ID = 'PNDO';
 
 // MADT entry types
 const MADT_LOCAL_APIC = 0;
@@ -160,13 +160,13 @@ function buildFadt(facs: number, dsdt: number): Uint8Array {
   portRegister(view, at(148), PM1A_EVENT_PORT, 32, GAS_WORD);
   portRegister(view, at(172), PM1A_CONTROL_PORT, 16, GAS_WORD);
   portRegister(view, at(208), PM_TIMER_PORT, 32, GAS_DWORD);
-  writeAscii(body, at(268), "PANDO");
-  return table("FACP", 6, body);
+  writeAscii(body, at(268), 'PANDO');
+  return table('FACP', 6, body);
 }
 
 function buildFacs(): Uint8Array {
   const bytes = new Uint8Array(FACS_BYTES);
-  writeAscii(bytes, 0, "FACS");
+  writeAscii(bytes, 0, 'FACS');
   new DataView(bytes.buffer).setUint32(4, FACS_BYTES, true);
   bytes[32] = 2;
   return bytes;
@@ -189,7 +189,7 @@ function buildMadt(vcpus: number): Uint8Array {
   if (vcpus > FIRST_X2APIC_ID) {
     bytes.push(MADT_LOCAL_X2APIC_NMI, 12, 0, 0, ...u32(ALL_PROCESSORS_X2), 1, 0, 0, 0);
   }
-  return table("APIC", 5, Uint8Array.from(bytes));
+  return table('APIC', 5, Uint8Array.from(bytes));
 }
 
 /** \_S5 for power-off, and the devices that enumeration does not find by itself. */
@@ -197,16 +197,16 @@ function buildDsdt(devices: readonly Uint8Array[]): Uint8Array {
   const sleepType = aml.integer(SLEEP_TYPE_S5);
   const zero = aml.integer(0);
   const terms = [
-    aml.name("\\_S5", aml.packageOf([sleepType, sleepType, zero, zero])),
-    aml.scope("\\_SB", [
-      aml.device("COM1", [
-        aml.name("_HID", aml.eisaId("PNP0501")),
-        aml.name("_UID", aml.integer(1)),
-        aml.name("_CRS", aml.resourceTemplate([aml.ioPorts(0x3f8, 8), aml.isaIrq(4)])),
+    aml.name('\\_S5', aml.packageOf([sleepType, sleepType, zero, zero])),
+    aml.scope('\\_SB', [
+      aml.device('COM1', [
+        aml.name('_HID', aml.eisaId('PNP0501')),
+        aml.name('_UID', aml.integer(1)),
+        aml.name('_CRS', aml.resourceTemplate([aml.ioPorts(0x3f8, 8), aml.isaIrq(4)])),
       ]),
-      aml.device("RTC", [
-        aml.name("_HID", aml.eisaId("PNP0B00")),
-        aml.name("_CRS", aml.resourceTemplate([aml.ioPorts(0x70, 2), aml.isaIrq(8)])),
+      aml.device('RTC', [
+        aml.name('_HID', aml.eisaId('PNP0B00')),
+        aml.name('_CRS', aml.resourceTemplate([aml.ioPorts(0x70, 2), aml.isaIrq(8)])),
       ]),
       ...devices,
     ]),
@@ -217,7 +217,7 @@ function buildDsdt(devices: readonly Uint8Array[]): Uint8Array {
     body.set(term, offset);
     offset += term.length;
   }
-  return table("DSDT", 2, body);
+  return table('DSDT', 2, body);
 }
 
 function buildXsdt(addresses: readonly number[]): Uint8Array {
@@ -226,13 +226,13 @@ function buildXsdt(addresses: readonly number[]): Uint8Array {
   addresses.forEach((address, index) => {
     view.setBigUint64(index * 8, BigInt(address), true);
   });
-  return table("XSDT", 1, body);
+  return table('XSDT', 1, body);
 }
 
 function buildRsdp(xsdt: number): Uint8Array {
   const bytes = new Uint8Array(RSDP_BYTES);
   const view = new DataView(bytes.buffer);
-  writeAscii(bytes, 0, "RSD PTR ");
+  writeAscii(bytes, 0, 'RSD PTR ');
   writeAscii(bytes, 9, OEM_ID);
   bytes[15] = 2;
   view.setUint32(20, RSDP_BYTES, true);
@@ -266,9 +266,9 @@ export function buildAcpiTables(options: AcpiOptions): AcpiTables {
   const length = end - options.address;
   if (length > ACPI_TABLES_LIMIT) {
     throw new PandoError(
-      "ACPI_TABLES_TOO_LARGE",
+      'ACPI_TABLES_TOO_LARGE',
       `ACPI tables of ${length} bytes at ${options.address.toString(16)}h exceed ${ACPI_TABLES_LIMIT}`,
-      { remedy: "use fewer vCPUs or devices" },
+      { remedy: 'use fewer vCPUs or devices' },
     );
   }
   const bytes = new Uint8Array(length);

@@ -37,7 +37,11 @@ export function slotB(cpu: usize, rec: usize): usize {
   return cpu + load<u8>(rec, REC_B);
 }
 
-/** Writes a general register: 8 and 16 bits merge, 32 bits zero-extend. */
+/**
+ * Writes a general register: 8 and 16 bits merge, 32 bits zero-extend. A value that comes straight from
+ * a load must have been loaded unsigned: Binaryen 132 folds the extension of an `i32.load` that it
+ * knows as signed into `i64.load32_s`.
+ */
 // @ts-ignore: decorator
 @inline
 export function put<T>(slot: usize, value: T): void {

@@ -1,4 +1,5 @@
-/** The core's exports: what the host side calls (../engine.ts). */
+/** The core's exports: what the host side calls (../core-module.ts). */
+export { getFlags } from "./flags";
 export { run } from "./run";
 export { getFlags } from "./flags";
 export { deliver, interrupt, interruptible, nmi, nmiBlocked } from "./interrupt";

@@ -148,7 +148,7 @@ export function enter(cpu: usize, rec: usize): u32 {
   push(cpu, size, readReg(cpu, RBP, size));
   for (let i: u32 = 1; i < level; i++) push(cpu, size, readMem(cpu, slotOf(cpu, width, base - i * bytes), size));
   if (level > 0) push(cpu, size, frame);
-  writeReg(cpu, RBP, width == 3 ? 3 : size, frame);
+  writeReg(cpu, RBP, size, frame);
   writeReg(cpu, RSP, width, bottom);
   return ST_NEXT;
 }

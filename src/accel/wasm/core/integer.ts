@@ -22,7 +22,7 @@ import {
 } from "./integer-stack";
 import { finish, modifyPtr } from "./mmu";
 import {
-  addressOf, finishRm, loadSized, modifyRm, nextRipOf, readMem, readReg, segmented, signed, sizeOf, writeMem,
+  addressOf, finishRm, isMemory, loadSized, modifyRm, nextRipOf, readMem, readReg, segmented, signed, sizeOf, writeMem,
   writeReg,
 } from "./operand";
 import * as OP from "./ops";
@@ -94,8 +94,8 @@ function compareExchange(cpu: usize, rec: usize): u32 {
   if (found == expected) {
     finishRm(cpu, rec, ptr, size, readReg(cpu, load<u8>(rec, REC_R), size));
   } else {
-    // The destination receives a write cycle with its own value (SDM vol. 2, "CMPXCHG").
-    finishRm(cpu, rec, ptr, size, found);
+    // Memory receives a write cycle with its own value (SDM vol. 2, "CMPXCHG"); a register keeps its upper half.
+    if (isMemory(rec)) finishRm(cpu, rec, ptr, size, found);
     writeReg(cpu, RAX, size, found);
   }
   setSub(cpu, a, b, signed((a - b) as u64, size));

@@ -84,6 +84,12 @@ export function fpRaise(flags: u32): void {
   fpFlags |= flags;
 }
 
+/** Takes back that a result was rounded, because it goes nowhere. */
+export function fpUnrounded(): void {
+  fpFlags &= ~FP_PE;
+  fpRoundedUp = false;
+}
+
 export function fpClear(): void {
   fpFlags = 0;
   fpRoundedUp = false;
@@ -183,6 +189,15 @@ export function setB(): void {
   bExp = uExp;
   bSig = uSig;
   bDenormal = uDenormal;
+}
+
+/** B = R, which is exact. */
+export function setBFromR(): void {
+  bKind = rKind;
+  bSign = rSign;
+  bExp = rExp;
+  bSig = rSig;
+  bDenormal = false;
 }
 
 export function swapAB(): void {
@@ -323,7 +338,10 @@ export function roundR(precision: u32, emax: i32): void {
       fpFlags |= FP_UE | (inexact ? FP_PE : 0);
       rSig = sig;
       rExp = exp + EXPONENT_WRAP;
-      if (rExp < emin) setExact(KIND_ZERO, rSign, 0, 0);
+      if (rExp < emin) {
+        fpFlags |= FP_PE;
+        setExact(KIND_ZERO, rSign, 0, 0);
+      }
       return;
     }
     if (fpFtz) {
@@ -343,7 +361,11 @@ export function roundR(precision: u32, emax: i32): void {
       fpFlags |= FP_OE | (inexact ? FP_PE : 0);
       rSig = sig;
       rExp = exp - EXPONENT_WRAP;
-      if (rExp > emax) setExact(KIND_INF, rSign, 0, TOP);
+      if (rExp > emax) {
+        fpFlags |= FP_PE;
+        fpRoundedUp = true;
+        setExact(KIND_INF, rSign, 0, TOP);
+      }
       return;
     }
     fpFlags |= FP_OE | FP_PE;

@@ -23,10 +23,10 @@
  * does that. Results of an instruction with an unmasked exception are not to be stored.
  */
 import {
-  aDenormal, aKind, aSign, aSig, bDenormal, bKind, bSign, bSig, CMP_EQUAL, CMP_GREATER, CMP_LESS, CMP_UNORDERED,
-  compareOrdered, FP_ADD, FP_DE, FP_DIV, FP_IE, FP_MUL, FP_OE, FP_PE, FP_SUB, FP_UE, FP_ZE, fpClear, fpFlags, fpMode,
-  fpRaise, fpRounding, KIND_QNAN, KIND_SNAN, operate, pack32, pack64, RC_NEAREST, RC_ZERO, roundR, roundToInteger, setA,
-  setB, setExact, setR, squareRoot, uDenormal, uKind, uSig, uSign, unpack32, unpack64, unpackInteger,
+  aKind, aSign, aSig, bKind, bSign, bSig, CMP_EQUAL, CMP_GREATER, CMP_LESS, CMP_UNORDERED, compareOrdered, FP_ADD,
+  FP_DE, FP_DIV, FP_IE, FP_MUL, FP_OE, FP_PE, FP_SUB, FP_UE, FP_ZE, fpClear, fpFlags, fpMode, fpRaise, fpRounding,
+  KIND_QNAN, KIND_SNAN, operate, pack32, pack64, RC_NEAREST, RC_ZERO, roundR, roundToInteger, setA, setB, setExact,
+  setR, squareRoot, uDenormal, uKind, uSig, uSign, unpack32, unpack64, unpackInteger,
 } from "./softfloat-core";
 
 export {
@@ -47,7 +47,7 @@ export function fpBegin(mxcsr: u32): void {
   masks = (mxcsr >> MASK_SHIFT) & 0x3f;
   const ftz = (mxcsr & MXCSR_FTZ) != 0 && (masks & FP_UE) != 0;
   fpClear();
-  fpMode(rounding, (mxcsr & MXCSR_DAZ) != 0, ftz, ~masks & FP_UE);
+  fpMode(rounding, (mxcsr & MXCSR_DAZ) != 0, ftz, ~masks & (FP_OE | FP_UE));
   native = rounding == RC_NEAREST && (mxcsr & masks & FP_PE) != 0;
 }
 

@@ -17,7 +17,7 @@ import { probeWrite } from "./mmu";
 import { readMem, readReg, segmented, signed, sizeOf, writeMem, writeReg } from "./operand";
 import * as OP from "./ops";
 import { bulkCompare, bulkCopy, bulkFill, bulkScan } from "./string-bulk";
-import { portAllowed } from "./system";
+import { portAllowed } from "./ports";
 
 const REPEAT_NONE: u32 = 0;
 const REPEAT_EQUAL: u32 = 1;

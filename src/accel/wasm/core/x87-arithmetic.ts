@@ -2,13 +2,14 @@
  * x87 arithmetic and comparison (Intel SDM vol. 1, 8.3.4–8.3.6; vol. 2, FADD … FXAM): operands are A
  * and B of softfloat-core.ts, NaNs follow table 4-7 of vol. 1 for the x87 FPU.
  */
+import { FPU_SW } from "../layout";
 import { CF, AF, OF, PF, SF, setSome, ZF } from "./flags";
 import {
   aDenormal, aExp, aKind, aSig, aSign, bDenormal, bExp, bKind, bSig, bSign, CMP_EQUAL, CMP_LESS, CMP_UNORDERED,
   compareOrdered, FP_ADD, FP_DE, FP_DIV, FP_IE, FP_MUL, FP_PE, FP_SUB, FP_ZE, fpRaise, fpRounding, fractionLost,
   KIND_FINITE, KIND_INF, KIND_QNAN, KIND_SNAN, KIND_UNSUPPORTED, KIND_ZERO, normalizeR, operate, roundR,
-  roundToMagnitude, setB, setExact, setInvalid, setR, setWide, squareRoot, swapAB, uExp, uKind, unpack80,
-  unpackInteger, unpackMagnitude, uSig,
+  roundToMagnitude, setB, setExact, setInvalid, setR, setWide, squareRoot, swapAB, uExp, uKind, unpack80, unpackInteger,
+  unpackMagnitude, uSig,
 } from "./softfloat-core";
 import {
   isEmpty, loadA, loadB, popTimes, precisionOf, push, putIndefinite, putR, setStatus, settle, stackFault, stAt, SW_C0,
@@ -195,6 +196,7 @@ export function changeSign(cpu: usize, keep: u32, flip: u32): void {
   const at = stAt(cpu, 0);
   const se = load<u16>(at, 8) as u32;
   store<u16>(at, ((se & (0x7fff | keep)) ^ flip) as u16, 8);
+  setStatus(cpu, SW_C1, 0);
 }
 
 /** FRNDINT. */
@@ -288,15 +290,16 @@ export function extract(cpu: usize): void {
  * than 64 bits of quotient; C2 tells that the remainder is not there yet.
  */
 export function partialRemainder(cpu: usize, nearest: bool): void {
+  setStatus(cpu, SW_C2, 0);
   if (isEmpty(cpu, 0) || isEmpty(cpu, 1)) {
     underflow(cpu, 0, 0);
     return;
   }
   loadA(cpu, 0);
   loadB(cpu, 1);
-  let codes: u32 = 0;
+  let codes = load<u32>(cpu, FPU_SW) & (SW_C0 | SW_C3);
   if (!nanOfAB()) {
-    codes = remainderAB(nearest);
+    codes = remainderAB(nearest, codes);
     roundR(64, 16383);
   }
   if (!settle(cpu)) return;
@@ -304,10 +307,11 @@ export function partialRemainder(cpu: usize, nearest: bool): void {
   putR(cpu, 0);
 }
 
-function remainderAB(nearest: bool): u32 {
+/** R = the remainder; returns the condition codes, `codes` when the operation is invalid. */
+function remainderAB(nearest: bool, codes: u32): u32 {
   if (aKind == KIND_INF || bKind == KIND_ZERO) {
     setInvalid();
-    return 0;
+    return codes;
   }
   if (aDenormal || bDenormal) fpRaise(FP_DE);
   setExact(aKind, aSign, aExp, aSig);

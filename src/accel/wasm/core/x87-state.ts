@@ -4,9 +4,7 @@
  * A tag is kept as 0 (in use) or 3 (empty): the other two values are made from the contents when an
  * environment is stored, and loading one tells only empty registers from the rest (SDM vol. 2, FLDENV).
  */
-import {
-  CR0, FPR, FPU_CW, FPU_SW, FPU_TAG, FPU_TOP,
-} from "../layout";
+import { CR0, FPR, FPU_CW, FPU_SW, FPU_TAG, FPU_TOP } from "../layout";
 import { raise, VEC_MF, VEC_NM, VEC_UD } from "./fault";
 import {
   FP_DE, FP_IE, FP_OE, FP_UE, FP_ZE, fpClear, fpFlags, fpMode, fpRoundedUp, KIND_FINITE, KIND_INF, KIND_ZERO, rExp,
@@ -101,12 +99,11 @@ export function masked(cpu: usize, flags: u32): bool {
   return (load<u32>(cpu, FPU_CW) & flags) == flags;
 }
 
-/** Prepares the arithmetic for one instruction: rounding control, masks, no exceptions yet, C1 = 0. */
+/** Prepares the arithmetic for one instruction: rounding control, masks, no exceptions yet. */
 export function x87Begin(cpu: usize): void {
   const control = load<u32>(cpu, FPU_CW);
   fpClear();
   fpMode((control >> 10) & 3, false, false, ~control & (FP_OE | FP_UE));
-  setStatus(cpu, SW_C1, 0);
 }
 
 /** Bits of significand that the precision control asks for. */
@@ -122,6 +119,7 @@ export function stopped(cpu: usize): bool {
 
 /** Records the exceptions of the arithmetic and C1; whether the result is to be stored. */
 export function settle(cpu: usize): bool {
+  setStatus(cpu, SW_C1, 0);
   if (stopped(cpu)) {
     fpuRaise(cpu, fpFlags & (FP_IE | FP_DE | FP_ZE));
     return false;

@@ -12,6 +12,6 @@ export const X87_ROWS: readonly Row[] = [0, 1, 2, 3, 4, 5, 6, 7].map((low) =>
     'M,X87',
     'x87',
     ['X87_REGISTER', 'X87_MEMORY'],
-    { size: 'd' },
+    { size: 'v' },
   ),
 );

@@ -1,0 +1,176 @@
+/** `pando image`: pull, import, ls, inspect, rm, initrd. */
+import { statSync } from 'node:fs';
+import type { Command } from 'commander';
+import { PandoError } from '../error.js';
+import { DEFAULT_IMAGE_NAME, DEFAULT_KERNEL_PACKAGE, pullDebian } from '../image/debian.js';
+import { writeFolderInitrd } from '../image/folder.js';
+import { importImage } from '../image/import.js';
+import { inspectInitrdFile, inspectKernelFile } from '../image/inspect.js';
+import type { ProgressSink } from '../image/progress.js';
+import { type Image, ImageStore } from '../image/store.js';
+import { progressLine } from './image-progress.js';
+import {
+  imageObject,
+  imageTable,
+  imageText,
+  initrdText,
+  kernelObject,
+  kernelText,
+  megabytes,
+} from './image-text.js';
+
+/** Every verb has `--json`. */
+interface Output {
+  readonly json?: boolean;
+}
+
+function print(options: Output, object: unknown, text: string): void {
+  process.stdout.write(`${options.json === true ? JSON.stringify(object, null, 2) : text}\n`);
+}
+
+/** Runs work with a progress line that is gone when it ends, however it ends. */
+async function withProgress<T>(work: (sink: ProgressSink) => Promise<T>): Promise<T> {
+  const line = progressLine();
+  try {
+    return await work(line.sink);
+  } finally {
+    line.end();
+  }
+}
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() === true;
+}
+
+interface PullFlags extends Output {
+  readonly kernelPackage?: string;
+  readonly name?: string;
+}
+
+async function pull(distribution: string, flags: PullFlags): Promise<void> {
+  if (distribution !== DEFAULT_IMAGE_NAME) {
+    throw new PandoError('DISTRIBUTION_UNKNOWN', `there is no source of ${distribution} images`, {
+      remedy: 'pull debian, or import a kernel with `pando image import`',
+    });
+  }
+  const { kernelPackage, name } = flags;
+  const image = await withProgress((progress) =>
+    pullDebian({
+      progress,
+      ...(kernelPackage === undefined ? {} : { kernelPackage }),
+      ...(name === undefined ? {} : { name }),
+    }),
+  );
+  print(flags, imageObject(image), imageText(image));
+}
+
+interface ImportFlags extends Output {
+  readonly kernel: string;
+  readonly initrd?: string;
+  readonly append?: string;
+}
+
+async function importVerb(name: string, flags: ImportFlags): Promise<void> {
+  const { kernel, initrd, append } = flags;
+  const image = await withProgress((progress) =>
+    importImage({
+      name,
+      kernel,
+      progress,
+      ...(initrd === undefined ? {} : { initrd }),
+      ...(append === undefined ? {} : { commandLine: append }),
+    }),
+  );
+  print(flags, imageObject(image), imageText(image));
+}
+
+async function list(flags: Output): Promise<void> {
+  const store = new ImageStore();
+  const names = await store.names();
+  const manifests = await Promise.all(names.map((name) => store.manifest(name)));
+  const empty = `no images in ${store.folder}; \`pando image pull debian\` gets one`;
+  print(flags, manifests, manifests.length === 0 ? empty : imageTable(manifests));
+}
+
+async function inspectImage(image: Image, flags: Output): Promise<void> {
+  const kernel = inspectKernelFile(image.kernelPath);
+  const initrd = image.initrdPath === undefined ? undefined : inspectInitrdFile(image.initrdPath);
+  print(
+    flags,
+    { image: imageObject(image), kernel: kernelObject(kernel), initrd },
+    [imageText(image), '', kernelText(kernel), ...(initrd ? ['', initrdText(initrd)] : [])].join(
+      '\n',
+    ),
+  );
+}
+
+async function inspect(what: string, flags: Output & { verify?: boolean }): Promise<void> {
+  // A path wins over an image's name, which has no slash: ./debian is a file.
+  if (what.includes('/') || isFile(what)) {
+    const kernel = inspectKernelFile(what);
+    print(flags, { file: what, kernel: kernelObject(kernel) }, kernelText(kernel));
+    return;
+  }
+  const image = await new ImageStore().open(what, { verify: flags.verify === true });
+  await inspectImage(image, flags);
+}
+
+async function remove(name: string, flags: Output): Promise<void> {
+  const { objects } = await new ImageStore().remove(name);
+  const freed = objects.reduce((total, { size }) => total + size, 0);
+  const text = `removed ${name}: ${objects.length} objects, ${megabytes(freed)}`;
+  print(flags, { name, objects }, text);
+}
+
+function initrd(folder: string, flags: Output & { readonly output: string }): void {
+  const made = writeFolderInitrd(folder, flags.output);
+  print(flags, made, `${made.path}: ${made.entries} entries, ${made.size} bytes`);
+}
+
+/** Adds the verb to the program; errors leave its actions as they are thrown. */
+export function registerImageCommand(program: Command): void {
+  const image = program.command('image').description('kernels and initrds that VMs share');
+  const json = ['--json', 'print JSON'] as const;
+  image
+    .command('pull')
+    .description("make an image from the machine's own package sources, as an ordinary user")
+    .argument('<distribution>', DEFAULT_IMAGE_NAME)
+    .option('--kernel-package <name>', 'kernel package or metapackage', DEFAULT_KERNEL_PACKAGE)
+    .option('--name <image>', `name of the image (default: ${DEFAULT_IMAGE_NAME})`)
+    .option(...json)
+    .action(pull);
+  image
+    .command('import')
+    .description('make an image of a kernel (vmlinuz or vmlinux) and an initrd')
+    .argument('<name>', 'name of the image')
+    .requiredOption('--kernel <file>', 'bzImage or ELF kernel with a PVH entry')
+    .option('--initrd <file>', 'cpio archive, compressed or not')
+    .option('--append <text>', 'kernel command line of the image')
+    .option(...json)
+    .action(importVerb);
+  image
+    .command('ls')
+    .description('list images')
+    .option(...json)
+    .action(list);
+  image
+    .command('inspect')
+    .description('segments, notes, entry, and which bytes are mapped and which read')
+    .argument('<what>', 'a kernel file or the name of an image')
+    .option('--verify', "hash the image's objects")
+    .option(...json)
+    .action(inspect);
+  image
+    .command('rm')
+    .description('remove an image and the objects that only it needs; running VMs keep theirs')
+    .argument('<name>', 'name of the image')
+    .option(...json)
+    .action(remove);
+  image
+    .command('initrd')
+    .description('make an initrd from a folder, everything owned by root')
+    .argument('<folder>')
+    .requiredOption('-o, --output <file>', 'the archive')
+    .option(...json)
+    .action(initrd);
+}
