@@ -45,8 +45,20 @@ export function initialFx(): Uint8Array {
   return image;
 }
 
+/** Code segments that instructions are tested in. */
+export type Bits = 32 | 64;
+
+/** Leaves what 32-bit code can see: the lower halves of eight registers. */
+export function narrowState(state: Uint8Array): void {
+  for (let register = 0; register < 8; register++)
+    state.fill(0, register * 8 + 4, register * 8 + 8);
+  state.fill(0, 64, STATE_RIP);
+}
+
 /** Something that executes the instruction at a linear address of the arena. */
 export interface Processor {
+  /** The code segment's width. */
+  bits: Bits;
   /** The slots' bytes. */
   readonly code: Uint8Array;
   /** The window's bytes as the processor sees them. */
