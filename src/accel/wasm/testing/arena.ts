@@ -3,8 +3,11 @@
  * the host's processor) and in the guest (for the engine), so that results can be compared bit by bit.
  */
 
-/** First linear address; below 2 GiB, so absolute 32-bit displacements reach all of it. */
-export const ARENA = 0x1000_0000;
+/**
+ * First linear address: below 2 GiB, so absolute 32-bit displacements reach all of it, and above the
+ * first GiB and a half, where the kernel puts the heap of a program that is linked to fixed addresses.
+ */
+export const ARENA = 0x7000_0000;
 export const ARENA_SIZE = 0x20_0000;
 /** Slots for the instructions under test. */
 export const CODE = ARENA;

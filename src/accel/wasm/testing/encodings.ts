@@ -77,10 +77,13 @@ interface ModRm {
   readonly relative: boolean;
 }
 
+/** Instructions with a memory operand that push or pop as well. */
+const STACK_USERS = new Set(['push', 'pop', 'call']);
+
 const LOG2 = { 1: 0, 2: 1, 4: 2, 8: 3 } as const;
 
 /** A random memory form; RIP-relative displacements are filled in later. */
-function memoryForm(random: Random, narrow: boolean, bits: Bits): ModRm {
+function memoryForm(random: Random, narrow: boolean, bits: Bits, stack: boolean): ModRm {
   const registers = bits === 64 ? 16 : 8;
   const scale = random.pick([1, 2, 4, 8] as const);
   const near = WINDOW_CENTER + random.below(129) - 64;
@@ -111,7 +114,9 @@ function memoryForm(random: Random, narrow: boolean, bits: Bits): ModRm {
   let index = needsIndex ? random.below(registers) : undefined;
   if (index === 4) index = undefined;
   const base = form === 2 && index !== undefined ? undefined : random.below(registers);
-  if (index === base) index = undefined;
+  // What uses the stack too needs the stack pointer near the operand.
+  const nearStack = stack && base === 4;
+  if (index === base || nearStack) index = undefined;
   const sib = index !== undefined || base === undefined || (base & 7) === 4;
   const rex = ((index ?? 0) > 7 ? REX_X : 0) | ((base ?? 0) > 7 ? REX_B : 0);
   const indexBits = ((index ?? 4) & 7) << 3;
@@ -122,7 +127,7 @@ function memoryForm(random: Random, narrow: boolean, bits: Bits): ModRm {
     const bytes = [0x04, (LOG2[scale] << 6) | indexBits | 5, ...little(displacement, 4)];
     return { rex, bytes, addressing, relative: false };
   }
-  let mod = random.below(3);
+  let mod = random.below(nearStack ? 2 : 3);
   if (mod === 0 && (base & 7) === 5) mod = 1;
   const displacement = mod === 0 ? 0 : mod === 1 ? (random.word() << 24) >> 24 : random.word() | 0;
   const bytes = [(mod << 6) | (sib ? 4 : base & 7)];
@@ -299,7 +304,7 @@ function variant(
       if (reg > 7) rex |= REX_R;
     }
     if (choice.inMemory) {
-      memory = memoryForm(random, narrow, bits);
+      memory = memoryForm(random, narrow, bits, STACK_USERS.has(row.mnemonic));
       rex |= memory.rex;
       tail.push(...memory.bytes);
     } else {

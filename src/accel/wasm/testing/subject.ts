@@ -91,11 +91,12 @@ const PML4 = 0x1000;
 const PDPT = 0x2000;
 const PD = 0x3000;
 const PT = 0x4000;
+const ARENA_PD = 0x8000;
 const GDT = 0x5000;
 const IDT = 0x6000;
 const TSS = 0x7000;
 /** End of the page tables and descriptor tables. */
-const TABLES_END = 0x8000;
+const TABLES_END = 0x9000;
 const ARENA_PHYSICAL = 0x20_0000;
 /** The window's second half, away from its first: an access that crosses must look both pages up. */
 const SECOND_PAGE = 0x80_0000;
@@ -185,7 +186,8 @@ export class Subject implements Processor {
     this.#set64(PML4, PDPT | presentWritable);
     this.#set64(PDPT, PD | presentWritable);
     this.#set64(PD, 0 | large | presentWritable);
-    this.#set64(PD + (ARENA >>> 21) * 8, PT | presentWritable);
+    this.#set64(PDPT + (ARENA >>> 30) * 8, ARENA_PD | presentWritable);
+    this.#set64(ARENA_PD + ((ARENA >>> 21) & 511) * 8, PT | presentWritable);
     for (let page = 0; page < ARENA_SIZE / 0x1000; page++) {
       const second = ARENA + page * 0x1000 === WINDOW_CENTER;
       const physical = second ? SECOND_PAGE : ARENA_PHYSICAL + page * 0x1000;
@@ -334,7 +336,7 @@ export class Subject implements Processor {
     this.#decoding ??= this.#bytes.slice(cpu, cpu + VCPU_SIZE);
     this.#tables ??= this.#physical(0, TABLES_END).slice();
     for (let register = 0; register < 16; register++)
-      words.setBigUint64(cpu + register * 8, wide ? 0x8000_0000_0000_0000n : 0x7000_0000n, true);
+      words.setBigUint64(cpu + register * 8, wide ? 0x8000_0000_0000_0000n : 0x5000_0000n, true);
     words.setUint32(cpu + MODE, mode | MODE_STEP | MODE_STACK32, true);
     words.setBigUint64(cpu + RIP, BigInt(wide ? address : 0), true);
     words.setBigUint64(cpu + SEG_BASE + SEG_CS * 8, BigInt(wide ? 0 : address), true);
