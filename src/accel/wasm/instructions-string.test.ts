@@ -10,6 +10,7 @@ import { Subject } from './testing/subject.js';
 
 const RAX = 0;
 const RCX = 1;
+const RDX = 2;
 const RSP = 4;
 const RBP = 5;
 const RSI = 6;
@@ -20,7 +21,16 @@ const END = ARENA + ARENA_SIZE;
 const BUFFER = CODE + 0x2_0000;
 
 describe('string and stack operations of the engine', () => {
-  const subject = new Subject();
+  const ports: Array<readonly [port: number, size: number, value: number]> = [];
+  let input = 0;
+  const subject = new Subject({
+    portIn: (port, size) => {
+      input = (input + 1) & 0xff;
+      ports.push([port, size, input]);
+      return input;
+    },
+    portOut: (port, size, value) => void ports.push([port, size, value]),
+  });
   let next = CODE;
 
   /** Places an instruction and gives the state that runs it. */
@@ -106,6 +116,36 @@ describe('string and stack operations of the engine', () => {
     const after = new State(false);
     assert.equal(subject.execute(state.bytes, after.bytes), PAGE_FAULT);
     assert.equal(after.register(RSP), BigInt(BUFFER));
+  });
+
+  it('repeated INS and OUTS pass each element through the port', () => {
+    ports.length = 0;
+    subject.memory(BUFFER, 6).set([1, 2, 3, 4, 5, 6]);
+    const out = prepare([0xf3, 0x66, 0x6f], { [RSI]: BUFFER, [RCX]: 3, [RDX]: 0x5_03f8 });
+    const after = new State(false);
+    assert.equal(subject.execute(out.bytes, after.bytes), -1);
+    assert.deepEqual(ports, [
+      [0x3f8, 2, 0x0201],
+      [0x3f8, 2, 0x0403],
+      [0x3f8, 2, 0x0605],
+    ]);
+    assert.equal(after.register(RSI), BigInt(BUFFER + 6));
+    assert.equal(after.register(RCX), 0n);
+    input = 0x40;
+    const into = prepare([0xf3, 0x6c], { [RDI]: BUFFER, [RCX]: 4, [RDX]: 0x60 });
+    assert.equal(subject.execute(into.bytes, after.bytes), -1);
+    assert.deepEqual([...subject.memory(BUFFER, 6)], [0x41, 0x42, 0x43, 0x44, 5, 6]);
+    assert.equal(after.register(RDI), BigInt(BUFFER + 4));
+  });
+
+  it('INS reads the port only when its destination can be written', () => {
+    ports.length = 0;
+    const state = prepare([0xf3, 0x6d], { [RDI]: END - 8, [RCX]: 4, [RDX]: 0x60 });
+    const after = new State(false);
+    assert.equal(subject.execute(state.bytes, after.bytes), PAGE_FAULT);
+    assert.equal(ports.length, 2);
+    assert.equal(after.register(RDI), BigInt(END));
+    assert.equal(after.register(RCX), 2n);
   });
 
   it('a 16-bit stack pointer wraps and leaves the upper half', () => {

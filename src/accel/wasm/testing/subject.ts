@@ -151,7 +151,8 @@ export class Subject implements Processor {
   #decoding: Uint8Array | undefined;
   #tables: Uint8Array | undefined;
 
-  constructor() {
+  /** `devices` answers ports and MSRs; by default there are none. */
+  constructor(devices: Partial<CoreImports> = {}) {
     const memory = new WebAssembly.Memory({
       initial: (GUEST_BASE + GUEST_RAM) / 0x10000,
       maximum: 65536,
@@ -160,7 +161,7 @@ export class Subject implements Processor {
     this.#bytes = new Uint8Array(memory.buffer);
     this.#words = new DataView(memory.buffer);
     installDecodeTables(memory);
-    this.#run = instantiateCore(coreModule(), memory, noDevices).run;
+    this.#run = instantiateCore(coreModule(), memory, { ...noDevices, ...devices }).run;
     this.#pageTables();
     this.#descriptors();
     this.#processor();
