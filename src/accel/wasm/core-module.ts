@@ -26,6 +26,10 @@ export interface CoreImports {
 export interface Core {
   /** Runs a vCPU for about `budget` instructions; returns EXIT_*. */
   run(cpu: number, budget: number): number;
+  /** The state after a hardware reset. */
+  resetVcpu(cpu: number): void;
+  /** Recomputes what decoding and privilege checks depend on, after a change of registers from outside. */
+  updateMode(cpu: number): void;
   /** Delivers an external interrupt; 0 after a triple fault. */
   interrupt(cpu: number, vector: number): number;
   /** Delivers an NMI; 0 after a triple fault. */

@@ -12,14 +12,6 @@ import * as L from './layout.js';
 
 /** RFLAGS.IF. */
 const INTERRUPT_FLAG = 0x200;
-/** x87 and SSE state after a reset (Intel SDM vol. 3, table 9-1). */
-const FPU_CONTROL_RESET = 0x40;
-const FPU_TAGS_RESET = 0x5555;
-const MXCSR_RESET = 0x1f80;
-const DR6_RESET = 0xffff0ff0n;
-const DR7_RESET = 0x400n;
-const PAT_RESET = 0x0007040600070406n;
-
 /** The host's hooks of one vCPU. */
 export interface WasmVcpuOptions {
   readonly module: WebAssembly.Module;
@@ -68,22 +60,12 @@ export class WasmVcpu implements Vcpu {
 
   reset(entry: EntryState): void {
     const view = this.#view;
-    const arena = view.getUint32(L.ARENA_NEXT, true);
-    const pages = view.getUint32(L.RAM_PAGES, true);
-    const cpuidRows = view.getUint32(L.CPUID_ROWS, true);
-    const instructions = view.getBigUint64(L.ICOUNT, true);
-    new Uint8Array(view.buffer, this.#at, L.VCPU_SIZE).fill(0);
-    view.setUint32(L.ARENA_NEXT, arena, true);
-    view.setUint32(L.RAM_PAGES, pages, true);
-    view.setUint32(L.CPUID_ROWS, cpuidRows, true);
-    view.setBigUint64(L.ICOUNT, instructions, true);
+    for (const word of [L.HALTED, L.KICKED, L.POLL, L.INTERRUPT_WINDOW]) {
+      view.setUint32(word, 0, true);
+    }
     view.setUint32(L.VCPU_ID, this.id, true);
-    view.setBigUint64(L.SLOT_4G, 1n << 32n, true);
-    view.setBigUint64(L.LARGE_LOW, (1n << 64n) - 1n, true);
-    new Uint8Array(view.buffer, this.#at + L.TLB_SUPERVISOR, 6 * L.TLB_BYTES).fill(0xff);
-    view.setUint32(L.TLB_SET, L.TLB_SUPERVISOR, true);
-    view.setUint32(L.MODE, L.MODE_CODE32 | L.MODE_STACK32, true);
-
+    this.#core.resetVcpu(this.#at);
+    view.setBigUint64(L.GPR + L.RDX, 0n, true);
     view.setBigUint64(L.RIP, BigInt(entry.eip), true);
     view.setBigUint64(L.GPR + L.RBX, BigInt(entry.ebx), true);
     view.setUint32(L.FLAGS, entry.eflags, true);
@@ -103,12 +85,7 @@ export class WasmVcpu implements Vcpu {
     view.setBigUint64(L.IDT_BASE, BigInt(entry.idtr.base), true);
     view.setUint32(L.IDT_LIMIT, entry.idtr.limit, true);
 
-    view.setBigUint64(L.DR6, DR6_RESET, true);
-    view.setBigUint64(L.DR7, DR7_RESET, true);
-    view.setBigUint64(L.MSR_PAT, PAT_RESET, true);
-    view.setUint32(L.FPU_CW, FPU_CONTROL_RESET, true);
-    view.setUint32(L.FPU_TAG, FPU_TAGS_RESET, true);
-    view.setUint32(L.MXCSR, MXCSR_RESET, true);
+    this.#core.updateMode(this.#at);
   }
 
   #segment(slot: number, segment: SegmentState): void {
