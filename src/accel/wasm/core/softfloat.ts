@@ -22,11 +22,12 @@
  * FP_DE, FP_ZE is unmasked, FP_OE, FP_UE and FP_PE are not reported (SDM vol. 1, 11.5.4): `fpReported`
  * does that. Results of an instruction with an unmasked exception are not to be stored.
  */
+import { compareOrdered, FP_ADD, FP_DIV, FP_MUL, FP_SUB, operate, squareRoot } from "./softfloat-arithmetic";
 import {
-  aKind, aSign, aSig, bKind, bSign, bSig, CMP_EQUAL, CMP_GREATER, CMP_LESS, CMP_UNORDERED, compareOrdered, FP_ADD,
-  FP_DE, FP_DIV, FP_IE, FP_MUL, FP_OE, FP_PE, FP_SUB, FP_UE, FP_ZE, fpClear, fpDaz, fpFlags, fpMode, fpRaise, fpRounding,
-  KIND_QNAN, KIND_SNAN, operate, pack32, pack64, RC_NEAREST, RC_ZERO, roundR, roundToInteger, setA, setB, setExact,
-  setR, squareRoot, uDenormal, uKind, uSig, uSign, unpack32, unpack64, unpackInteger,
+  aKind, aSig, aSign, bKind, bSig, bSign, CMP_GREATER, CMP_LESS, CMP_UNORDERED, FP_DE, FP_IE, FP_OE, FP_PE, FP_UE,
+  FP_ZE, fpClear, fpDaz, fpFlags, fpMode, fpRaise, fpRounding, KIND_QNAN, KIND_SNAN, pack32, pack64, RC_NEAREST,
+  RC_ZERO, roundR, roundToInteger, setA, setB, setExact, setR, uDenormal, uKind, unpack32, unpack64, unpackInteger,
+  uSig, uSign,
 } from "./softfloat-core";
 
 export {

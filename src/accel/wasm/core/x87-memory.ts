@@ -7,8 +7,8 @@ import { faulted } from "./fault";
 import { storeBytes } from "./mmu";
 import { readBytes, readMem, writeMem } from "./operand";
 import {
-  FP_DE, FP_IE, FP_OE, FP_PE, FP_UE, fpFlags, fpRaise, fpRounding, fpUnmasked, fpUnrounded, fractionLost, KIND_FINITE, KIND_QNAN,
-  KIND_SNAN, KIND_UNSUPPORTED, KIND_ZERO, pack32, pack64, roundR, roundToInteger, roundToMagnitude, setExact,
+  FP_DE, FP_IE, FP_OE, FP_PE, FP_UE, fpFlags, fpRaise, fpRounding, fpUnmasked, fpUnrounded, fractionLost, KIND_FINITE,
+  KIND_QNAN, KIND_SNAN, KIND_UNSUPPORTED, KIND_ZERO, pack32, pack64, roundR, roundToInteger, roundToMagnitude, setExact,
   setInvalid, setR, uDenormal, uExp, uKind, unpack32, unpack64, unpackInteger, unpackMagnitude, uSig, uSign,
 } from "./softfloat-core";
 import {
