@@ -96,6 +96,15 @@ export class KvmVcpu implements Vcpu {
     return 'budget';
   }
 
+  /**
+   * Finishes the instruction whose exit was handled last: until then it has not retired, and registers
+   * that it changes are old. Its further exits are handled.
+   */
+  settle(): void {
+    do this.#bytes[RUN.immediate_exit] = 1;
+    while (this.run(1) !== 'kick');
+  }
+
   #port(): void {
     const run = this.#run;
     const size = run.getUint8(RUN['io.size']);
