@@ -3,20 +3,14 @@
  * `--ts` or `--core` builds one of the two. Nothing is built that is newer than its sources.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, utimesSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { coreIsFresh, outputs, typescriptIsFresh } from './freshness.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const only = process.argv[2];
-
-/** Newest modification time below a folder (or of a file), in milliseconds; 0 when missing. */
-function newest(path) {
-  if (!existsSync(path)) return 0;
-  const stat = statSync(path);
-  if (!stat.isDirectory()) return stat.mtimeMs;
-  return Math.max(0, ...readdirSync(path).map((name) => newest(join(path, name))));
-}
+const { typescript, core } = outputs(root);
 
 function run(command, args) {
   const result = spawnSync(process.execPath, [join(root, 'node_modules', command), ...args], {
@@ -26,26 +20,25 @@ function run(command, args) {
   if (result.status !== 0) process.exit(result.status ?? 1);
 }
 
-const stamp = join(root, 'dist', 'tsconfig.tsbuildinfo');
-if (
-  only !== '--core' &&
-  newest(stamp) < Math.max(newest(join(root, 'src')), newest(join(root, 'tsconfig.json')))
-) {
-  run('typescript/bin/tsc', ['-p', '.', '--incremental', '--tsBuildInfoFile', stamp]);
+/** A compiler that finds nothing changed may leave its output's time as it was. */
+function stamp(path, time) {
+  utimesSync(path, time, time);
 }
 
-const core = join(root, 'dist', 'accel', 'wasm', 'core.wasm');
-const coreSources = join(root, 'src', 'accel', 'wasm');
-if (
-  only !== '--ts' &&
-  existsSync(join(coreSources, 'core', 'index.ts')) &&
-  newest(core) < newest(coreSources)
-) {
+if (only !== '--core' && !typescriptIsFresh(root)) {
+  const began = new Date();
+  run('typescript/bin/tsc', ['-p', '.', '--incremental', '--tsBuildInfoFile', typescript]);
+  stamp(typescript, began);
+}
+
+const coreSources = join(root, 'src', 'accel', 'wasm', 'core', 'index.ts');
+if (only !== '--ts' && existsSync(coreSources) && !coreIsFresh(root)) {
   mkdirSync(dirname(core), { recursive: true });
   const generated = spawnSync(process.execPath, [join(root, 'scripts', 'generate-ops.mjs')], {
     stdio: 'inherit',
   });
   if (generated.status !== 0) process.exit(generated.status ?? 1);
+  const began = new Date();
   run('assemblyscript/bin/asc.js', [
     join('src', 'accel', 'wasm', 'core', 'index.ts'),
     '--config',
@@ -53,4 +46,5 @@ if (
     '--outFile',
     core,
   ]);
+  stamp(core, began);
 }

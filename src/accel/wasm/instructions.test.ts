@@ -106,6 +106,9 @@ function optionsFor(row: Row): CheckOptions {
     return { prepare: stringOperands, repeats: [0, 0xf3, 0xf2], implicitAddress: true };
   const operation = row.register || row.memory;
   switch (operation) {
+    case 'NOP':
+      // The register form of PREFETCH is #UD on one vendor's processors, a NOP on the other's.
+      return { skip: ({ rm }) => row.encoding === '0F 0D /r' && rm !== undefined };
     case 'DIV':
     case 'IDIV':
       return { prepare: dividend };

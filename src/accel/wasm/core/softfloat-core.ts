@@ -357,10 +357,15 @@ export function roundR(precision: u32, emax: i32): void {
     return;
   }
   if (exp > emax) {
-    if (fpUnmasked & FP_OE && exp - EXPONENT_WRAP <= emax) {
+    if (fpUnmasked & FP_OE) {
       fpFlags |= FP_OE | (inexact ? FP_PE : 0);
       rSig = sig;
       rExp = exp - EXPONENT_WRAP;
+      if (rExp > emax) {
+        fpFlags |= FP_PE;
+        fpRoundedUp = true;
+        setExact(KIND_INF, rSign, 0, TOP);
+      }
       return;
     }
     fpFlags |= FP_OE | FP_PE;

@@ -47,7 +47,7 @@ export function fpBegin(mxcsr: u32): void {
   masks = (mxcsr >> MASK_SHIFT) & 0x3f;
   const ftz = (mxcsr & MXCSR_FTZ) != 0 && (masks & FP_UE) != 0;
   fpClear();
-  fpMode(rounding, (mxcsr & MXCSR_DAZ) != 0, ftz, ~masks & FP_UE);
+  fpMode(rounding, (mxcsr & MXCSR_DAZ) != 0, ftz, ~masks & (FP_OE | FP_UE));
   native = rounding == RC_NEAREST && (mxcsr & masks & FP_PE) != 0;
 }
 

@@ -32,7 +32,7 @@ import { portIn, portOut } from "./ports";
 import { swapgs, syscall, sysenter, sysexit, sysret } from "./syscall";
 import { commitStack, popValue, pushValue, useStack } from "./system-stack";
 import {
-  CR0_PE, CR0_TS, cplOf, iopl, isRealOrVm, isVm, openWindow, privileged, protection, STEP_HELD,
+  CR0_PE, CR0_TS, cplOf, iopl, isRealOrVm, isVm, openShadow, privileged, protection, STEP_HELD,
   STEP_STATE, updateMode, writeFlags,
 } from "./system-state";
 import {
@@ -40,6 +40,8 @@ import {
 } from "./system-tables";
 import { farCall, farJump, farReturn } from "./transfer";
 import { interruptReturn } from "./transfer-iret";
+
+export { portAllowed } from "./ports";
 
 /** The operation was the last of its block: control goes to the next instruction. */
 function ended(cpu: usize, rec: usize, ok: bool): u32 {
@@ -270,8 +272,7 @@ function setInterrupts(cpu: usize): bool {
   const flags = load<u32>(cpu, FLAGS);
   if (!(flags & IF)) {
     store<u32>(cpu, flags | IF, FLAGS);
-    store<u32>(cpu, 1, SHADOW);
-    openWindow(cpu);
+    openShadow(cpu);
   }
   return true;
 }
@@ -308,9 +309,5 @@ function swapgsOrRdtscp(cpu: usize, rec: usize): bool {
 function invalidatePage(cpu: usize, rec: usize): bool {
   if (!privileged(cpu)) return false;
   flushPage(cpu, addressOf(cpu, rec));
-  return true;
-}
-
-export function portAllowed(cpu: usize, port: u32, size: u32): bool {
   return true;
 }

@@ -233,7 +233,8 @@ export function storeDecimal(cpu: usize, va: u64): bool {
       low = decimal(value % 10000000000000000, 16);
       high = (decimal(value / 10000000000000000, 2) as u32) | (uSign << 15);
     } else {
-      setInvalid();
+      fpUnrounded();
+      fpRaise(FP_IE);
     }
     if (stopped(cpu)) return stopStore(cpu);
   }

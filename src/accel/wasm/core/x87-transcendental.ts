@@ -5,8 +5,8 @@
  * with a π of 66 bits.
  */
 import {
-  aDenormal, addFinite, setBFromR, aExp, aKind, aSig, aSign, bDenormal, bExp, bKind, bSig, bSign, FP_DE, FP_PE, FP_ZE, fpRaise,
-  KIND_FINITE, KIND_INF, KIND_ZERO, multiplyFinite, rExp, rLo, roundR, rSig, setA, setB, setExact, setInvalid, setWide,
+  aDenormal, addFinite, setBFromR, aExp, aKind, aSig, aSign, bDenormal, bExp, bKind, bSig, bSign, FP_DE, FP_PE, FP_UE, FP_ZE, fpRaise,
+  KIND_FINITE, KIND_INF, KIND_ZERO, multiplyFinite, rExp, rKind, rLo, roundR, rSig, setA, setB, setExact, setInvalid, setWide,
   unpackInteger,
 } from "./softfloat-core";
 import {
@@ -29,6 +29,15 @@ const LOG2E_HI: u64 = 0xb8aa3b295c17f0bb;
 const LOG2E_LO: u64 = 0xbe87fed0691d3e88;
 /** Significand of √2: at most this, the logarithm takes the number itself, above it the half. */
 const SQRT2: u64 = 0xb504f333f9de6484;
+
+/**
+ * Rounds R where it happens to be exact: processors report these functions' results as inexact whenever
+ * they went through the computation.
+ */
+function roundAsInexact(): void {
+  roundR(64, 16383);
+  fpRaise(rKind == KIND_FINITE && !(rSig & TOP) ? FP_PE | FP_UE : FP_PE);
+}
 
 /** R = ±W, known to be inexact. */
 function setFromW(sign: u32): void {
@@ -376,6 +385,7 @@ function logarithmTimesB(hi: u64, lo: u64, exp: i32): void {
     unpackInteger(whole as i64);
     setA();
     multiplyFinite();
+    roundAsInexact();
     return;
   }
   /* s = (m - 1) / (m + 1); m + 1 in the units of hi:lo, halved. */
@@ -525,8 +535,8 @@ function exponentialA(): void {
   setExact(aKind, aSign, aExp, aSig);
   if (aKind != KIND_FINITE) return;
   if (aExp >= 0) {
-    if (aExp > 0 || aSig != TOP) fpRaise(FP_PE);
-    else if (aSign) setExact(KIND_FINITE, 1, -1, TOP);
+    if (aExp == 0 && aSig == TOP && aSign) setExact(KIND_FINITE, 1, -1, TOP);
+    roundAsInexact();
     return;
   }
   setFloat(aSig, 0, aExp);

@@ -80,7 +80,7 @@ function moves(): Row[] {
     row('9F', 'lahf', '', 'integer', 'LAHF'),
     row('D7', 'xlat', '', 'integer', 'XLAT', { size: 'b' }),
     row('0F C8 +r', 'bswap', 'Zy', 'integer', 'BSWAP', { size: 'v' }),
-    row('0F C3 /r', 'movnti', 'My,Gy', 'hot', ['', 'MOV_MR'], { size: 'y', sized: true }),
+    row('NP 0F C3 /r', 'movnti', 'My,Gy', 'hot', ['', 'MOV_MR'], { size: 'y', sized: true }),
   ];
 }
 

@@ -11,6 +11,8 @@ import {
 } from '../core-module.js';
 import {
   ARENA_NEXT,
+  BLK_LENGTH,
+  BLK_PHYS,
   BLOCK_ARENA,
   BLOCK_HASH,
   BLOCK_HASH_ENTRIES,
@@ -18,6 +20,7 @@ import {
   CR0,
   CR3,
   CR4,
+  DEAD_BLOCK,
   EFER,
   EXC_VECTOR,
   EXIT_BUDGET,
@@ -36,6 +39,8 @@ import {
   LARGE_LOW,
   MODE,
   MODE_CODE64,
+  MODE_STACK32,
+  MODE_STEP,
   MXCSR,
   PAGE_CODE,
   PAGE_CODE_ENTRY,
@@ -53,6 +58,7 @@ import {
   TLB_SET,
   TLB_SUPERVISOR,
   VCPU_BLOCKS,
+  VCPU_SIZE,
   XMM,
 } from '../layout.js';
 import {
@@ -83,6 +89,8 @@ const PT = 0x4000;
 const GDT = 0x5000;
 const IDT = 0x6000;
 const TSS = 0x7000;
+/** End of the page tables and descriptor tables. */
+const TABLES_END = 0x8000;
 const ARENA_PHYSICAL = 0x20_0000;
 /** The window's second half, away from its first: an access that crosses must look both pages up. */
 const SECOND_PAGE = 0x80_0000;
@@ -91,6 +99,7 @@ const HANDLERS = ARENA + 0x1a_0000;
 const READ_FLAGS = ARENA + 0x1b_0000;
 const EXCEPTION_STACK = ARENA + 0x1c_0000;
 const VECTORS = 32;
+const UD_VECTOR = 6;
 const HANDLER_STRIDE = 16;
 
 const SELECTOR_CODE = 0x08;
@@ -129,6 +138,8 @@ export class Subject implements Processor {
   readonly #words: DataView;
   readonly #firstHalf: Uint8Array;
   readonly #secondHalf: Uint8Array;
+  #decoding: Uint8Array | undefined;
+  #tables: Uint8Array | undefined;
 
   constructor() {
     const memory = new WebAssembly.Memory({
@@ -200,7 +211,7 @@ export class Subject implements Processor {
     put64(CR0, 0x8001_0033n);
     put64(CR3, BigInt(PML4));
     put64(CR4, 0x6a0n);
-    put64(EFER, 0xd00n);
+    put64(EFER, 0xd01n);
     put32(MODE, MODE_CODE64);
     put32(TLB_SET, TLB_SUPERVISOR);
     put32(RAM_PAGES, GUEST_RAM / 0x1000);
@@ -285,6 +296,38 @@ export class Subject implements Processor {
     const rest = words.getUint32(cpu + FLAGS, true) & ~ARITHMETIC;
     output.setBigUint64(STATE_FLAGS, BigInt(rest | (ah & ARITHMETIC) | (overflow << 11) | 2), true);
     return -1;
+  }
+
+  /**
+   * How the engine decodes the bytes at `address` in `mode` (MODE_CODE16, MODE_CODE32, MODE_CODE64):
+   * their length, or 0 when they raise #UD or are too long. The instruction is executed, with addresses
+   * that nothing is mapped at; the processor is put back afterwards.
+   */
+  lengthAt(address: number, mode: number): number {
+    const cpu = VCPU_BLOCKS;
+    const words = this.#words;
+    const wide = mode === MODE_CODE64;
+    this.#decoding ??= this.#bytes.slice(cpu, cpu + VCPU_SIZE);
+    this.#tables ??= this.#physical(0, TABLES_END).slice();
+    for (let register = 0; register < 16; register++)
+      words.setBigUint64(cpu + register * 8, wide ? 0x8000_0000_0000_0000n : 0x7000_0000n, true);
+    words.setUint32(cpu + MODE, mode | MODE_STEP | MODE_STACK32, true);
+    words.setBigUint64(cpu + RIP, BigInt(wide ? address : 0), true);
+    words.setBigUint64(cpu + SEG_BASE + SEG_CS * 8, BigInt(wide ? 0 : address), true);
+    const block = words.getUint32(cpu + ARENA_NEXT, true);
+    words.setUint32(block + BLK_PHYS, 0, true);
+    this.#run(cpu, 1);
+    // A program may have written over its own instruction, which kills the block.
+    const physical = words.getUint32(block + BLK_PHYS, true);
+    const decoded = physical === ARENA_PHYSICAL + address - ARENA || physical === DEAD_BLOCK;
+    const undefinedOpcode =
+      words.getUint32(cpu + RIP, true) === HANDLERS + UD_VECTOR * HANDLER_STRIDE;
+    const length = words.getUint16(block + BLK_LENGTH, true);
+    const next = words.getUint32(cpu + ARENA_NEXT, true);
+    this.#bytes.set(this.#decoding, cpu);
+    this.#physical(0, TABLES_END).set(this.#tables);
+    words.setUint32(cpu + ARENA_NEXT, next, true);
+    return decoded && !undefinedOpcode ? length : 0;
   }
 
   /** Undoes the delivery of an exception: the frame holds what the instruction left. */

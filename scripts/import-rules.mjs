@@ -1,0 +1,103 @@
+/**
+ * Which part of src/ may import which (docs/architecture.md, "Who may know whom"). Sees type imports
+ * too. Tests are exempt: they may look at anything.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative, resolve, sep } from 'node:path';
+import { parseSync } from 'oxc-parser';
+
+/** Each part with the parts it may import besides itself; `error` stands for src/error.ts. */
+const ALLOWED = {
+  error: [],
+  version: [],
+  arch: ['error'],
+  host: ['error'],
+  loader: ['arch', 'error'],
+  boot: ['loader', 'arch', 'error'],
+  devices: ['arch', 'error'],
+  memory: ['loader', 'arch', 'host', 'error'],
+  measure: ['host', 'error'],
+  'accel/wasm': ['accel', 'arch', 'error'],
+  'accel/kvm': ['accel', 'arch', 'host', 'error'],
+  accel: ['arch', 'error'],
+  image: ['loader', 'arch', 'error'],
+  vm: ['accel', 'accel/wasm', 'accel/kvm', 'devices', 'boot', 'memory', 'loader', 'arch', 'error'],
+  cli: ['vm', 'image', 'measure', 'loader', 'arch', 'error', 'version'],
+  index: ['vm', 'image', 'loader', 'error', 'version'],
+};
+
+/** The core is AssemblyScript and sees nothing but itself, its layout and its tables. */
+const CORE = join('accel', 'wasm', 'core');
+
+/** The part that a file of src/ belongs to. */
+function partOf(file) {
+  const [first, second] = file.split(sep);
+  if (first === 'accel' && (second === 'wasm' || second === 'kvm')) return `${first}/${second}`;
+  return first.replace(/\.ts$/, '');
+}
+
+/** What a file imports or re-exports of this project; `value` is false for types alone. */
+function importsOf(path) {
+  const { module } = parseSync(path, readFileSync(path, 'utf8'));
+  const imported = module.staticImports.map(({ moduleRequest, entries }) => ({
+    name: moduleRequest.value,
+    value: entries.length === 0 || entries.some((entry) => !entry.isType),
+  }));
+  const exported = module.staticExports
+    .flatMap(({ entries }) => entries)
+    .filter(({ moduleRequest }) => moduleRequest !== null)
+    .map(({ moduleRequest, isType }) => ({ name: moduleRequest.value, value: !isType }));
+  return [...imported, ...exported].filter(({ name }) => name.startsWith('.'));
+}
+
+/** A cycle through a file, or undefined; `done` holds files that are on none. */
+function cycleFrom(file, graph, trail, done) {
+  const at = trail.indexOf(file);
+  if (at >= 0) return [...trail.slice(at), file];
+  if (done.has(file)) return undefined;
+  for (const next of graph.get(file) ?? []) {
+    const cycle = cycleFrom(next, graph, [...trail, file], done);
+    if (cycle !== undefined) return cycle;
+  }
+  done.add(file);
+  return undefined;
+}
+
+/** Every breach of the rules below `source`, as a line each. */
+export function importBreaches(source) {
+  const files = readdirSync(source, { recursive: true })
+    .filter((file) => file.endsWith('.ts') && !file.endsWith('.test.ts'))
+    .filter((file) => !file.startsWith(CORE) && !file.split(sep).includes('testing'));
+  const breaches = [];
+  const graph = new Map();
+  for (const file of files) {
+    const part = partOf(file);
+    const allowed = ALLOWED[part];
+    if (allowed === undefined) {
+      breaches.push(`src/${file}: the import rules do not know the part "${part}"`);
+      continue;
+    }
+    const targets = importsOf(join(source, file)).map(({ name, value }) => ({
+      target: relative(source, resolve(source, dirname(file), name)).replace(/\.js$/, '.ts'),
+      value,
+    }));
+    // A cycle of types alone is gone when the program runs.
+    const values = targets.filter(({ value }) => value).map(({ target }) => target);
+    graph.set(file, values);
+    for (const target of new Set(targets.map((item) => item.target))) {
+      const other = partOf(target);
+      if (other !== part && !allowed.includes(other)) {
+        breaches.push(`src/${file}: ${part} must not import ${other} (src/${target})`);
+      }
+    }
+  }
+  const done = new Set();
+  for (const file of graph.keys()) {
+    const cycle = cycleFrom(file, graph, [], done);
+    if (cycle !== undefined) {
+      breaches.push(`cycle: ${cycle.join(' -> ')}`);
+      break;
+    }
+  }
+  return breaches;
+}

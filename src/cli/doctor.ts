@@ -1,0 +1,116 @@
+/** `pando doctor`: what this machine offers, each answer found by trying, and what Pando does with it. */
+import type { Command } from 'commander';
+import {
+  type Capability,
+  type HostCapabilities,
+  probeCapabilities,
+} from '../measure/capabilities.js';
+import { formatTable, type Style, styleFor } from './text-table.js';
+import { mebibytes } from './units.js';
+
+const LEAST_NODE = 20;
+
+/** One thing that was looked at. */
+export interface Finding {
+  readonly subject: string;
+  /** Whether Pando can use it. */
+  readonly works: boolean;
+  /** What was found. */
+  readonly found: string;
+  /** What Pando does because of it. */
+  readonly consequence: string;
+}
+
+function answer(capability: Capability, good: string): string {
+  return capability.works ? good : capability.why;
+}
+
+function kvmFinding({ kvm }: HostCapabilities): Finding {
+  const version = kvm.apiVersion === undefined ? '' : `, API version ${kvm.apiVersion}`;
+  return {
+    subject: 'KVM',
+    works: kvm.usable.works,
+    found: answer(kvm.usable, `works${version}`),
+    consequence: kvm.usable.works
+      ? 'nothing yet: this version runs guests on wasm alone'
+      : 'guests run on wasm, the x86-64 engine of Pando',
+  };
+}
+
+/** @param node the running Node's version, like `v20.20.2` */
+export function findings(host: HostCapabilities, node: string): Finding[] {
+  const { memory, imageMapping, sealing, pageSize } = host;
+  const recent = Number(/^v(\d+)/.exec(node)?.[1]) >= LEAST_NODE;
+  const limit =
+    memory.limit === undefined ? '' : `, control group's limit ${mebibytes(memory.limit)}`;
+  return [
+    {
+      subject: 'Node.js',
+      works: recent,
+      found: node,
+      consequence: recent ? 'new enough' : `Pando needs version ${LEAST_NODE} or later`,
+    },
+    kvmFinding(host),
+    {
+      subject: 'image mapping',
+      works: imageMapping.works,
+      found: answer(imageMapping, 'files can be mapped over guest RAM'),
+      consequence: imageMapping.works
+        ? '--load map: VMs share the pages of kernel and initrd'
+        : 'images are read: every VM has its own copy',
+    },
+    {
+      subject: 'sealed memory',
+      works: sealing.works,
+      found: answer(sealing, 'memfd can be sealed'),
+      consequence: sealing.works
+        ? 'images outside the store are copied once and sealed'
+        : 'only images of the store can be mapped (`pando image import`)',
+    },
+    {
+      subject: 'page size',
+      works: pageSize === 4096,
+      found: `${pageSize} bytes`,
+      consequence:
+        pageSize === 4096 ? "the guests' page size" : 'pages of guest and host do not agree',
+    },
+    {
+      subject: 'memory',
+      works: true,
+      found: `${mebibytes(memory.available)} available of ${mebibytes(memory.total)}${limit}`,
+      consequence: 'guest RAM takes memory as it is touched; image pages count once',
+    },
+  ];
+}
+
+/** The findings as a table. */
+export function findingsTable(list: readonly Finding[], style: Style): string {
+  const columns = ['', 'subject', 'found', 'what Pando does'].map((title) => ({
+    title,
+    align: 'left' as const,
+  }));
+  const rows = list.map(({ subject, works, found, consequence }) => [
+    works ? 'yes' : 'no',
+    subject,
+    found,
+    consequence,
+  ]);
+  return formatTable(columns, rows, style);
+}
+
+/** Adds the command to the program. */
+export function registerDoctorCommand(program: Command): void {
+  program
+    .command('doctor')
+    .description('say what this machine offers and what Pando does with it')
+    .option('--json', 'as JSON')
+    .action((flags: { readonly json?: boolean }) => {
+      const host = probeCapabilities();
+      const list = findings(host, process.version);
+      process.stdout.write(
+        flags.json === true
+          ? `${JSON.stringify({ node: process.version, ...host, findings: list }, null, 2)}\n`
+          : findingsTable(list, styleFor(process.stdout)),
+      );
+    });
+}

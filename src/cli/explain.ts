@@ -1,0 +1,85 @@
+/** What a user is told about VMs that did not end as wished. */
+import { PandoError } from '../error.js';
+import type { Observation } from './machine.js';
+import { hex64, type RegisterReport, registersOf } from './report.js';
+import type { Outcome, Watched } from './supervise.js';
+
+const LAST_LINES = 8;
+const REGISTERS_A_LINE = 4;
+
+function consoleLines(vm: Watched): string[] {
+  const last = vm.tail.last(LAST_LINES);
+  if (last.length === 0) return ['  its console has printed nothing'];
+  return ['  last console lines:', ...last.map((line) => `    ${line}`)];
+}
+
+function registerLines(registers: RegisterReport): string[] {
+  const cells = Object.entries(registers).map(([name, value]) => `${name.toUpperCase()}=${value}`);
+  const lines: string[] = [];
+  for (let at = 0; at < cells.length; at += REGISTERS_A_LINE) {
+    lines.push(`    ${cells.slice(at, at + REGISTERS_A_LINE).join(' ')}`);
+  }
+  return lines;
+}
+
+/** What a running VM is doing. */
+function activity(vm: Watched, seen: Observation | undefined): string[] {
+  const stage = vm.machine.stages.at(-1)?.name ?? 'no boot stage';
+  const place =
+    seen === undefined
+      ? 'its process does not answer'
+      : `RIP ${hex64(seen.vcpu.rip)}, ${seen.instructions} instructions`;
+  return [`VM ${vm.machine.index}: running, ${stage}, ${place}`, ...consoleLines(vm)];
+}
+
+/** How a VM ended, when that is worth telling; the lines are for standard error. */
+function ending(vm: Watched): string[] {
+  const { exit, machine } = vm;
+  if (exit?.kind === 'shutdown') {
+    const rip = hex64(exit.vcpu.rip);
+    return [
+      new PandoError(
+        'GUEST_TRIPLE_FAULT',
+        `VM ${machine.index}: triple fault at RIP ${rip}`,
+      ).toLine(),
+      '  registers:',
+      ...registerLines(registersOf(exit.vcpu)),
+      ...consoleLines(vm),
+    ];
+  }
+  if (exit?.kind === 'error') {
+    const line = new PandoError(exit.code, `VM ${machine.index}: ${exit.message}`).toLine();
+    return [line, ...consoleLines(vm)];
+  }
+  if (exit !== undefined && vm.waits && !vm.done) {
+    const message = `VM ${machine.index} ended (${exit.kind}) before its console printed the text of --until`;
+    return [new PandoError('UNTIL_NOT_SEEN', message).toLine(), ...consoleLines(vm)];
+  }
+  return [];
+}
+
+/**
+ * Lines about everything that went wrong; none when nothing did.
+ * @param timeoutMs the limit that passed, when `outcome` is a time-out
+ * @param observe asks a running VM where it is
+ */
+export async function explain(
+  outcome: Outcome,
+  watched: readonly Watched[],
+  timeoutMs: number | undefined,
+  observe: (vm: Watched) => Promise<Observation | undefined>,
+): Promise<string[]> {
+  if (outcome.kind === 'interrupted') return [];
+  const lines = watched.flatMap(ending);
+  if (outcome.kind !== 'timeout') return lines;
+  const seconds = (timeoutMs ?? 0) / 1000;
+  const running = watched.filter((vm) => vm.exit === undefined);
+  const activities = await Promise.all(
+    running.map(async (vm) => [
+      ...activity(vm, await observe(vm)),
+      ...(vm.waits && vm.done ? ['  it has printed the text of --until'] : []),
+    ]),
+  );
+  const message = `${seconds} s have passed, ${running.length} of ${watched.length} VMs still run`;
+  return [new PandoError('TIMEOUT', message).toLine(), ...activities.flat(), ...lines];
+}

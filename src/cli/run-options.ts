@@ -1,0 +1,82 @@
+/** The options of `pando run`: from text to checked values. */
+import { PandoError } from '../error.js';
+import type { AcceleratorName, LoadMode } from '../vm/types.js';
+import type { Isolation } from './fleet.js';
+import { parseSerial, type SerialTarget } from './serial.js';
+import { parseCount, parseSeconds, parseSize } from './units.js';
+
+/** More VMs than any host of today holds; a typing error has more. */
+const COUNT_LIMIT = 4096;
+const CPU_LIMIT = 255;
+
+/** The options as commander hands them over. */
+export interface RunFlags {
+  readonly kernel?: string;
+  readonly initrd?: string;
+  readonly image?: string;
+  readonly append?: string;
+  readonly memory: string;
+  readonly cpus: string;
+  readonly accel: string;
+  readonly load: string;
+  readonly count: string;
+  readonly isolate: string;
+  readonly serial?: string;
+  readonly until?: string;
+  readonly timeout?: string;
+  readonly report?: string;
+  readonly json?: boolean;
+}
+
+/** The same, checked. */
+export interface RunOptions {
+  /** Bytes. */
+  readonly memory: number;
+  readonly cpus: number;
+  readonly accelerator: AcceleratorName | 'auto';
+  readonly load: LoadMode;
+  readonly count: number;
+  readonly isolate: Isolation;
+  readonly serial: SerialTarget;
+  readonly until: string | undefined;
+  readonly timeoutMs: number | undefined;
+  readonly report: string | undefined;
+  readonly json: boolean;
+}
+
+function oneOf<T extends string>(option: string, text: string, allowed: readonly T[]): T {
+  const value = allowed.find((candidate) => candidate === text);
+  if (value !== undefined) return value;
+  throw new PandoError('CHOICE_INVALID', `${option} ${JSON.stringify(text)} is not known`, {
+    remedy: `use ${allowed.join(', ')}`,
+  });
+}
+
+/**
+ * @throws PandoError SIZE_INVALID, NUMBER_INVALID, CHOICE_INVALID, SERIAL_INVALID,
+ * SERIAL_PATTERN_WITHOUT_NUMBER, UNTIL_EMPTY, OPTION_CONFLICT
+ */
+export function parseRunOptions(flags: RunFlags): RunOptions {
+  const count = parseCount('--count', flags.count, 1, COUNT_LIMIT);
+  const json = flags.json === true;
+  if (flags.until === '') throw new PandoError('UNTIL_EMPTY', '--until needs a text to wait for');
+  if (json && flags.serial === 'stdio') {
+    const message = '--json and --serial stdio both write to standard output';
+    throw new PandoError('OPTION_CONFLICT', message, {
+      remedy: 'use --report FILE, or another --serial',
+    });
+  }
+  return {
+    memory: parseSize('--memory', flags.memory),
+    cpus: parseCount('--cpus', flags.cpus, 1, CPU_LIMIT),
+    accelerator: oneOf('--accel', flags.accel, ['auto', 'kvm', 'wasm']),
+    load: oneOf('--load', flags.load, ['map', 'read']),
+    count,
+    isolate: oneOf('--isolate', flags.isolate, ['shared', 'process']),
+    serial: parseSerial(flags.serial ?? (json ? 'null' : 'stdio'), count),
+    until: flags.until,
+    timeoutMs: flags.timeout === undefined ? undefined : parseSeconds('--timeout', flags.timeout),
+    report: flags.report,
+    json,
+  };
+}

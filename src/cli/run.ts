@@ -1,0 +1,105 @@
+/** `pando run`: boots VMs and stays with them. */
+import { type Command, Option } from 'commander';
+import { Vm } from '../vm/vm.js';
+import { chooseBootImage } from './boot-image.js';
+import { type Makers, shareImages } from './fleet.js';
+import { VM_PROCESS_ENTRY } from './forked-machine.js';
+import { progressLine } from './image-progress.js';
+import { checkReportFile, formatReport, writeReport } from './report.js';
+import { reportTables } from './report-tables.js';
+import { parseRunOptions, type RunFlags } from './run-options.js';
+import { runSession, type Streams } from './session.js';
+import { styleFor } from './text-table.js';
+
+/** How real VMs are made. */
+export const MAKERS: Makers = {
+  shareImages,
+  createVm: (options) => Vm.create(options),
+  vmProcess: VM_PROCESS_ENTRY,
+};
+
+/** The process's own streams. */
+export const STANDARD_STREAMS: Streams = {
+  input: process.stdin,
+  out: process.stdout,
+  err: process.stderr,
+};
+
+const EXIT_STATUSES = `
+Exit status: 0 the guests powered off, --until was met, or Ctrl-A X; 1 an error; 2 a wrong command
+line; 3 time-out; 4 a guest ended in a triple fault; 128 + number of the signal that ended Pando.`;
+
+/**
+ * Boots, waits, reports.
+ * @returns the exit status
+ * @throws PandoError
+ */
+export async function run(
+  flags: RunFlags,
+  streams: Streams = STANDARD_STREAMS,
+  makers: Makers = MAKERS,
+): Promise<number> {
+  const options = parseRunOptions(flags);
+  if (options.report !== undefined) await checkReportFile(options.report);
+  const progress = progressLine(streams.err);
+  const image = await chooseBootImage(flags, progress.sink).finally(() => progress.end());
+  const tables = options.until !== undefined && !options.json && options.report === undefined;
+  const { report, complaints, status, outcome } = await runSession(
+    {
+      vm: {
+        kernel: image.kernel,
+        ...(image.initrd === undefined ? {} : { initrd: image.initrd }),
+        commandLine: image.commandLine,
+        immutableImages: image.immutable,
+        memory: options.memory,
+        cpus: options.cpus,
+        accelerator: options.accelerator,
+        load: options.load,
+      },
+      count: options.count,
+      isolate: options.isolate,
+      serial: options.serial,
+      until: options.until,
+      timeoutMs: options.timeoutMs,
+      measure: tables || options.json || options.report !== undefined,
+      lastingProgress: false,
+    },
+    streams,
+    makers,
+  );
+  if (complaints.length > 0) streams.err.write(`${complaints.join('\n')}\n`);
+  if (report !== undefined) {
+    if (options.report !== undefined) await writeReport(options.report, report);
+    if (options.json) streams.out.write(formatReport(report));
+    if (tables && outcome.kind === 'until') {
+      streams.err.write(`\n${reportTables(report, styleFor(streams.err))}`);
+    }
+  }
+  return status;
+}
+
+/** Adds the command to the program. */
+export function registerRunCommand(program: Command): void {
+  program
+    .command('run')
+    .description('boot VMs; without --kernel: of the Debian image, which is pulled when missing')
+    .option('--kernel <file>', 'kernel: ELF with a PVH note, or bzImage')
+    .option('--initrd <file>', 'initial RAM disk')
+    .option('--image <name>', 'image of the store (default: debian)')
+    .option('--append <text>', "kernel command line; after the image's own without --kernel")
+    .option('--memory <size>', 'guest RAM', '1G')
+    .option('--cpus <number>', 'virtual processors of each VM', '1')
+    .addOption(new Option('--accel <name>', 'accelerator: auto, kvm or wasm').default('auto'))
+    .option('--load <how>', 'map: images copy-on-write over guest RAM; read: copy them', 'map')
+    .option('--count <number>', 'how many VMs', '1')
+    .option('--isolate <how>', 'shared: all VMs in one process; process: one each', 'shared')
+    .option('--serial <target>', 'consoles: stdio, file:PATTERN (%d: number of the VM) or null')
+    .option('--until <text>', 'wait until every console has printed this, measure, stop')
+    .option('--timeout <seconds>', 'give up after this time')
+    .option('--report <file>', 'write the measurements as JSON')
+    .option('--json', 'write the measurements to standard output')
+    .addHelpText('after', EXIT_STATUSES)
+    .action(async (flags: RunFlags) => {
+      process.exitCode = await run(flags);
+    });
+}

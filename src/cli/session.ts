@@ -1,0 +1,127 @@
+/**
+ * One run of VMs from creation to the last byte of their consoles: what `pando run` and `pando demo`
+ * share. Whatever happens on the way, every VM is closed and the terminal is as it was.
+ */
+import type { VmOptions } from '../vm/types.js';
+import { connectInput, type InputStream } from './console-input.js';
+import { explain } from './explain.js';
+import {
+  closeMachines,
+  createMachines,
+  type Isolation,
+  type Makers,
+  type SharedImages,
+} from './fleet.js';
+import { InterruptionSource } from './interruption.js';
+import { showMachines } from './progress.js';
+import { type ImageFile, measureRun, type RunReport, tryObserve } from './report.js';
+import { connectSerial, type SerialTarget } from './serial.js';
+import { exitStatus, type Outcome, supervise, Watched } from './supervise.js';
+
+/** What a session does. */
+export interface SessionOptions {
+  readonly vm: VmOptions;
+  readonly count: number;
+  readonly isolate: Isolation;
+  readonly serial: SerialTarget;
+  readonly until: string | undefined;
+  readonly timeoutMs: number | undefined;
+  /** Whether the result has a report. */
+  readonly measure: boolean;
+  /** Whether the lines of the live progress stay on the terminal. */
+  readonly lastingProgress: boolean;
+}
+
+/** The standard streams. */
+export interface Streams {
+  readonly input: InputStream;
+  readonly out: NodeJS.WriteStream;
+  readonly err: NodeJS.WriteStream;
+}
+
+/** How a session ended. */
+export interface SessionResult {
+  readonly outcome: Outcome;
+  readonly status: number;
+  /** undefined unless asked for. */
+  readonly report: RunReport | undefined;
+  /** What went wrong, as lines for standard error. */
+  readonly complaints: readonly string[];
+}
+
+/** Undoes things in the opposite order of their doing. */
+class Undo {
+  private readonly steps: (() => unknown)[] = [];
+
+  add(step: () => unknown): void {
+    this.steps.push(step);
+  }
+
+  async all(): Promise<void> {
+    for (let step = this.steps.pop(); step !== undefined; step = this.steps.pop()) await step();
+  }
+}
+
+/**
+ * Makes the VMs, starts them, waits for what ends the session, measures, explains, and closes them.
+ * @throws PandoError what creating VMs and connecting their consoles throws
+ */
+export async function runSession(
+  options: SessionOptions,
+  streams: Streams,
+  makers: Makers,
+): Promise<SessionResult> {
+  const undo = new Undo();
+  const interruption = new InterruptionSource();
+  undo.add(() => interruption.release());
+  try {
+    const images = makers.shareImages(options.vm);
+    undo.add(() => images.close());
+    const vm = {
+      ...options.vm,
+      kernel: images.kernel,
+      ...(images.initrd === undefined ? {} : { initrd: images.initrd }),
+      immutableImages: true,
+    };
+    const machines = await createMachines(vm, options.count, options.isolate, makers);
+    undo.add(() => closeMachines(machines));
+    const watched = machines.map((machine) => new Watched(machine, options.until));
+    const screen = new Undo();
+    undo.add(() => screen.all());
+    const serial = connectSerial(options.serial, machines, (bytes) => streams.out.write(bytes));
+    screen.add(() => serial.close());
+    const [only] = machines;
+    if (options.serial.kind === 'stdio' && machines.length === 1 && only !== undefined) {
+      const disconnect = connectInput(streams.input, {
+        write: (bytes) => only.writeConsole(bytes),
+        show: (text) => void streams.err.write(text),
+        quit: () => interruption.quit(),
+      });
+      screen.add(disconnect);
+    }
+    if (options.serial.kind !== 'stdio') {
+      screen.add(showMachines(watched, streams.err, options.lastingProgress));
+    }
+    for (const machine of machines) machine.start();
+    const outcome = await supervise(watched, options.timeoutMs, interruption.interrupted);
+    const report = options.measure
+      ? await measureRun(watched, outcome, imageFiles(options.vm, images))
+      : undefined;
+    await screen.all();
+    const complaints = await explain(outcome, watched, options.timeoutMs, ({ machine }) =>
+      tryObserve(machine),
+    );
+    return { outcome, status: exitStatus(outcome, watched), report, complaints };
+  } finally {
+    await undo.all();
+  }
+}
+
+/** The files that are mapped, each with the name that the user knows it by. */
+function imageFiles(asked: VmOptions, mapped: SharedImages): ImageFile[] {
+  const files = [{ name: asked.kernel, path: mapped.kernel }];
+  if (asked.initrd !== undefined && mapped.initrd !== undefined) {
+    files.push({ name: asked.initrd, path: mapped.initrd });
+  }
+  return files;
+}

@@ -1,0 +1,122 @@
+/**
+ * Waits for what a command waits for: every console has printed a text, every VM has ended, time is up,
+ * or the user interrupts; and what each of these means as an exit status.
+ */
+import type { VmExit } from '../vm/types.js';
+import { ConsoleTail } from './console-lines.js';
+import type { Machine } from './machine.js';
+import { TextWatch } from './text-watch.js';
+
+/** Why a user, or the system for them, ends a command. */
+export type Interruption = 'quit' | 'SIGINT' | 'SIGTERM' | 'SIGHUP' | 'SIGPIPE';
+
+/** How the waiting ended. */
+export type Outcome =
+  | { readonly kind: 'until' }
+  /** VMs have ended: all, or one that can no longer print the text. */
+  | { readonly kind: 'ended' }
+  | { readonly kind: 'timeout' }
+  | { readonly kind: 'interrupted'; readonly by: Interruption };
+
+/** Exit statuses of `pando run`. */
+export const STATUS_OK = 0;
+export const STATUS_FAILED = 1;
+export const STATUS_TIMEOUT = 3;
+export const STATUS_TRIPLE_FAULT = 4;
+/** A shell's status of a program that a signal ended: 128 + its number (signal(7)). */
+const SIGNAL_STATUS: Readonly<Record<Interruption, number>> = {
+  quit: STATUS_OK,
+  SIGHUP: 129,
+  SIGINT: 130,
+  SIGPIPE: 141,
+  SIGTERM: 143,
+};
+
+/** One VM under supervision. Make it before the VM starts, so that no byte is missed. */
+export class Watched {
+  readonly tail = new ConsoleTail();
+  /** How the VM ended; undefined while it runs. */
+  exit: VmExit | undefined;
+  private readonly watch: TextWatch | undefined;
+  private readonly unsubscribe: () => void;
+  private notify: () => void = () => undefined;
+
+  /** @param until the text that is waited for; none when undefined */
+  constructor(
+    readonly machine: Machine,
+    until: string | undefined,
+  ) {
+    this.watch = until === undefined ? undefined : new TextWatch(until);
+    this.unsubscribe = machine.onConsole((bytes) => {
+      this.tail.feed(bytes);
+      if (this.watch !== undefined && !this.watch.seen && this.watch.feed(bytes)) this.notify();
+    });
+    void machine.exited.then((exit) => {
+      this.exit = exit;
+      this.notify();
+    });
+  }
+
+  /** Whether the text has been printed; true when there is none to wait for. */
+  get done(): boolean {
+    return this.watch?.seen ?? true;
+  }
+
+  /** Whether a text is waited for at all. */
+  get waits(): boolean {
+    return this.watch !== undefined;
+  }
+
+  /** Calls `listener` on each change of `exit` and `done`. */
+  onChange(listener: () => void): void {
+    this.notify = listener;
+  }
+
+  release(): void {
+    this.notify = () => undefined;
+    this.unsubscribe();
+  }
+}
+
+function settled(watched: readonly Watched[]): Outcome | undefined {
+  const waits = watched.some((vm) => vm.waits);
+  if (waits && watched.every((vm) => vm.done)) return { kind: 'until' };
+  if (waits && watched.some((vm) => vm.exit !== undefined && !vm.done)) return { kind: 'ended' };
+  return watched.every((vm) => vm.exit !== undefined) ? { kind: 'ended' } : undefined;
+}
+
+/**
+ * @param timeoutMs counted from this call; no limit when undefined
+ * @param interrupted settles when the user wants an end; never rejects
+ */
+export function supervise(
+  watched: readonly Watched[],
+  timeoutMs: number | undefined,
+  interrupted: Promise<Interruption>,
+): Promise<Outcome> {
+  return new Promise((resolve) => {
+    let timer: NodeJS.Timeout | undefined;
+    const end = (outcome: Outcome): void => {
+      clearTimeout(timer);
+      for (const vm of watched) vm.onChange(() => undefined);
+      resolve(outcome);
+    };
+    const look = (): void => {
+      const outcome = settled(watched);
+      if (outcome !== undefined) end(outcome);
+    };
+    if (timeoutMs !== undefined) timer = setTimeout(() => end({ kind: 'timeout' }), timeoutMs);
+    void interrupted.then((by) => end({ kind: 'interrupted', by }));
+    for (const vm of watched) vm.onChange(look);
+    look();
+  });
+}
+
+/** The command's exit status. */
+export function exitStatus(outcome: Outcome, watched: readonly Watched[]): number {
+  if (outcome.kind === 'timeout') return STATUS_TIMEOUT;
+  if (outcome.kind === 'interrupted') return SIGNAL_STATUS[outcome.by];
+  if (watched.some((vm) => vm.exit?.kind === 'shutdown')) return STATUS_TRIPLE_FAULT;
+  const failed = watched.some((vm) => vm.exit?.kind === 'error' || !vm.done);
+  return failed ? STATUS_FAILED : STATUS_OK;
+}

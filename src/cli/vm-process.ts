@@ -1,0 +1,14 @@
+/**
+ * The program of a VM's own process (`--isolate process`). It imports the VM and nothing of the command
+ * line: what is loaded here costs memory once a VM.
+ */
+import { Vm } from '../vm/vm.js';
+import { serveVm } from './vm-server.js';
+
+// A terminal's Ctrl-C reaches the whole process group; the command decides, and closes the channel.
+process.on('SIGINT', () => undefined);
+serveVm(
+  process,
+  (options) => Vm.create(options),
+  () => process.exit(0),
+);

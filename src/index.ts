@@ -1,0 +1,36 @@
+/**
+ * The public API of Pando: exactly what users may import.
+ *
+ * @packageDocumentation
+ */
+export { PandoError, type PandoErrorDetail } from './error.js';
+export {
+  DEFAULT_IMAGE_NAME,
+  DEFAULT_KERNEL_PACKAGE,
+  ensureImage,
+  type PullOptions,
+  pullDebian,
+} from './image/debian.js';
+export { type ImportOptions, importImage } from './image/import.js';
+export type {
+  Manifest,
+  ObjectReference,
+  PackageProvenance,
+  Provenance,
+} from './image/manifest.js';
+export type { ProgressSink } from './image/progress.js';
+export { type Image, ImageStore, type Removal } from './image/store.js';
+export type { ImagePart } from './loader/plan.js';
+export { VERSION } from './version.js';
+export type {
+  AcceleratorName,
+  LoadMode,
+  PartSharing,
+  Stage,
+  StageName,
+  VcpuState,
+  VmExit,
+  VmMemory,
+  VmOptions,
+} from './vm/types.js';
+export { Vm } from './vm/vm.js';

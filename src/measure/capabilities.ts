@@ -1,0 +1,6 @@
+/** What this machine offers, for those above who may not reach the host themselves. */
+export {
+  type Capability,
+  type HostCapabilities,
+  probeCapabilities,
+} from '../host/capabilities.js';
