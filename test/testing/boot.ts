@@ -1,9 +1,5 @@
 /** Starts VMs for tests: Debian's image, pulled once, and the console that goes with each VM. */
-import { pullDebian } from '#dist/image/debian.js';
-import type { Image } from '#dist/image/store.js';
-import { ImageStore } from '#dist/image/store.js';
-import type { VmOptions } from '#dist/vm/types.js';
-import { Vm } from '#dist/vm/vm.js';
+import { type Image, ImageStore, pullDebian, Vm, type VmOptions } from 'pando';
 import { Console } from './console.js';
 
 /** A booting or booted VM. */

@@ -3,7 +3,7 @@
  * get its output. Every wait has a limit, and a failure shows the console's last lines.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Vm } from '#dist/vm/vm.js';
+import type { Vm } from 'pando';
 
 /** How long a guest may take before the test is given up: generous, for machines that are busy. */
 const PATIENCE = 120_000;
@@ -47,7 +47,9 @@ export class Console {
    */
   async expect(wanted: string | RegExp, patience = PATIENCE): Promise<RegExpExecArray> {
     const pattern =
-      typeof wanted === 'string' ? new RegExp(wanted.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')) : wanted;
+      typeof wanted === 'string'
+        ? new RegExp(wanted.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&'))
+        : wanted;
     const deadline = new AbortController();
     const limit = sleep(patience, 'late' as const, { signal: deadline.signal });
     try {
