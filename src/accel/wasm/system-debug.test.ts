@@ -132,3 +132,11 @@ test('MOV SS holds a single-step trap until after the next instruction', () => {
   assert.deepEqual(recorded(guest), [3, 4]);
   assert.equal(guest.get64(L.RSP), BigInt(STACK - 40));
 });
+
+test('MOV SS without stepping holds back no later trap', () => {
+  const guest = recording(new Guest('long'));
+  guest.set64(L.RDX, 0x10n);
+  // mov ss, edx; nop; pushfq; or dword [rsp], TF; popfq; nop; nop; ud2
+  assert.equal(guest.vector(code('8e d2 90 9c 81 0c 24 00 01 00 00 9d 90 90 0f 0b')), 6);
+  assert.deepEqual(recorded(guest), [13, 14]);
+});

@@ -251,13 +251,20 @@ describe('long mode', () => {
 });
 
 describe('interrupt windows', () => {
-  test('STI holds interrupts off for one instruction and raises the window', () => {
+  test('STI holds interrupts off for exactly one instruction', () => {
     const guest = new Guest('long');
     guest.set32(L.INTERRUPT_WINDOW, 1);
-    assert.equal(guest.run(code('fb ff c0 f4')), L.EXIT_POLL);
-    assert.ok(guest.get64(L.RIP) > BigInt(CODE + 1));
+    // sti; inc eax; cli; hlt
+    assert.equal(guest.run(code('fb ff c0 fa f4')), L.EXIT_POLL);
+    assert.equal(guest.get64(L.RIP), BigInt(CODE + 3));
     assert.equal(guest.get32(L.POLL) & L.POLL_WINDOW, L.POLL_WINDOW);
-    assert.equal(guest.get64(L.RAX) & 0xffffffffn, 1n);
+    assert.equal(guest.core.interruptible(guest.cpu), 1);
+    guest.set32(L.POLL, guest.get32(L.POLL) & ~L.POLL_WINDOW);
+    guest.set32(L.INTERRUPT_WINDOW, 0);
+    assert.equal(guest.resume(), L.EXIT_HALT);
+    assert.equal(guest.get64(L.RIP), BigInt(CODE + 5));
+    assert.equal(guest.get32(L.MODE) & L.MODE_STEP, 0);
+    assert.equal(guest.get32(L.POLL), 0);
   });
 
   test('POPF that sets IF raises the window', () => {

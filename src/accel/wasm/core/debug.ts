@@ -4,15 +4,14 @@
  * Accesses record their matches in DEBUG_PENDING; `stepCheck` turns them into #DB at the next
  * instruction boundary, where it also looks at RFLAGS.TF and at instruction breakpoints.
  */
-import {
-  CR4, DR0, DR6, DR7, FLAGS, POLL, POLL_STEP, REC_B, REC_R, RIP, SEG_BASE, SEG_CS,
-} from "../layout";
+import { CR4, DR0, DR6, DR7, FLAGS, POLL, POLL_STEP, REC_B, REC_R, RIP, SEG_BASE, SEG_CS } from "../layout";
 import { raise, VEC_DB, VEC_UD } from "./fault";
 import { RF, TF } from "./flags";
 import { flushTlb } from "./mmu";
 import { readReg, writeReg } from "./operand";
 import {
-  CR4_DE, DEBUG_PENDING, isCode64, privileged, protection, STEP_ARMED, STEP_HELD, STEP_ONCE, STEP_RESUMED, STEP_STATE, updateMode,
+  CR4_DE, DEBUG_PENDING, isCode64, privileged, protection, STEP_ARMED, STEP_HELD, STEP_ONCE, STEP_RESUMED, STEP_STATE,
+  updateMode,
 } from "./system-state";
 
 const DR6_BREAKPOINTS: u64 = 0xf;

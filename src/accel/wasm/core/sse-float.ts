@@ -1,9 +1,9 @@
 /**
  * SSE and SSE2 arithmetic and comparisons (Intel SDM vol. 2; vol. 1, 4.8, 10.2.3 and 11.5).
  *
- * Where MXCSR asks for nothing special, PE is already set, the operands are zeros or normal numbers and
- * the result is well inside the normal range, the host's arithmetic gives the same result and there is
- * no flag to set. Everything else goes through softfloat.ts.
+ * Where MXCSR rounds to nearest and masks all exceptions, PE is already set, the operands are zeros or
+ * normal numbers and the result is well inside the normal range, the host's arithmetic gives the same
+ * result and there is no flag to set. Everything else goes through softfloat.ts.
  */
 import { MXCSR, REC_IMM, SIMD_SCRATCH, ST_FAULT, ST_NEXT, XMM } from "../layout";
 import { CF, PF, setArithmetic, ZF } from "./flags";
@@ -14,8 +14,11 @@ import {
 } from "./softfloat";
 import { report, source16, sourceLow, xmmReg } from "./sse-operand";
 
-/** MXCSR without its flags but PE: rounding to nearest, all masked, no DAZ, no FTZ, PE set. */
-export const FAST_MXCSR_MASK: u32 = 0xffe0;
+/**
+ * Rounding to nearest, all exceptions masked, PE set. DAZ and FTZ are not asked for: neither an ordinary
+ * operand nor a safe result is denormal.
+ */
+export const FAST_MXCSR_MASK: u32 = 0x7fa0;
 export const FAST_MXCSR: u32 = 0x1fa0;
 const PE: u32 = 0x20;
 const DAZ: u32 = 0x40;

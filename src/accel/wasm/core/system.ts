@@ -15,7 +15,7 @@
  */
 import {
   CR0, FLAGS, GPR, IDT_BASE, GDT_BASE, NEXT_RIP, RDX, REC_B, REC_DISP, REC_IMM, REC_R, SEG_CS, SEG_DS, SEG_ES, SEG_FS,
-  SEG_GS, SEG_LDTR, SEG_SEL, SEG_SS, SEG_TR, SHADOW, ST_FAULT, ST_HALT, ST_JUMP, ST_NEXT,
+  SEG_GS, SEG_LDTR, SEG_SEL, SEG_SS, SEG_TR, SHADOW, ST_FAULT, ST_HALT, ST_JUMP, ST_NEXT, MODE, MODE_STEP,
 } from "../layout";
 import { readControl, writeCr0, writeControl } from "./control";
 import { cpuid } from "./cpuid";
@@ -32,8 +32,8 @@ import { portIn, portOut } from "./ports";
 import { swapgs, syscall, sysenter, sysexit, sysret } from "./syscall";
 import { commitStack, popValue, pushValue, useStack } from "./system-stack";
 import {
-  CR0_PE, CR0_TS, cplOf, iopl, isRealOrVm, isVm, openShadow, privileged, protection, STEP_HELD,
-  STEP_STATE, updateMode, writeFlags,
+  CR0_PE, CR0_TS, cplOf, iopl, isRealOrVm, isVm, openShadow, privileged, protection, STEP_HELD, STEP_STATE, updateMode,
+  writeFlags,
 } from "./system-state";
 import {
   adjustPrivilege, loadAccessRights, loadLimit, loadLocalTable, loadTable, loadTask, storeTable, verify,
@@ -179,7 +179,7 @@ function loadHolding(cpu: usize, slot: u32, selector: u32): bool {
   if (slot == SEG_SS) {
     updateMode(cpu);
     store<u32>(cpu, 1, SHADOW);
-    store<u32>(cpu, load<u32>(cpu, STEP_STATE) | STEP_HELD, STEP_STATE);
+    if (load<u32>(cpu, MODE) & MODE_STEP) store<u32>(cpu, load<u32>(cpu, STEP_STATE) | STEP_HELD, STEP_STATE);
   }
   return true;
 }
