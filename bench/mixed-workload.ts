@@ -131,8 +131,8 @@ export function fillWorkArea(area: Uint8Array, address: number): void {
   const view = new DataView(area.buffer, area.byteOffset);
   for (let entry = 0; entry < LIST_ENTRIES; entry++) {
     // Entries lie apart, as allocations do.
-    const next = entry + 1 < LIST_ENTRIES ? address + ((entry + 1) * 7 % LIST_ENTRIES) * 192 : 0;
-    const at = (entry * 7 % LIST_ENTRIES) * 192;
+    const next = entry + 1 < LIST_ENTRIES ? address + (((entry + 1) * 7) % LIST_ENTRIES) * 192 : 0;
+    const at = ((entry * 7) % LIST_ENTRIES) * 192;
     view.setBigUint64(at, BigInt(next), true);
     view.setBigUint64(at + 8, BigInt.asUintN(64, BigInt(-1 - entry)), true);
   }
