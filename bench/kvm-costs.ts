@@ -2,12 +2,12 @@
  * What KVM costs: an exit that TypeScript handles against the bare ioctl loop, a VM from the call to
  * its first entry, and what is left after many VMs.
  *
- *     npx tsc -p bench && node dist-bench/bench/kvm-costs.js KERNEL [CYCLES]
+ *     npm run build && npx tsc -p bench && node dist/bench/kvm-costs.js KERNEL [CYCLES]
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { measureKvm } from '../src/accel/kvm/probe.js';
-import { Vm } from '../src/vm/vm.js';
+import { measureKvm } from '../accel/kvm/probe.js';
+import { Vm } from '../vm/vm.js';
 
 const [kernel, cyclesText = '1000'] = process.argv.slice(2);
 if (kernel === undefined) throw new Error('usage: kvm-costs KERNEL [CYCLES]');
@@ -25,7 +25,12 @@ function held(): Record<string, number> {
 /** Milliseconds from the call of Vm.create to the first KVM_RUN. */
 async function firstEntry(memory: number): Promise<number> {
   const start = performance.now();
-  const vm = await Vm.create({ kernel: kernel!, memory, accelerator: 'kvm' });
+  const vm = await Vm.create({
+    kernel: kernel!,
+    memory,
+    accelerator: 'kvm',
+    immutableImages: true,
+  });
   const entered = new Promise<number>((resolve) => {
     vm.onStage(({ name, ms }) => name === 'vmm_init_end' && resolve(ms - start));
   });

@@ -52,10 +52,11 @@ function serve({ vm, vcpu: id }: VcpuAssignment): void {
     control.waitForChange(seen);
     Atomics.store(words, WORD_STILL, 0);
   };
-  const finish = (event: Ending): void => {
-    announced = control.epoch();
-    control.request(REQUEST_PARK);
-    for (const other of vcpus) if (other !== vcpu) other.kick();
+  /** Ends the run of this number; the VM may be in the next one already when `event` is `parked`. */
+  const finish = (epoch: number, event: Ending): void => {
+    announced = epoch;
+    if (event.kind !== 'parked') control.request(REQUEST_PARK);
+    if (event.kind !== 'parked') for (const other of vcpus) if (other !== vcpu) other.kick();
     say({ kind: 'stopped', epoch: announced, event });
   };
   const runOnce = (): void => {
@@ -73,18 +74,18 @@ function serve({ vm, vcpu: id }: VcpuAssignment): void {
 
   for (;;) {
     const seen = control.changes();
-    const requests = control.requests();
+    const { requests, epoch } = control.orders();
     if (requests & REQUEST_DETACH) break;
     try {
       if (ending !== undefined) {
         const event = ending;
         ending = undefined;
-        finish(event);
+        finish(epoch, event);
       } else if (requests & REQUEST_PARK) {
-        if (announced !== control.epoch()) {
+        if (announced !== epoch) {
           vcpu.settle();
           // An exit that was under way may have ended the run.
-          if (ending === undefined) finish({ kind: 'parked' });
+          if (ending === undefined) finish(epoch, { kind: 'parked' });
         } else standStill(seen);
       } else if (requests & REQUEST_HOLD) {
         vcpu.settle();
