@@ -70,10 +70,12 @@ for (const accelerator of ACCELERATORS) {
     });
 
     test('registers can be read while it runs', async () => {
-      const code = new GuestCode().mov('esi', 0x5eed).label('spin').jmp('spin');
+      const code = new GuestCode().stack().print('up\n').mov('esi', 0x5eed).label('spin');
+      code.jmp('spin');
       const end = BigInt(code.here);
       await using subject = await Subject.create(accelerator, code);
       subject.vm.start();
+      await subject.until('up\n');
       await sleep(50);
       const state = subject.vm.vcpuState();
       // An accelerator may give the start of the block that it is in.
