@@ -9,8 +9,9 @@ import type { Vm } from 'pando';
 const PATIENCE = 120_000;
 const LINES_SHOWN = 30;
 
-/** The prompt of the image's shell, see src/image/init-script.ts; busybox asks for the cursor after it. */
-const PROMPT = /\S* # (?:\x1b\[6n)?$/;
+const ESCAPE = '\x1b';
+/** The prompt of the image's shell (src/image/init-script.ts); busybox asks for the cursor after it. */
+const PROMPT = new RegExp(`\\S* # (?:${ESCAPE}\\[6n)?$`);
 
 export class Console {
   /** All that the guest has printed. */
