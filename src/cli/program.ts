@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { PandoError } from '../error.js';
 import { VERSION } from '../version.js';
+import { registerBenchCommand } from './bench.js';
 import { registerDemoCommand } from './demo.js';
 import { registerDoctorCommand } from './doctor.js';
 import { registerImageCommand } from './image.js';
@@ -27,6 +28,7 @@ export function createProgram(): Command {
   registerDemoCommand(program);
   registerImageCommand(program);
   registerDoctorCommand(program);
+  registerBenchCommand(program);
   quieten(program);
   return program;
 }

@@ -73,6 +73,8 @@ export class Machine {
   readonly #board: Board;
   readonly #vcpu: Vcpu;
   readonly #emit: (event: MachineEvent) => void;
+  /** Console input that the guest did not take when it was last offered. */
+  #inputLeft = 0;
   /** What the devices ended the slice with. */
   #ending: MachineEvent | undefined;
 
@@ -123,6 +125,7 @@ export class Machine {
     for (;;) {
       if (control.requests() & REQUEST_PARK) return this.#park({ kind: 'parked' });
       board.pumpInput();
+      this.#inputLeft = board.serialInput.length;
       board.pumpOutput();
       board.advance(control.now());
       const stop = this.#vcpu.run(TURN);
@@ -142,7 +145,10 @@ export class Machine {
 
   /** Whether something came in that a sleeping VM must look at. */
   hasInput(): boolean {
-    return this.#board.serialInput.length > 0 || (this.#control.requests() & REQUEST_PARK) !== 0;
+    return (
+      this.#board.serialInput.length > this.#inputLeft ||
+      (this.#control.requests() & REQUEST_PARK) !== 0
+    );
   }
 
   #park(event: MachineEvent): { state: number; deadline: number } {
