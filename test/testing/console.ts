@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Vm } from 'pando';
 
 /** How long a guest may take before the test is given up: generous, for machines that are busy. */
-const PATIENCE = 120_000;
+const PATIENCE = 300_000;
 const LINES_SHOWN = 30;
 
 const ESCAPE = '\x1b';
