@@ -18,6 +18,12 @@ import { styleFor } from './text-table.js';
 
 type Report = FootprintReport | BootReport;
 
+/** Ending this process ends every instance; the status is a shell's: 128 + the signal's number. */
+const SIGNALS = [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const;
+
 /** Writes a folder with the page, and its plots as SVG and PNG. */
 async function writeFolder(folder: string, report: Report): Promise<void> {
   await writeFile(join(folder, `${report.kind}.html`), reportPage(report));
@@ -37,6 +43,7 @@ async function bench(
     await mkdir(flags.report, { recursive: true });
     await checkReportFile(join(flags.report, 'page'));
   }
+  for (const [signal, status] of SIGNALS) process.once(signal, () => process.exit(status));
   const progress = progressLine(process.stderr);
   const command = commandText(process.argv.slice(2));
   const report = await measure(command, progress.sink).finally(() => progress.end());
