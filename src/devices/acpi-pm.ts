@@ -5,13 +5,15 @@
  * timer.
  * The machine has no SMI command port, so it is always in ACPI mode: SCI_EN reads 1.
  */
+
+import type { Clock } from '../arch/clock.js';
 import {
   PM_TIMER_PORT,
   PM1A_CONTROL_PORT,
   PM1A_EVENT_PORT,
   SLEEP_TYPE_S5,
 } from '../arch/layout.js';
-import type { Clock, InterruptLine, PortDevice, StateBlock, TimedDevice } from './device.js';
+import type { InterruptLine, PortDevice, StateBlock, TimedDevice } from './device.js';
 import { PM_TIMER_RATE } from './rate.js';
 
 /** Bytes of state. */
@@ -27,7 +29,9 @@ const WAK_STS = 0x8000;
 const STATUS_BITS = TMR_STS | GBL_STS | PWRBTN_STS | WAK_STS;
 
 // PM1 enable
-const ENABLE_BITS = TMR_STS | GBL_STS | PWRBTN_STS;
+// RTC_EN can be set though the RTC wakes nothing: a guest checks that it sticks.
+const RTC_EN = 0x0400;
+const ENABLE_BITS = TMR_STS | GBL_STS | PWRBTN_STS | RTC_EN;
 
 // PM1 control
 const SCI_EN = 0x0001;

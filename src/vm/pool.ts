@@ -5,7 +5,8 @@
 import { availableParallelism } from 'node:os';
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { PandoError } from '../error.js';
-import type { MachineDescription, MachineEvent } from './machine.js';
+import type { MachineEvent } from './execution.js';
+import type { MachineDescription } from './machine.js';
 import { SCHEDULE_SLOTS, Schedule } from './schedule.js';
 import type { WorkerCommand, WorkerEvent, WorkerStart } from './worker.js';
 
@@ -84,7 +85,9 @@ export class WorkerPool {
       workerData: start,
       transferList: [commands.port2, events.port2],
     });
-    events.port1.on('message', ({ slot, event }: WorkerEvent) => this.#listeners.get(slot)?.(event));
+    events.port1.on('message', ({ slot, event }: WorkerEvent) =>
+      this.#listeners.get(slot)?.(event),
+    );
     worker.on('error', (error) => {
       for (const listener of this.#listeners.values()) {
         listener({ kind: 'error', code: 'WORKER_FAILED', message: error.message });

@@ -14,8 +14,8 @@ import { hostReadCr8, hostWriteCr8 } from "./host";
 import { flushTlb } from "./mmu";
 import { readReg, writeReg } from "./operand";
 import {
-  ATTR_L, attrOf, CR0_ET, CR0_PE, CR0_PG, CR4_PAE, CR4_PGE, CR4_VME, EFER_LMA, EFER_LME, isCode64,
-  isLong, MTRR_FIXED, MTRR_FIXED_COUNT, privileged, protection, STEP_STATE, updateMode, writeFlags,
+  ATTR_L, attrOf, CR0_ET, CR0_PE, CR0_PG, CR4_PAE, CR4_PGE, CR4_VME, EFER_LMA, EFER_LME, isCode64, isLong, MTRR_FIXED,
+  MTRR_FIXED_COUNT, privileged, protection, STEP_STATE, updateMode, writeFlags,
 } from "./system-state";
 
 const CR0_NW: u64 = 0x20000000;

@@ -4,15 +4,14 @@
  * Accesses record their matches in DEBUG_PENDING; `stepCheck` turns them into #DB at the next
  * instruction boundary, where it also looks at RFLAGS.TF and at instruction breakpoints.
  */
-import {
-  CR4, DR0, DR6, DR7, FLAGS, GPR, MODE, MODE_STEP, POLL, POLL_STEP, REC_B, REC_R, RIP, SEG_BASE, SEG_CS,
-} from "../layout";
+import { CR4, DR0, DR6, DR7, FLAGS, POLL, POLL_STEP, REC_B, REC_R, RIP, SEG_BASE, SEG_CS } from "../layout";
 import { raise, VEC_DB, VEC_UD } from "./fault";
 import { RF, TF } from "./flags";
 import { flushTlb } from "./mmu";
 import { readReg, writeReg } from "./operand";
 import {
-  CR4_DE, DEBUG_PENDING, isCode64, privileged, protection, STEP_ARMED, STEP_HELD, STEP_RESUMED, STEP_STATE, updateMode,
+  CR4_DE, DEBUG_PENDING, isCode64, privileged, protection, STEP_ARMED, STEP_HELD, STEP_ONCE, STEP_RESUMED, STEP_STATE,
+  updateMode,
 } from "./system-state";
 
 const DR6_BREAKPOINTS: u64 = 0xf;
@@ -78,8 +77,11 @@ export function stepCheck(cpu: usize): bool {
   }
   const traps = (load<u32>(cpu, DEBUG_PENDING) as u64) | (state & STEP_ARMED ? DR6_BS : 0);
   store<u32>(cpu, 0, DEBUG_PENDING);
+  if (!(state & STEP_ONCE) && !(flags & TF) && !(load<u32>(cpu, DR7) & 0xff)) {
+    updateMode(cpu);
+    atomic.and<u32>(cpu + POLL, ~POLL_STEP);
+  }
   store<u32>(cpu, (flags & TF ? STEP_ARMED : 0) | (flags & RF ? STEP_RESUMED : 0), STEP_STATE);
-  if (!(load<u32>(cpu, MODE) & MODE_STEP)) atomic.and<u32>(cpu + POLL, ~POLL_STEP);
   if (traps) return debugException(cpu, traps);
   if (flags & RF || !(load<u32>(cpu, DR7) & 0xff)) return false;
   const base = isCode64(cpu) ? 0 : load<u64>(cpu, SEG_BASE + SEG_CS * 8);

@@ -7,17 +7,17 @@ import {
   SEG_ES, SEG_FS, SEG_GS, SEG_SEL, SEG_SS, SHADOW, TLB_SUPERVISOR,
 } from "../layout";
 import {
-  attrFrom, baseFrom, checkStack, descriptor, descriptorAddress, dplOf, isNull, limitFrom, markDescriptor, readDescriptor,
-  selectorFault, setExternalEvent, externalEvent, setHidden, setNull, setReal, setSegment,
+  attrFrom, baseFrom, checkStack, descriptor, descriptorAddress, dplOf, isNull, limitFrom, markDescriptor,
+  readDescriptor, selectorFault, setExternalEvent, externalEvent, setNull, setReal, setSegment,
 } from "./descriptor";
 import {
-  faulted, raise, raiseError, VEC_BP, VEC_DB, VEC_DE, VEC_DF, VEC_GP, VEC_NMI, VEC_NP, VEC_OF, VEC_PF, VEC_SS, VEC_TS,
+  faulted, raiseError, VEC_BP, VEC_DB, VEC_DE, VEC_DF, VEC_GP, VEC_NMI, VEC_NP, VEC_OF, VEC_PF, VEC_TS,
 } from "./fault";
 import { AC, getFlags, IF, NT, RF, TF, VM } from "./flags";
 import { readMemAs } from "./operand";
 import {
-  commitStack, moveStack, pushValue, readTaskStack, readTaskStack64, stackPointer, taskStackPointer, taskStackSelector,
-  useStack, useStack64, useStackOf,
+  commitStack, pushValue, readTaskStack, readTaskStack64, stackPointer, taskStackPointer, taskStackSelector, useStack,
+  useStack64, useStackOf,
 } from "./system-stack";
 import {
   ATTR_ACCESSED, ATTR_CODE, ATTR_CONFORMING, ATTR_D, ATTR_L, ATTR_P, ATTR_S, CR0_PE, cplOf, DEBUG_PENDING, iopl,
@@ -255,7 +255,9 @@ function protectedMode(
     if (!pushSegment(cpu, SEG_GS, size) || !pushSegment(cpu, SEG_FS, size)) return false;
     if (!pushSegment(cpu, SEG_DS, size) || !pushSegment(cpu, SEG_ES, size)) return false;
   }
-  if (level < cpl && (!pushSegment(cpu, SEG_SS, size) || !pushValue(cpu, size, load<u64>(cpu, GPR + RSP)))) return false;
+  if (level < cpl) {
+    if (!pushSegment(cpu, SEG_SS, size) || !pushValue(cpu, size, load<u64>(cpu, GPR + RSP))) return false;
+  }
   if (!pushValue(cpu, size, saved) || !pushSegment(cpu, SEG_CS, size) || !pushValue(cpu, size, from)) return false;
   if (hasError && !pushValue(cpu, size, error)) return false;
   if (!markDescriptor(cpu, codeAddress, code, ATTR_ACCESSED)) return false;

@@ -1,5 +1,5 @@
 /** MMX (Intel SDM vol. 1, chapter 9; vol. 2), and SSE's additions that touch MMX registers only. */
-import { FPR, FPU_TAG, GPR, REC_B, REC_IMM, REC_R, ST_FAULT, ST_NEXT, TLB_SET } from "../layout";
+import { FPR, FPU_TAG, FPU_TOP, GPR, REC_B, REC_IMM, REC_R, ST_FAULT, ST_NEXT, TLB_SET } from "../layout";
 import { faulted } from "./fault";
 import { storeTo } from "./mmu";
 import { addressOf, readRm, sizeOf, writeRm } from "./operand";
@@ -11,7 +11,7 @@ import { shuffleWords, storeMasked } from "./sse-move";
 import { mmxAvailable, mmxOf, setMmx, sourceMmx } from "./sse-operand";
 import { mmxEnter } from "./x87-state";
 
-/** All registers empty, as EMMS leaves them. */
+/** All registers empty, as EMMS leaves them (SDM vol. 3, table 13-1). */
 const TAGS_EMPTY: u32 = 0xffff;
 
 /** A bit for each byte of `value`, its sign. */
@@ -81,7 +81,7 @@ export function execMmx(cpu: usize, rec: usize, op: u32): u32 {
       return ST_NEXT;
     }
     default:
-      // EMMS leaves TOP and the registers as they are.
+      store<u32>(cpu, 0, FPU_TOP);
       store<u32>(cpu, TAGS_EMPTY, FPU_TAG);
       return ST_NEXT;
   }

@@ -1,5 +1,5 @@
 /** IN and OUT with their privilege checks (Intel SDM vol. 1, 19.5; vol. 3, 7.2.1 for the I/O permission bitmap). */
-import { CR0, GPR, RAX, RDX, SEG_BASE, SEG_LIMIT, SEG_TR, TLB_SUPERVISOR } from "../layout";
+import { CR0, RAX, SEG_BASE, SEG_LIMIT, SEG_TR, TLB_SUPERVISOR } from "../layout";
 import { watchPort } from "./debug";
 import { faulted } from "./fault";
 import { hostPortIn, hostPortOut } from "./host";

@@ -3,13 +3,14 @@ import { MXCSR, REC_R, ST_FAULT, ST_NEXT, XMM } from "../layout";
 import { faulted } from "./fault";
 import { isMemory, readRm, sizeOf, writeReg } from "./operand";
 import {
-  CVTDQ2PD, CVTDQ2PS, CVTPD2DQ, CVTPD2PI, CVTPD2PS, CVTPI2PD, CVTPI2PS, CVTPS2DQ, CVTPS2PD, CVTPS2PI, CVTSD2SI,
-  CVTSD2SS, CVTSI2SS, CVTSS2SD, CVTSS2SI, CVTTPD2DQ, CVTTPD2PI, CVTTPS2DQ, CVTTPS2PI, CVTTSS2SI,
+  CVTDQ2PD, CVTDQ2PS, CVTPD2DQ, CVTPD2PS, CVTPI2PD, CVTPI2PS, CVTPS2DQ, CVTPS2PD, CVTPS2PI, CVTSD2SI, CVTSD2SS,
+  CVTSI2SS, CVTSS2SD, CVTSS2SI, CVTTPD2DQ, CVTTPD2PI, CVTTPS2DQ, CVTTPS2PI, CVTTSS2SI,
 } from "./ops";
 import {
   f32ToF64, f32ToI32, f32ToI64, f64ToF32, f64ToI32, f64ToI64, fpBegin, fpReported, fpTraps, i32ToF32, i64ToF32,
   i64ToF64,
 } from "./softfloat";
+import { FAST_MXCSR, FAST_MXCSR_MASK, ordinary32, ordinary64, safe32 } from "./sse-float";
 import { mmxAvailable, report, setMmx, source16, sourceLow, sourceMmx, xmmReg } from "./sse-operand";
 import { mmxEnter } from "./x87-state";
 
@@ -76,6 +77,15 @@ function singleToRegister(cpu: usize, rec: usize, truncate: bool): u32 {
   const from = sourceLow<u32>(cpu, rec);
   if (!from) return ST_FAULT;
   const size = sizeOf(rec);
+  const value = load<f32>(from);
+  // An inexact result that has PE to set goes the long way.
+  if (truncate && value >= -2147483648.0 && value < 2147483648.0) {
+    const whole = value as i32;
+    if ((whole as f32) == value || (load<u32>(cpu, MXCSR) & INEXACT_QUIET) == INEXACT_QUIET) {
+      writeReg(cpu, load<u8>(rec, REC_R), size, whole as i64 as u64);
+      return ST_NEXT;
+    }
+  }
   begin(cpu);
   const result: i64 = size == 3 ? f32ToI64(load<u32>(from), truncate) : (f32ToI32(load<u32>(from), truncate) as i64);
   if (!finish(cpu)) return ST_FAULT;
@@ -113,8 +123,13 @@ export function execConvert(cpu: usize, rec: usize, op: u32): u32 {
     case CVTSS2SD: {
       const from = sourceLow<u32>(cpu, rec);
       if (!from) return ST_FAULT;
+      const value = load<u32>(from);
+      if (ordinary32(value)) {
+        store<f64>(to, reinterpret<f32>(value) as f64);
+        return ST_NEXT;
+      }
       begin(cpu);
-      const result = f32ToF64(load<u32>(from));
+      const result = f32ToF64(value);
       if (!finish(cpu)) return ST_FAULT;
       store<u64>(to, result);
       return ST_NEXT;
@@ -122,8 +137,16 @@ export function execConvert(cpu: usize, rec: usize, op: u32): u32 {
     case CVTSD2SS: {
       const from = sourceLow<u64>(cpu, rec);
       if (!from) return ST_FAULT;
+      const value = load<u64>(from);
+      if ((load<u32>(cpu, MXCSR) & FAST_MXCSR_MASK) == FAST_MXCSR && ordinary64(value)) {
+        const single = reinterpret<f64>(value) as f32;
+        if (safe32(reinterpret<u32>(single))) {
+          store<f32>(to, single);
+          return ST_NEXT;
+        }
+      }
       begin(cpu);
-      const result = f64ToF32(load<u64>(from));
+      const result = f64ToF32(value);
       if (!finish(cpu)) return ST_FAULT;
       store<u32>(to, result);
       return ST_NEXT;
@@ -131,9 +154,16 @@ export function execConvert(cpu: usize, rec: usize, op: u32): u32 {
     case CVTPS2PD: {
       const from = sourceLow<u64>(cpu, rec);
       if (!from) return ST_FAULT;
+      const first = load<u32>(from);
+      const second = load<u32>(from, 4);
+      if (ordinary32(first) && ordinary32(second)) {
+        store<f64>(to, reinterpret<f32>(first) as f64);
+        store<f64>(to, reinterpret<f32>(second) as f64, 8);
+        return ST_NEXT;
+      }
       begin(cpu);
-      const low = f32ToF64(load<u32>(from));
-      const high = f32ToF64(load<u32>(from, 4));
+      const low = f32ToF64(first);
+      const high = f32ToF64(second);
       return storePair(cpu, to, low, high);
     }
     case CVTPD2PS: {
@@ -147,6 +177,10 @@ export function execConvert(cpu: usize, rec: usize, op: u32): u32 {
     case CVTDQ2PS: {
       const from = source16(cpu, rec);
       if (!from) return ST_FAULT;
+      if ((load<u32>(cpu, MXCSR) & FAST_MXCSR_MASK) == FAST_MXCSR) {
+        store<v128>(to, f32x4.convert_i32x4_s(load<v128>(from)));
+        return ST_NEXT;
+      }
       begin(cpu);
       const low = join(i32ToF32(load<i32>(from)), i32ToF32(load<i32>(from, 4)));
       const high = join(i32ToF32(load<i32>(from, 8)), i32ToF32(load<i32>(from, 12)));
@@ -179,10 +213,10 @@ export function execConvert(cpu: usize, rec: usize, op: u32): u32 {
       if (!mmxAvailable(cpu)) return ST_FAULT;
       const from = sourceMmx<u64>(cpu, rec);
       if (!from) return ST_FAULT;
+      mmxEnter(cpu);
       begin(cpu);
       const result = join(i32ToF32(load<i32>(from)), i32ToF32(load<i32>(from, 4)));
       if (!finish(cpu)) return ST_FAULT;
-      mmxEnter(cpu);
       store<u64>(to, result);
       return ST_NEXT;
     }
@@ -233,9 +267,10 @@ function storePair(cpu: usize, to: usize, low: u64, high: u64): u32 {
   return ST_NEXT;
 }
 
+/** The transition to MMX comes before the SIMD exception: processors make it even when #XM follows. */
 function storeMmx(cpu: usize, rec: usize, value: u64): u32 {
-  if (!finish(cpu)) return ST_FAULT;
   mmxEnter(cpu);
+  if (!finish(cpu)) return ST_FAULT;
   setMmx(cpu, load<u8>(rec, REC_R), value);
   return ST_NEXT;
 }

@@ -1,9 +1,9 @@
 /**
  * SSE and SSE2 arithmetic and comparisons (Intel SDM vol. 2; vol. 1, 4.8, 10.2.3 and 11.5).
  *
- * Where MXCSR asks for nothing special, PE is already set, the operands are zeros or normal numbers and
- * the result is well inside the normal range, the host's arithmetic gives the same result and there is
- * no flag to set. Everything else goes through softfloat.ts.
+ * Where MXCSR rounds to nearest and masks all exceptions, PE is already set, the operands are zeros or
+ * normal numbers and the result is well inside the normal range, the host's arithmetic gives the same
+ * result and there is no flag to set. Everything else goes through softfloat.ts.
  */
 import { MXCSR, REC_IMM, SIMD_SCRATCH, ST_FAULT, ST_NEXT, XMM } from "../layout";
 import { CF, PF, setArithmetic, ZF } from "./flags";
@@ -14,10 +14,14 @@ import {
 } from "./softfloat";
 import { report, source16, sourceLow, xmmReg } from "./sse-operand";
 
-/** MXCSR without its flags but PE: rounding to nearest, all masked, no DAZ, no FTZ, PE set. */
-export const FAST_MXCSR_MASK: u32 = 0xffe0;
+/**
+ * Rounding to nearest, all exceptions masked, PE set. DAZ and FTZ are not asked for: neither an ordinary
+ * operand nor a safe result is denormal.
+ */
+export const FAST_MXCSR_MASK: u32 = 0x7fa0;
 export const FAST_MXCSR: u32 = 0x1fa0;
 const PE: u32 = 0x20;
+const DAZ: u32 = 0x40;
 
 /** The order of the operations' rows in isa/sse.ts. */
 const ADD: u32 = 0;
@@ -38,7 +42,7 @@ export function ordinary64(bits: u64): bool {
 
 // @ts-ignore: decorator
 @inline
-function ordinary32(bits: u32): bool {
+export function ordinary32(bits: u32): bool {
   const magnitude = bits << 1;
   return magnitude - 0x01000000 < 0xfe000000 || magnitude == 0;
 }
@@ -48,6 +52,12 @@ function ordinary32(bits: u32): bool {
 @inline
 export function safe64(bits: u64): bool {
   return (bits << 1) - 0x0040000000000000 < 0xffa0000000000000;
+}
+
+// @ts-ignore: decorator
+@inline
+export function safe32(bits: u32): bool {
+  return (bits << 1) - 0x02000000 < 0xfd000000;
 }
 
 // @ts-ignore: decorator
@@ -116,7 +126,7 @@ function packed32(cpu: usize, rec: usize, kind: u32): u32 {
   fpBegin(mxcsr);
   const scratch = cpu + SIMD_SCRATCH;
   for (let lane: usize = 0; lane < 16; lane += 4) {
-    store<u32>(scratch + lane, operate32(kind, rec, load<u32>(to + lane), load<u32>(from + lane)));
+    store<u32>(scratch + lane, operate32(cpu, kind, rec, load<u32>(to + lane), load<u32>(from + lane)));
   }
   if (!report(cpu, fpReported(), fpTraps())) return ST_FAULT;
   store<v128>(to, load<v128>(scratch));
@@ -140,8 +150,8 @@ function packed64(cpu: usize, rec: usize, kind: u32): u32 {
     }
   }
   fpBegin(mxcsr);
-  const low = operate64(kind, rec, load<u64>(to), load<u64>(from));
-  const high = operate64(kind, rec, load<u64>(to, 8), load<u64>(from, 8));
+  const low = operate64(cpu, kind, rec, load<u64>(to), load<u64>(from));
+  const high = operate64(cpu, kind, rec, load<u64>(to, 8), load<u64>(from, 8));
   if (!report(cpu, fpReported(), fpTraps())) return ST_FAULT;
   store<u64>(to, low);
   store<u64>(to, high, 8);
@@ -152,8 +162,21 @@ function scalar32(cpu: usize, rec: usize, kind: u32): u32 {
   const from = sourceLow<u32>(cpu, rec);
   if (!from) return ST_FAULT;
   const to = xmmReg(cpu, rec) + XMM;
-  fpBegin(load<u32>(cpu, MXCSR));
-  const result = operate32(kind, rec, load<u32>(to), load<u32>(from));
+  const mxcsr = load<u32>(cpu, MXCSR);
+  const b = load<u32>(from);
+  const a = kind == SQRT ? b : load<u32>(to);
+  if ((mxcsr & (FAST_MXCSR_MASK & ~PE)) == (FAST_MXCSR & ~PE) && kind <= SQRT && ordinary32(a) && ordinary32(b)) {
+    const result = host32(kind, reinterpret<f32>(a), reinterpret<f32>(b));
+    if (
+      kind == MIN || kind == MAX || (safe32(reinterpret<u32>(result))
+        && (mxcsr & PE || exact32(kind, reinterpret<f32>(a), reinterpret<f32>(b), result)))
+    ) {
+      store<f32>(to, result);
+      return ST_NEXT;
+    }
+  }
+  fpBegin(mxcsr);
+  const result = operate32(cpu, kind, rec, a, b);
   if (!report(cpu, fpReported(), fpTraps())) return ST_FAULT;
   store<u32>(to, result);
   return ST_NEXT;
@@ -177,7 +200,7 @@ function scalar64(cpu: usize, rec: usize, kind: u32): u32 {
     }
   }
   fpBegin(mxcsr);
-  const result = operate64(kind, rec, a, b);
+  const result = operate64(cpu, kind, rec, a, b);
   if (!report(cpu, fpReported(), fpTraps())) return ST_FAULT;
   store<u64>(to, result);
   return ST_NEXT;
@@ -226,6 +249,29 @@ function host64(kind: u32, a: f64, b: f64): f64 {
   }
 }
 
+// @ts-ignore: decorator
+@inline
+function host32(kind: u32, a: f32, b: f32): f32 {
+  switch (kind) {
+    case ADD: return a + b;
+    case SUB: return a - b;
+    case MUL: return a * b;
+    case DIV: return a / b;
+    case MIN: return a < b ? a : b;
+    case MAX: return a > b ? a : b;
+    default: return sqrt<f32>(b);
+  }
+}
+
+/** As exact64; doubles hold every product of two singles. */
+function exact32(kind: u32, a: f64, b: f64, result: f64): bool {
+  if (kind == MUL) return a * b == result;
+  if (kind == DIV) return result * b == a;
+  if (kind == SQRT) return result * result == b;
+  const addend = kind == ADD ? b : -b;
+  return result - a == addend && result - addend == a;
+}
+
 /** Significant bits of a normal number. */
 // @ts-ignore: decorator
 @inline
@@ -246,14 +292,27 @@ function exact64(kind: u32, a: f64, b: f64, result: f64): bool {
   return precisionOf(result) <= 26 && result * result == b;
 }
 
-function operate32(kind: u32, rec: usize, a: u32, b: u32): u32 {
+/** With DAZ, a denormal becomes a zero of its sign: MIN and MAX hand on what they compared. */
+// @ts-ignore: decorator
+@inline
+function flushed32(cpu: usize, bits: u32): u32 {
+  return bits & 0x7f800000 || !(load<u32>(cpu, MXCSR) & DAZ) ? bits : bits & 0x80000000;
+}
+
+// @ts-ignore: decorator
+@inline
+function flushed64(cpu: usize, bits: u64): u64 {
+  return bits & 0x7ff0000000000000 || !(load<u32>(cpu, MXCSR) & DAZ) ? bits : bits & 0x8000000000000000;
+}
+
+function operate32(cpu: usize, kind: u32, rec: usize, a: u32, b: u32): u32 {
   switch (kind) {
     case ADD: return f32Add(a, b);
     case SUB: return f32Sub(a, b);
     case MUL: return f32Mul(a, b);
     case DIV: return f32Div(a, b);
-    case MIN: return f32Min(a, b);
-    case MAX: return f32Max(a, b);
+    case MIN: return f32Min(flushed32(cpu, a), flushed32(cpu, b));
+    case MAX: return f32Max(flushed32(cpu, a), flushed32(cpu, b));
     case SQRT: return f32Sqrt(b);
     default: {
       const predicate: u32 = load<u8>(rec, REC_IMM);
@@ -262,14 +321,14 @@ function operate32(kind: u32, rec: usize, a: u32, b: u32): u32 {
   }
 }
 
-function operate64(kind: u32, rec: usize, a: u64, b: u64): u64 {
+function operate64(cpu: usize, kind: u32, rec: usize, a: u64, b: u64): u64 {
   switch (kind) {
     case ADD: return f64Add(a, b);
     case SUB: return f64Sub(a, b);
     case MUL: return f64Mul(a, b);
     case DIV: return f64Div(a, b);
-    case MIN: return f64Min(a, b);
-    case MAX: return f64Max(a, b);
+    case MIN: return f64Min(flushed64(cpu, a), flushed64(cpu, b));
+    case MAX: return f64Max(flushed64(cpu, a), flushed64(cpu, b));
     case SQRT: return f64Sqrt(b);
     default: {
       const predicate: u32 = load<u8>(rec, REC_IMM);

@@ -201,6 +201,8 @@ export function execSse(cpu: usize, rec: usize, op: u32): u32 {
   }
 }
 
+// @ts-ignore: decorator
+@inline
 function execOther(cpu: usize, rec: usize, op: u32): u32 {
   if (op >= PUNPCKLBW_X && op <= PADDD_X) return execPackedXmm(cpu, rec, op);
   if (op >= ADDPS && op <= RCPSS) return execFloat(cpu, rec, op);

@@ -1,14 +1,14 @@
 /** Fast system calls (Intel SDM vol. 2, SYSCALL, SYSRET, SYSENTER, SYSEXIT, SWAPGS; vol. 3, 5.8.7 and 5.8.8). */
 import {
-  CR0, EFER, GPR, MODE_CODE64, MODE_CODE_MASK, MSR_CSTAR, MSR_KERNEL_GS_BASE, MSR_LSTAR, MSR_SFMASK, MSR_STAR,
-  MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, NEXT_RIP, R11, RCX, RDX, RSP, SEG_BASE, SEG_CS, SEG_GS, SEG_SS,
+  CR0, EFER, GPR, MSR_KERNEL_GS_BASE, MSR_LSTAR, MSR_SFMASK, MSR_STAR, MSR_SYSENTER_CS, MSR_SYSENTER_EIP,
+  MSR_SYSENTER_ESP, NEXT_RIP, R11, RCX, RDX, RSP, SEG_BASE, SEG_CS, SEG_GS, SEG_SS,
 } from "../layout";
 import { setFlat } from "./descriptor";
 import { raise, VEC_UD } from "./fault";
-import { getFlags, IF, RF, VM } from "./flags";
+import { getFlags, IF, RF, TF, VM } from "./flags";
 import {
-  ATTR_D, ATTR_L, CR0_PE, cplOf, EFER_SCE, isCanonical, isCode64, isLong, isVm, privileged, protection, updateMode,
-  writeFlags,
+  ATTR_D, ATTR_L, CR0_PE, EFER_SCE, isCanonical, isCode64, isLong, privileged, protection, STEP_ARMED, STEP_STATE,
+  updateMode, writeFlags,
 } from "./system-state";
 
 /** Type bits: execute/read, accessed; read/write, accessed. */
@@ -39,7 +39,10 @@ export function syscall(cpu: usize, next: u64): bool {
   store<u64>(cpu, next, GPR + RCX);
   store<u64>(cpu, flags, GPR + R11);
   store<u64>(cpu, load<u64>(cpu, MSR_LSTAR), NEXT_RIP);
-  writeFlags(cpu, flags & ~(load<u32>(cpu, MSR_SFMASK) | RF));
+  const kept = flags & ~(load<u32>(cpu, MSR_SFMASK) | RF);
+  writeFlags(cpu, kept);
+  // SYSCALL itself is stepped by the TF that it leaves, not by the one that it met.
+  if (!(kept & TF)) store<u32>(cpu, load<u32>(cpu, STEP_STATE) & ~STEP_ARMED, STEP_STATE);
   enterKernel(cpu, load<u32>(cpu, MSR_STAR + 4) & 0xfffc, true);
   return true;
 }

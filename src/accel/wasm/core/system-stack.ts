@@ -2,9 +2,7 @@
  * The stack as far transfers and event delivery use it (Intel SDM vol. 1, 6.2; vol. 3, 5.8.5): a cursor
  * that moves without touching RSP, so that a fault half way leaves the registers as they were.
  */
-import {
-  GPR, RSP, SEG_BASE, SEG_LIMIT, SEG_SEL, SEG_SS, SEG_TR, TLB_SET, TLB_SUPERVISOR, TLB_USER,
-} from "../layout";
+import { GPR, RSP, SEG_BASE, SEG_LIMIT, SEG_SEL, SEG_SS, SEG_TR, TLB_SET, TLB_SUPERVISOR, TLB_USER } from "../layout";
 import { externalEvent, selectorFault } from "./descriptor";
 import { faulted, raiseError, VEC_SS, VEC_TS } from "./fault";
 import { readMemAs, writeMemAs } from "./operand";

@@ -3,9 +3,9 @@
  * of mode: MODE, CPL and the TLB set (Intel SDM vol. 3, 2.2 "Modes of operation", 5.5 "Privilege levels").
  */
 import {
-  CC_OP, CPL, CR0, DR7, EFER, FLAGS, INTERRUPT_WINDOW, MODE, MODE_CODE16, MODE_CODE32, MODE_CODE64,
-  MODE_CODE_MASK, MODE_REAL, MODE_STACK32, MODE_STEP, POLL, POLL_STEP, POLL_WINDOW, SEG_ATTR, SEG_CS,
-  SEG_SS, TLB_SET, TLB_SUPERVISOR, TLB_USER,
+  CC_OP, CPL, CR0, DR7, EFER, FLAGS, INTERRUPT_WINDOW, MODE, MODE_CODE16, MODE_CODE32, MODE_CODE64, MODE_CODE_MASK,
+  MODE_REAL, MODE_STACK32, MODE_STEP, POLL, POLL_STEP, POLL_WINDOW, SEG_ATTR, SEG_CS, SEG_SS, SHADOW, TLB_SET,
+  TLB_SUPERVISOR, TLB_USER,
 } from "../layout";
 import { raiseError, VEC_GP } from "./fault";
 import { CC_EXPLICIT, getFlags, IF, TF, VM } from "./flags";
@@ -33,6 +33,9 @@ export const STEP_ARMED: u32 = 1;
 export const STEP_RESUMED: u32 = 2;
 /** MOV SS or POP SS: debug traps wait for one instruction (SDM vol. 3, 6.8.3). */
 export const STEP_HELD: u32 = 4;
+
+/** STI with an interrupt waiting: the next block is one instruction, and this boundary is not its end. */
+export const STEP_ONCE: u32 = 8;
 
 export const CR0_PE: u64 = 0x1;
 export const CR0_TS: u64 = 0x8;
@@ -154,6 +157,18 @@ export function updateMode(cpu: usize): void {
 /** Asks the run loop to look for interrupts when IF lets one in that waits. */
 export function openWindow(cpu: usize): void {
   if (load<u32>(cpu, INTERRUPT_WINDOW) && load<u32>(cpu, FLAGS) & IF) atomic.or<u32>(cpu + POLL, POLL_WINDOW);
+}
+
+/**
+ * After STI: the interrupt that waits comes right after the next instruction, so that one is a block of
+ * its own (SDM vol. 2 "STI").
+ */
+export function openShadow(cpu: usize): void {
+  store<u32>(cpu, 1, SHADOW);
+  if (!load<u32>(cpu, INTERRUPT_WINDOW)) return;
+  store<u32>(cpu, load<u32>(cpu, MODE) | MODE_STEP, MODE);
+  store<u32>(cpu, load<u32>(cpu, STEP_STATE) | STEP_ONCE, STEP_STATE);
+  atomic.or<u32>(cpu + POLL, POLL_STEP | POLL_WINDOW);
 }
 
 /** Flags that exist. */

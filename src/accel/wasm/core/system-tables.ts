@@ -2,9 +2,7 @@
  * Descriptor-table registers and checks of selectors (Intel SDM vol. 2: LGDT, LIDT, LLDT, LTR, LAR, LSL,
  * VERR, VERW, ARPL).
  */
-import {
-  GDT_BASE, GDT_LIMIT, IDT_LIMIT, REC_R, SEG_LDTR, SEG_TR, TLB_SET,
-} from "../layout";
+import { GDT_BASE, GDT_LIMIT, IDT_LIMIT, REC_R, SEG_LDTR, SEG_TR, TLB_SET } from "../layout";
 import {
   attrFrom, baseFrom, dataAllowed, descriptor, descriptorAddress, dplOf, isNull, limitFrom, markDescriptor,
   peekDescriptor, readDescriptor, readUpper, selectorFault, setHidden,

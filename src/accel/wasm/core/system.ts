@@ -15,7 +15,7 @@
  */
 import {
   CR0, FLAGS, GPR, IDT_BASE, GDT_BASE, NEXT_RIP, RDX, REC_B, REC_DISP, REC_IMM, REC_R, SEG_CS, SEG_DS, SEG_ES, SEG_FS,
-  SEG_GS, SEG_LDTR, SEG_SEL, SEG_SS, SEG_TR, SHADOW, ST_FAULT, ST_HALT, ST_JUMP, ST_NEXT,
+  SEG_GS, SEG_LDTR, SEG_SEL, SEG_SS, SEG_TR, SHADOW, ST_FAULT, ST_HALT, ST_JUMP, ST_NEXT, MODE, MODE_STEP,
 } from "../layout";
 import { readControl, writeCr0, writeControl } from "./control";
 import { cpuid } from "./cpuid";
@@ -32,14 +32,16 @@ import { portIn, portOut } from "./ports";
 import { swapgs, syscall, sysenter, sysexit, sysret } from "./syscall";
 import { commitStack, popValue, pushValue, useStack } from "./system-stack";
 import {
-  CR0_PE, CR0_TS, cplOf, iopl, isRealOrVm, isVm, openWindow, privileged, protection, STEP_HELD,
-  STEP_STATE, updateMode, writeFlags,
+  CR0_PE, CR0_TS, cplOf, iopl, isRealOrVm, isVm, openShadow, privileged, protection, STEP_HELD, STEP_STATE, updateMode,
+  writeFlags,
 } from "./system-state";
 import {
   adjustPrivilege, loadAccessRights, loadLimit, loadLocalTable, loadTable, loadTask, storeTable, verify,
 } from "./system-tables";
 import { farCall, farJump, farReturn } from "./transfer";
 import { interruptReturn } from "./transfer-iret";
+
+export { portAllowed } from "./ports";
 
 /** The operation was the last of its block: control goes to the next instruction. */
 function ended(cpu: usize, rec: usize, ok: bool): u32 {
@@ -139,6 +141,8 @@ export function execSystem(cpu: usize, rec: usize, op: u32): u32 {
     case OP.WRMSR: return ended(cpu, rec, wrmsr(cpu));
     case OP.RDTSC: return done(readTimeStamp(cpu));
     case OP.RDMSR: return done(rdmsr(cpu));
+    // There are no performance counters: every counter number is out of range.
+    case OP.RDPMC: return done(protection(cpu));
     case OP.SYSENTER: return jumped(sysenter(cpu));
     case OP.SYSEXIT: return jumped(sysexit(cpu, sizeOf(rec) == 3));
     case OP.CPUID:
@@ -177,7 +181,7 @@ function loadHolding(cpu: usize, slot: u32, selector: u32): bool {
   if (slot == SEG_SS) {
     updateMode(cpu);
     store<u32>(cpu, 1, SHADOW);
-    store<u32>(cpu, load<u32>(cpu, STEP_STATE) | STEP_HELD, STEP_STATE);
+    if (load<u32>(cpu, MODE) & MODE_STEP) store<u32>(cpu, load<u32>(cpu, STEP_STATE) | STEP_HELD, STEP_STATE);
   }
   return true;
 }
@@ -270,8 +274,7 @@ function setInterrupts(cpu: usize): bool {
   const flags = load<u32>(cpu, FLAGS);
   if (!(flags & IF)) {
     store<u32>(cpu, flags | IF, FLAGS);
-    store<u32>(cpu, 1, SHADOW);
-    openWindow(cpu);
+    openShadow(cpu);
   }
   return true;
 }
@@ -308,9 +311,5 @@ function swapgsOrRdtscp(cpu: usize, rec: usize): bool {
 function invalidatePage(cpu: usize, rec: usize): bool {
   if (!privileged(cpu)) return false;
   flushPage(cpu, addressOf(cpu, rec));
-  return true;
-}
-
-export function portAllowed(cpu: usize, port: u32, size: u32): bool {
   return true;
 }

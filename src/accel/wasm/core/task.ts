@@ -3,8 +3,8 @@
  * a task gate, with 16- and 32-bit TSSs. In IA-32e mode there are none.
  */
 import {
-  CR0, CR3, GPR, NEXT_RIP, POLL, POLL_STEP, RIP, RSP, SEG_BASE, SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_LDTR,
-  SEG_LIMIT, SEG_SEL, SEG_SS, SEG_TR, TLB_SUPERVISOR,
+  CR0, CR3, CR4, GPR, NEXT_RIP, POLL, POLL_STEP, RIP, SEG_BASE, SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_LDTR,
+  SEG_SEL, SEG_SS, SEG_TR, TLB_SUPERVISOR,
 } from "../layout";
 import { checkPointers } from "./control";
 import {
@@ -18,8 +18,8 @@ import { flushTlb } from "./mmu";
 import { readMemAs, writeMemAs } from "./operand";
 import { pushValue, commitStack, useStack } from "./system-stack";
 import {
-  ATTR_ACCESSED, ATTR_CODE, ATTR_CONFORMING, ATTR_DPL_SHIFT, ATTR_P, ATTR_S, attrOf, CR0_PG, CR0_TS, CR4_PAE,
-  DEBUG_PENDING, updateMode, writeFlags,
+  ATTR_ACCESSED, ATTR_CODE, ATTR_CONFORMING, ATTR_P, ATTR_S, attrOf, CR0_PG, CR0_TS, CR4_PAE, DEBUG_PENDING, updateMode,
+  writeFlags,
 } from "./system-state";
 
 export const TASK_JUMP: u32 = 0;
@@ -136,7 +136,7 @@ function loadTask(cpu: usize, base: u64, wide: bool, nested: bool): bool {
   const trap = wide ? field(cpu, base + 0x64, 1) & 1 : 0;
   store<u64>(cpu, target, NEXT_RIP);
   if (wide && load<u64>(cpu, CR0) & CR0_PG && page != load<u64>(cpu, CR3)) {
-    if (!checkPointers(cpu, page)) return false;
+    if (load<u64>(cpu, CR4) & CR4_PAE && !checkPointers(cpu, page)) return false;
     store<u64>(cpu, page, CR3);
     flushTlb(cpu, true);
   }

@@ -1,7 +1,6 @@
 /** IRET (Intel SDM vol. 2, "IRET/IRETD/IRETQ"; vol. 3, 20.2.5 for virtual-8086 mode). */
 import {
-  DR7, FLAGS, GPR, NEXT_RIP, RSP, SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_SEL, SEG_SS, SEG_TR, TLB_SUPERVISOR,
-  SEG_BASE,
+  DR7, FLAGS, GPR, NEXT_RIP, RSP, SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_SS, SEG_TR, TLB_SUPERVISOR, SEG_BASE,
 } from "../layout";
 import { descriptor, descriptorAddress, markDescriptor, setReal, setSegment } from "./descriptor";
 import { faulted } from "./fault";

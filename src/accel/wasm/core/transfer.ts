@@ -2,12 +2,10 @@
  * Far jumps, calls and returns (Intel SDM vol. 2, JMP, CALL, RET; vol. 3, 5.8 "Privilege level checking
  * when transferring program control between code segments"). Each routine sets NEXT_RIP, or raises and gives false.
  */
+import { CPL, GPR, NEXT_RIP, RSP, SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_SEL, SEG_SS } from "../layout";
 import {
-  CPL, GPR, NEXT_RIP, RSP, SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_SEL, SEG_SS,
-} from "../layout";
-import {
-  attrFrom, baseFrom, checkStack, descriptor, descriptorAddress, dplOf, isNull, limitFrom, markDescriptor, readDescriptor,
-  readUpper, selectorFault, setNull, setReal, setSegment,
+  attrFrom, baseFrom, checkStack, descriptor, descriptorAddress, dplOf, isNull, limitFrom, markDescriptor,
+  readDescriptor, readUpper, selectorFault, setNull, setReal, setSegment,
 } from "./descriptor";
 import { faulted, VEC_GP, VEC_NP, VEC_TS } from "./fault";
 import { getFlags } from "./flags";
@@ -16,8 +14,8 @@ import {
   taskStackSelector, useStack, useStack64, useStackOf,
 } from "./system-stack";
 import {
-  ATTR_ACCESSED, ATTR_CODE, ATTR_CONFORMING, ATTR_D, ATTR_L, ATTR_P, ATTR_S, attrOf, cplOf, isCanonical, isCode64,
-  isLong, isRealOrVm, protection, updateMode,
+  ATTR_ACCESSED, ATTR_CODE, ATTR_CONFORMING, ATTR_D, ATTR_L, ATTR_P, ATTR_S, attrOf, cplOf, isCanonical, isLong,
+  isRealOrVm, protection, updateMode,
 } from "./system-state";
 import { switchTask, TASK_CALL, TASK_JUMP } from "./task";
 
@@ -74,7 +72,9 @@ function directAllowed(cpu: usize, selector: u32, attr: u32): bool {
   if ((attr & CODE_SEGMENT) != CODE_SEGMENT) return selectorFault(cpu, VEC_GP, selector);
   if (is64(cpu, attr) && attr & ATTR_D) return selectorFault(cpu, VEC_GP, selector);
   const dpl = dplOf(attr);
-  if (attr & ATTR_CONFORMING ? dpl > cpl : dpl != cpl || (selector & 3) > cpl) return selectorFault(cpu, VEC_GP, selector);
+  if (attr & ATTR_CONFORMING ? dpl > cpl : dpl != cpl || (selector & 3) > cpl) {
+    return selectorFault(cpu, VEC_GP, selector);
+  }
   return (attr & ATTR_P) != 0 || selectorFault(cpu, VEC_NP, selector);
 }
 
