@@ -109,7 +109,7 @@ export function countPages(
   ranges: readonly NamedRange[],
   rest: string,
 ): RangePages[] {
-  const names = [...new Set([...ranges.map(({ name }) => name), rest])];
+  const names = [...new Set(ranges.map(({ name }) => name).filter((name) => name !== rest)), rest];
   const owners = new Uint8Array(states.length).fill(names.indexOf(rest));
   for (const { name, start, length } of [...ranges].reverse()) {
     owners.fill(
