@@ -5,7 +5,8 @@
 import { availableParallelism } from 'node:os';
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { PandoError } from '../error.js';
-import type { MachineDescription, MachineEvent } from './machine.js';
+import type { MachineEvent } from './execution.js';
+import type { MachineDescription } from './machine.js';
 import { SCHEDULE_SLOTS, Schedule } from './schedule.js';
 import type { WorkerCommand, WorkerEvent, WorkerStart } from './worker.js';
 

@@ -16,7 +16,12 @@ export interface VmOptions {
   readonly memory?: number;
   /** Number of virtual processors; 1 when absent. */
   readonly cpus?: number;
-  /** `auto` takes kvm where it opens and works. */
+  /**
+   * CPU model on kvm: `host`, `v1`, `v2` or `v3` (x86-64 micro-architecture levels), and `,-NAME` for
+   * each feature to take away, e.g. `host,-cx16`; `host` when absent.
+   */
+  readonly cpu?: string;
+  /** `auto` takes kvm where it opens and works; `auto` when absent. */
   readonly accelerator?: AcceleratorName | 'auto';
   /** The files are immutable (the image store's): map them as they are instead of a sealed copy. */
   readonly immutableImages?: boolean;

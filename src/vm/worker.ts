@@ -1,6 +1,7 @@
 /** Thread entry: drives VMs of the process's schedule until told to stop. */
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
-import { Machine, type MachineDescription, type MachineEvent } from './machine.js';
+import type { MachineEvent } from './execution.js';
+import { Machine, type MachineDescription } from './machine.js';
 import { Schedule, SLOT_ASLEEP, SLOT_PARKED, SLOT_READY } from './schedule.js';
 
 /** What a worker is started with. */
