@@ -55,7 +55,9 @@ export class GuestCode extends Assembler {
   /** Prints `name=` and EAX in 64-bit mode; changes registers. */
   showLong(name: string): this {
     const after = this.fresh();
-    this.emit(0x50).call(after).emit(...Buffer.from(`${name}=`, 'latin1'), 0);
+    this.emit(0x50)
+      .call(after)
+      .emit(...Buffer.from(`${name}=`, 'latin1'), 0);
     return this.label(after).emit(0x5e).call('puts').emit(0x58).call('hex');
   }
 
@@ -67,8 +69,13 @@ export class GuestCode extends Assembler {
     const fill = this.fresh();
     const gdt = this.fresh();
     const far = this.fresh();
-    this.storeValue(tables, (tables + 0x1000) | 3).storeValue(tables + 0x1000, (tables + 0x2000) | 3);
-    this.mov('edi', tables + 0x2000).mov('eax', 0x83).mov('ecx', 512);
+    this.storeValue(tables, (tables + 0x1000) | 3).storeValue(
+      tables + 0x1000,
+      (tables + 0x2000) | 3,
+    );
+    this.mov('edi', tables + 0x2000)
+      .mov('eax', 0x83)
+      .mov('ecx', 512);
     this.label(fill).emit('8907 83c708 05').dword(0x200000).emit('ffc9').j('nz', fill);
     this.emit('0f20e0 83c820 0f22e0').mov('eax', tables).emit('0f22d8');
     this.mov('ecx', 0xc0000080).emit('0f32 0d').dword(0x100).emit('0f30');

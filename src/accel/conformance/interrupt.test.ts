@@ -34,7 +34,10 @@ function redirect(code: GuestCode, pin: number, low: number): void {
 
 /** The interval timer, mode 2, at about 1 kHz. */
 function ticks(code: GuestCode): void {
-  code.out(0x43, 0x34).out(0x40, 1193 & 0xff).out(0x40, 1193 >>> 8);
+  code
+    .out(0x43, 0x34)
+    .out(0x40, 1193 & 0xff)
+    .out(0x40, 1193 >>> 8);
 }
 
 /** Programs the serial port's interrupts: OUT2 and an enable mask. */
@@ -52,12 +55,19 @@ for (const accelerator of ACCELERATORS) {
       serialInterrupts(code, 2);
       code.sleepUntilCount(1).showMemory('identity', COUNT + 4);
       // The transmitter is empty again: enabling its interrupt anew gives another one.
-      code.out(SERIAL + 1, 0).out(SERIAL + 1, 2).sleepUntilCount(2).out(SERIAL + 1, 0);
+      code
+        .out(SERIAL + 1, 0)
+        .out(SERIAL + 1, 2)
+        .sleepUntilCount(2)
+        .out(SERIAL + 1, 0);
       code.out(0x20, 0x0b).in(0x20).show('service').powerOff();
       code.countingHandler('irq', 'pic', () => {
         code.in(SERIAL + 2).store(COUNT + 4, 'eax');
         // In service until the end of interrupt.
-        code.out(0x20, 0x0b).in(0x20).store(COUNT + 8, 'eax');
+        code
+          .out(0x20, 0x0b)
+          .in(0x20)
+          .store(COUNT + 8, 'eax');
       });
       const result = await run(accelerator, code);
       assert.deepEqual(result.exit, POWEROFF);
@@ -71,14 +81,24 @@ for (const accelerator of ACCELERATORS) {
       redirect(code, SERIAL_IRQ, VECTOR);
       serialInterrupts(code, 2);
       code.sleepUntilCount(1).showMemory('service', COUNT + 8);
-      code.out(SERIAL + 1, 0).out(SERIAL + 1, 2).sleepUntilCount(2);
+      code
+        .out(SERIAL + 1, 0)
+        .out(SERIAL + 1, 2)
+        .sleepUntilCount(2);
       // A masked entry lets nothing through.
       redirect(code, SERIAL_IRQ, VECTOR | 0x10000);
-      code.out(SERIAL + 1, 0).out(SERIAL + 1, 2).emit('fb').mov('ecx', 100000);
+      code
+        .out(SERIAL + 1, 0)
+        .out(SERIAL + 1, 2)
+        .emit('fb')
+        .mov('ecx', 100000);
       code.label('wait').emit('ffc9').j('nz', 'wait').emit('fa').showMemory('count', COUNT);
       code.showMemory('after', LOCAL_APIC_ADDRESS + 0x120).powerOff();
       code.countingHandler('irq', 'apic', () => {
-        code.in(SERIAL + 2).load('eax', LOCAL_APIC_ADDRESS + 0x120).store(COUNT + 8, 'eax');
+        code
+          .in(SERIAL + 2)
+          .load('eax', LOCAL_APIC_ADDRESS + 0x120)
+          .store(COUNT + 8, 'eax');
       });
       const result = await run(accelerator, code);
       assert.deepEqual(result.exit, POWEROFF);
@@ -144,9 +164,20 @@ for (const accelerator of ACCELERATORS) {
       const code = new GuestCode().stack().interruptTable().gate(VECTOR, 'irq').pic(0xffff);
       code.storeValue(SPURIOUS, 0x1ff).storeValue(LVT_TIMER, VECTOR | 0x40000);
       // The counter plus 2^24 ticks: some milliseconds on any processor.
-      code.emit('0f31 05').dword(1 << 24).emit('83d200').store(DATA, 'eax').store(DATA + 4, 'edx');
+      code
+        .emit('0f31 05')
+        .dword(1 << 24)
+        .emit('83d200')
+        .store(DATA, 'eax')
+        .store(DATA + 4, 'edx');
       code.mov('ecx', IA32_TSC_DEADLINE).emit('0f30').sleepUntilCount(1).emit('0f31');
-      code.emit('2b05').dword(DATA).emit('1b15').dword(DATA + 4).emit('89d0').show('early');
+      code
+        .emit('2b05')
+        .dword(DATA)
+        .emit('1b15')
+        .dword(DATA + 4)
+        .emit('89d0')
+        .show('early');
       code.mov('ecx', IA32_TSC_DEADLINE).emit('0f32').show('disarmed').showMemory('count', COUNT);
       code.powerOff().countingHandler('irq', 'apic');
       const result = await run(accelerator, code);
@@ -160,7 +191,11 @@ for (const accelerator of ACCELERATORS) {
       const code = new GuestCode().stack().interruptTable().gate(0x24, 'irq');
       code.pic(~(1 << SERIAL_IRQ));
       serialInterrupts(code, 1);
-      code.print('ready\n').sleepUntilCount(1).print('woken\n').showMemory('byte', COUNT + 4);
+      code
+        .print('ready\n')
+        .sleepUntilCount(1)
+        .print('woken\n')
+        .showMemory('byte', COUNT + 4);
       code.powerOff();
       code.countingHandler('irq', 'pic', () => void code.in(SERIAL).store(COUNT + 4, 'eax'));
       await using subject = await Subject.create(accelerator, code);
@@ -176,19 +211,37 @@ for (const accelerator of ACCELERATORS) {
       const TRAMPOLINE = 0x90000;
       const code = new GuestCode().stack().jmp('go').label('second');
       code.emit('fa 31c0 8ed8 0f0116').word(0x0ff0).emit('0f20c0 6683c801 0f22c0 66ea');
-      code.dword(TRAMPOLINE + 0x40).word(8).label('second.end');
+      code
+        .dword(TRAMPOLINE + 0x40)
+        .word(8)
+        .label('second.end');
       code.label('wide').mov('eax', 0x10).emit('8ed8').load('ebx', APIC_ID).emit('c1eb18');
-      code.load('eax', DATA).emit('01d8').store(DATA + 4, 'eax').emit('f4 ebfd').label('wide.end');
+      code
+        .load('eax', DATA)
+        .emit('01d8')
+        .store(DATA + 4, 'eax')
+        .emit('f4 ebfd')
+        .label('wide.end');
       code.label('go').storeValue(SPURIOUS, 0x1ff).storeValue(DATA, 0x1000);
       // The entry's GDT lies at 5000h; the trampoline finds its register at FF0h.
       code.storeValue(0xff0, 31 | (0x5000 << 16)).storeValue(0xff4, 0);
-      for (const [label, at] of [['second', 0], ['wide', 0x40]] as const) {
-        code.mov('esi', label).mov('edi', TRAMPOLINE + at).mov('ecx', `${label}.end`);
+      for (const [label, at] of [
+        ['second', 0],
+        ['wide', 0x40],
+      ] as const) {
+        code
+          .mov('esi', label)
+          .mov('edi', TRAMPOLINE + at)
+          .mov('ecx', `${label}.end`);
         code.emit('29f1 fc f3a4');
       }
       code.storeValue(ICR_HIGH, 1 << 24).storeValue(ICR_LOW, 0x4500);
       code.storeValue(ICR_HIGH, 1 << 24).storeValue(ICR_LOW, 0x4600 | (TRAMPOLINE >>> 12));
-      code.label('wait').compare(DATA + 4, 0).j('z', 'wait').showMemory('answer', DATA + 4);
+      code
+        .label('wait')
+        .compare(DATA + 4, 0)
+        .j('z', 'wait')
+        .showMemory('answer', DATA + 4);
       code.powerOff();
       if (accelerator === 'wasm') {
         await assert.rejects(
@@ -201,6 +254,5 @@ for (const accelerator of ACCELERATORS) {
       assert.deepEqual(result.exit, POWEROFF);
       assert.equal(value(result, 'answer'), 0x1001);
     });
-
   });
 }
