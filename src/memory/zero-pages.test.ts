@@ -25,7 +25,7 @@ test('pages of zeros go back to the host, all others keep their bytes', () => {
   };
   assert.equal(discardZeroPages(guest, [image]), 4, 'without page 7 and the image page');
   assert.equal(own(), 12);
-  assert.equal(discardZeroPages(guest, [{ ...image, how: 'read' }]), 1);
+  assert.equal(discardZeroPages(guest, [{ ...image, how: 'zero' }]), 1);
   assert.equal(own(), 11);
   const bytes = guest.bytes(0, 16 * PAGE);
   const expected = new Uint8Array(16 * PAGE).fill(1).fill(0, 4 * PAGE, 10 * PAGE);

@@ -1,7 +1,7 @@
 /**
  * Gives pages back to the host that a guest has filled with zeros: an anonymous page that madvise(2) drops
- * (MADV_DONTNEED) reads as zeros again, and costs nothing until it is written. Pages of mapped images are
- * left alone, for they would show their file.
+ * (MADV_DONTNEED) reads as zeros again, and costs nothing until it is written. Pages of images are left
+ * alone: mapped ones would show their file again, and read ones are there to be compared with those.
  */
 import { PAGE_SIZE } from '../arch/layout.js';
 import { HostError } from '../host/errno.js';
@@ -28,7 +28,7 @@ export function discardZeroPages(guest: GuestRam, ranges: readonly ImageRange[])
     throw error;
   }
   for (const { how, guestAddress, length } of ranges) {
-    if (how !== 'mapped') continue;
+    if (how === 'zero') continue;
     const first = Math.floor(guestAddress / PAGE_SIZE);
     states.fill(PAGE_UNTOUCHED, first, Math.ceil((guestAddress + length) / PAGE_SIZE));
   }
