@@ -28,12 +28,12 @@ function program(name: string, script: string): string {
 
 test('the peer boots the same files with the same command line', () => {
   const words = qemuArguments(OPTIONS);
-  const valueOf = (option: string): string | undefined => words[words.indexOf(option) + 1];
-  assert.equal(valueOf('-kernel'), '/k');
-  assert.equal(valueOf('-initrd'), '/i');
-  assert.equal(valueOf('-append'), 'console=ttyS0 x');
-  assert.equal(valueOf('-m'), '512M');
-  assert.match(valueOf('-machine') ?? '', /accel=tcg/);
+  const argumentOf = (option: string): string | undefined => words[words.indexOf(option) + 1];
+  assert.equal(argumentOf('-kernel'), '/k');
+  assert.equal(argumentOf('-initrd'), '/i');
+  assert.equal(argumentOf('-append'), 'console=ttyS0 x');
+  assert.equal(argumentOf('-m'), '512M');
+  assert.match(argumentOf('-machine') ?? '', /accel=tcg/);
   assert.match(words.join(' '), /isa-debugcon,iobase=0xf4/);
   assert.equal(qemuArguments({ ...OPTIONS, initrd: undefined }).includes('-initrd'), false);
 });
