@@ -6,7 +6,7 @@ import { MAX_VCPUS } from '../devices/board-state.js';
 import { PandoError } from '../error.js';
 import type { ImagePart } from '../loader/plan.js';
 import { accountSharing } from '../memory/sharing.js';
-import { discardZeroPages } from '../memory/zero-pages.js';
+import { discardZeroPages, trimHeap } from '../memory/zero-pages.js';
 import { chooseAccelerator } from './accelerators.js';
 import type { MachineEvent } from './execution.js';
 import { Guest } from './guest.js';
@@ -149,6 +149,7 @@ export class Vm implements AsyncDisposable {
     if (!this.#guest.execution.parked || this.#ended()) return 0;
     const pages = discardZeroPages(this.#guest.memory, this.#guest.placed.ranges);
     if (this.#phase === 'running') this.#guest.execution.start();
+    trimHeap();
     return pages;
   }
 
