@@ -3,12 +3,12 @@
  * /proc/PID/pagemap (Linux, admin-guide/mm/pagemap.rst) whose each page is. 64 bits a page; the flag
  * bits need no privilege beyond that to look at the process.
  */
-
 import { closeSync, openSync, readSync } from 'node:fs';
-import { PAGE_SIZE } from '../arch/layout.js';
 import { PandoError } from '../error.js';
 import { errnoOf } from '../host/errno.js';
 import type { Mapping } from '../host/smaps.js';
+
+const PAGE_SIZE = 4096;
 
 /** State of a page. */
 export const GUEST_PAGE_UNTOUCHED = 0;
