@@ -72,7 +72,7 @@ export class Vm implements AsyncDisposable {
   static async create(options: VmOptions): Promise<Vm> {
     const memory = options.memory ?? DEFAULT_MEMORY;
     const cpus = options.cpus ?? 1;
-    const accelerator = await chooseAccelerator(options.accelerator ?? 'auto', { memory, cpus });
+    const accelerator = chooseAccelerator(options.accelerator ?? 'auto');
     checkOptions(options, accelerator, memory, cpus);
     const load = options.load ?? 'map';
     const images = openImages({
