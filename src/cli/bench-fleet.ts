@@ -1,4 +1,5 @@
 /** Starts the instances that a bench measures: Pando's in one process or a process each, or QEMU's. */
+import { availableParallelism } from 'node:os';
 import { BOOT_STAGE_PORT } from '../arch/layout.js';
 import { PandoError } from '../error.js';
 import type { SeriesName } from '../measure/footprint.js';
@@ -10,11 +11,9 @@ import { ForkedMachine } from './forked-machine.js';
 /** Value that a guest writes to BOOT_STAGE_PORT when user space runs. */
 const USER_SPACE = 7;
 
-/** Running instances. */
+/** Instances that have reached user space. */
 export interface BenchFleet {
   readonly pids: readonly number[];
-  /** Settles when all have reached user space; rejects when one cannot any more. */
-  readonly userSpace: Promise<unknown>;
   close(): Promise<void>;
 }
 
@@ -31,77 +30,113 @@ export function peerOptions(options: VmOptions, accelerator: 'tcg' | 'kvm'): Pee
   };
 }
 
-function startQemu(count: number, options: VmOptions, accelerator: 'tcg' | 'kvm'): BenchFleet {
-  const peers = Array.from(
-    { length: count },
-    () => new QemuPeer(peerOptions(options, accelerator)),
-  );
-  return {
-    pids: peers.map(({ pid }) => pid),
-    userSpace: Promise.all(peers.map(({ userSpace }) => userSpace)),
-    close: async () => {
-      await Promise.all(peers.map((peer) => peer.close()));
-    },
-  };
+/** A guest whose boot fails of itself is tried again this often. */
+const TRIES = 3;
+
+/** One instance or several that are being made. */
+interface Starting {
+  readonly pid: number;
+  readonly userSpace: Promise<unknown>;
+  close(): Promise<unknown>;
 }
 
-/** As `pando run --isolate shared`: all VMs in one process that does nothing else. */
-function startShared(count: number, options: VmOptions): BenchFleet {
-  const host = new BenchHost();
-  const boot = host.boot(count, options);
-  return { pids: [host.pid], userSpace: boot.userSpace, close: () => host.close() };
-}
-
-/** As `pando run --isolate process`. */
-async function startForked(count: number, options: VmOptions): Promise<BenchFleet> {
-  const created = await Promise.allSettled(
-    Array.from({ length: count }, (_, index) => ForkedMachine.create(index, options)),
-  );
-  const machines = created.flatMap((result) =>
-    result.status === 'fulfilled' ? [result.value] : [],
-  );
-  const close = async (): Promise<void> => {
-    await Promise.all(machines.map((machine) => machine.close()));
-  };
-  const failed = created.find((result) => result.status === 'rejected');
-  if (failed !== undefined) {
-    await close();
-    throw failed.reason;
-  }
-  const userSpace = Promise.all(
-    machines.map(
-      (machine) =>
-        new Promise<void>((resolve, reject) => {
-          machine.onStage(({ name }) => {
-            if (name === 'linux_start_user') resolve();
-          });
-          void machine.exited.then((exit) => {
-            const why = exit.kind === 'error' ? `: ${exit.message}` : '';
-            const text = `VM ${machine.index} ended, ${exit.kind}${why}`;
-            reject(new PandoError('BENCH_GUEST_ENDED', text));
-          });
-        }),
-    ),
-  );
+function startForked(machine: ForkedMachine): Starting {
+  const userSpace = new Promise<void>((resolve, reject) => {
+    machine.onStage(({ name }) => {
+      if (name === 'linux_start_user') resolve();
+    });
+    void machine.exited.then((exit) => {
+      const why = exit.kind === 'error' ? `: ${exit.message}` : '';
+      const text = `VM ${machine.index} ended, ${exit.kind}${why}`;
+      reject(new PandoError('BENCH_GUEST_ENDED', text));
+    });
+  });
   userSpace.catch(() => undefined);
-  for (const machine of machines) machine.start();
-  return { pids: machines.map(({ pid }) => pid), userSpace, close };
+  machine.start();
+  return { pid: machine.pid, userSpace, close: () => machine.close() };
 }
 
 /**
- * Starts `count` instances of a series.
- * @throws PandoError what creating VMs throws, VM_PROCESS_DIED
+ * Boots processes, as many at a time as there are processors: a guest that gets too little of one finds
+ * its timer broken and gives up.
  */
-export async function startFleet(
+async function bootProcesses(
+  count: number,
+  limitMs: number,
+  say: (line: string) => void,
+  start: (index: number) => Promise<Starting>,
+): Promise<BenchFleet> {
+  const running: Starting[] = [];
+  const close = async (): Promise<void> => {
+    await Promise.all(running.map((instance) => instance.close()));
+  };
+  let next = 0;
+  const boot = async (index: number): Promise<void> => {
+    for (let attempt = 1; ; attempt++) {
+      const instance = await start(index);
+      running.push(instance);
+      try {
+        await within(instance.userSpace, limitMs, `instance ${index}`);
+        return;
+      } catch (cause) {
+        const panicked = cause instanceof PandoError && cause.code === 'QEMU_GUEST_PANIC';
+        if (!panicked || attempt === TRIES) throw cause;
+        say(`${cause.message}; tried again`);
+        running.splice(running.indexOf(instance), 1);
+        await instance.close();
+      }
+    }
+  };
+  const worker = async (): Promise<void> => {
+    while (next < count) await boot(next++);
+  };
+  try {
+    const workers = Math.min(count, availableParallelism());
+    await Promise.all(Array.from({ length: workers }, worker));
+  } catch (cause) {
+    next = count;
+    await close();
+    throw cause;
+  }
+  return { pids: running.map(({ pid }) => pid), close };
+}
+
+/** As `pando run --isolate shared`: all VMs in one process that does nothing else. */
+async function bootShared(count: number, limitMs: number, options: VmOptions): Promise<BenchFleet> {
+  const host = new BenchHost();
+  const boot = host.boot(count, options);
+  try {
+    await within(boot.userSpace, limitMs, `${count} VMs in one process`);
+  } catch (cause) {
+    await host.close();
+    throw cause;
+  }
+  return { pids: [host.pid], close: () => host.close() };
+}
+
+/**
+ * Boots `count` instances of a series to user space.
+ * @param limitMs how long one boot (all boots, in one process) may take
+ * @throws PandoError what creating VMs throws, VM_PROCESS_DIED, BENCH_GUEST_ENDED, BENCH_TIMEOUT
+ */
+export async function bootFleet(
   series: SeriesName,
   count: number,
   options: VmOptions,
+  limitMs: number,
+  say: (line: string) => void,
 ): Promise<BenchFleet> {
   if (series.system === 'qemu') {
-    return startQemu(count, options, series.accelerator === 'kvm' ? 'kvm' : 'tcg');
+    const accelerator = series.accelerator === 'kvm' ? 'kvm' : 'tcg';
+    return bootProcesses(count, limitMs, say, () =>
+      Promise.resolve(new QemuPeer(peerOptions(options, accelerator))),
+    );
   }
   const own = { ...options, load: series.load ?? 'map' };
-  return series.isolate === 'shared' ? startShared(count, own) : await startForked(count, own);
+  if (series.isolate === 'shared') return bootShared(count, limitMs, own);
+  return bootProcesses(count, limitMs, say, async (index) =>
+    startForked(await ForkedMachine.create(index, own)),
+  );
 }
 
 /** Rejects with BENCH_TIMEOUT when a promise takes too long; `what` names it. */

@@ -20,7 +20,7 @@ import {
   whereabouts,
 } from '../measure/whereabouts.js';
 import { CONTROL_BYTES, CONTROL_PARTS } from '../vm/memory-parts.js';
-import { startFleet, within } from './bench-fleet.js';
+import { bootFleet } from './bench-fleet.js';
 import { type FootprintFlags, parseFootprintOptions } from './bench-options.js';
 import { type OpenSubject, openSubject, seriesOf } from './bench-subject.js';
 
@@ -29,7 +29,7 @@ const STILLNESS = 0.002;
 const POLL_MS = 500;
 /** Settling is given up after this many settling times. */
 const PATIENCE = 10;
-const PAGES_PER_CELL = 64;
+const PAGES_PER_CELL = 32;
 
 /** How a system lays out its guests' memory. */
 function shapeOf(series: SeriesName, { vm, images }: OpenSubject): GuestShape {
@@ -140,9 +140,8 @@ export async function benchFootprint(
       const cells: FootprintCell[] = [];
       for (const instances of options.instances) {
         say(`${name.title}: ${instances}`);
-        const fleet = await startFleet(name, instances, opened.vm);
+        const fleet = await bootFleet(name, instances, opened.vm, options.timeoutMs, say);
         try {
-          await within(fleet.userSpace, options.timeoutMs, `${name.title}, ${instances} instances`);
           const rest = await settle(fleet.pids, options.settleMs);
           cells.push(measure(instances, fleet.pids, shape, rest));
           if (cells.length === 1) maps.push(mapOf(name, fleet.pids[0]!, shape));

@@ -22,8 +22,10 @@ export class BenchBoot {
   begun = Number.NaN;
   /** Settles when every VM has reached user space; rejects when one cannot any more. */
   readonly userSpace: Promise<void>;
+  readonly paused: Promise<void>;
   readonly closed: Promise<void>;
   #settle: { resolve(): void; reject(error: unknown): void } = { resolve() {}, reject() {} };
+  #pause: () => void = () => {};
   #close: () => void = () => {};
   readonly #count: number;
 
@@ -33,6 +35,9 @@ export class BenchBoot {
       this.#settle = { resolve, reject };
     });
     this.userSpace.catch(() => undefined);
+    this.paused = new Promise((resolve) => {
+      this.#pause = resolve;
+    });
     this.closed = new Promise((resolve) => {
       this.#close = resolve;
     });
@@ -42,7 +47,8 @@ export class BenchBoot {
     if (message.type === 'begun') this.begun = message.at;
     else if (message.type === 'failed') {
       this.#settle.reject(new PandoError(message.code, message.message));
-    } else if (message.type === 'closed') this.#close();
+    } else if (message.type === 'paused') this.#pause();
+    else if (message.type === 'closed') this.#close();
     else {
       const { vm, name, at, source } = message;
       this.stages.push({ vm, name, at, source });
@@ -54,6 +60,7 @@ export class BenchBoot {
   /** The process has gone. */
   end(message: string): void {
     this.#settle.reject(new PandoError('BENCH_PROCESS_DIED', message));
+    this.#pause();
     this.#close();
   }
 }
@@ -101,12 +108,20 @@ export class BenchHost {
     return boot;
   }
 
+  /** Stops the guests of a boot and their time; their workers stay. */
+  async pause(boot: BenchBoot): Promise<void> {
+    this.#send({ type: 'pause', boot: this.#number(boot) });
+    await boot.paused;
+  }
+
   /** Ends the VMs of a boot; the process stays. */
   async end(boot: BenchBoot): Promise<void> {
-    for (const [id, known] of this.#boots) {
-      if (known === boot) this.#send({ type: 'close', boot: id });
-    }
+    this.#send({ type: 'close', boot: this.#number(boot) });
     await boot.closed;
+  }
+
+  #number(boot: BenchBoot): number {
+    return [...this.#boots].find(([, known]) => known === boot)?.[0] ?? -1;
   }
 
   #send(message: ToBenchProcess): void {

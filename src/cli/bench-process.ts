@@ -1,6 +1,6 @@
 /**
  * The process whose VMs `pando bench` measures when they share one: it imports the VM and nothing of the
- * command line. Each `boot` makes VMs, `close` ends all of that boot; the process ends with its channel.
+ * command line. Each `boot` makes VMs, `pause` and `close` are for all of that boot; the process ends with its channel.
  */
 import { performance } from 'node:perf_hooks';
 import { PandoError } from '../error.js';
@@ -15,6 +15,7 @@ export type ToBenchProcess =
       readonly count: number;
       readonly options: VmOptions;
     }
+  | { readonly type: 'pause'; readonly boot: number }
   | { readonly type: 'close'; readonly boot: number };
 
 /** To the command. Times are milliseconds since 1970, on this process's own clock. */
@@ -34,6 +35,7 @@ export type FromBenchProcess =
       readonly code: string;
       readonly message: string;
     }
+  | { readonly type: 'paused'; readonly boot: number }
   | { readonly type: 'closed'; readonly boot: number };
 
 const boots = new Map<number, Vm[]>();
@@ -78,6 +80,12 @@ process.on('message', (message: ToBenchProcess) => {
     return;
   }
   const vms = boots.get(message.boot) ?? [];
+  if (message.type === 'pause') {
+    void Promise.all(vms.map((vm) => vm.pause())).then(() =>
+      send({ type: 'paused', boot: message.boot }),
+    );
+    return;
+  }
   boots.delete(message.boot);
   void Promise.all(vms.map((vm) => vm.close())).then(() =>
     send({ type: 'closed', boot: message.boot }),

@@ -1,8 +1,12 @@
 /** `pando bench`: footprint and boot time, beside QEMU's in the same run. */
-import { writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Command } from 'commander';
 import type { BootReport } from '../measure/boot-series.js';
 import type { FootprintReport } from '../measure/footprint.js';
+import { toPng } from '../measure/plot/png.js';
+import { toSvg } from '../measure/plot/svg.js';
+import { plotsOf, reportPage } from '../measure/report-page.js';
 import { benchBoot } from './bench-boot.js';
 import { benchFootprint } from './bench-footprint.js';
 import type { BenchFlags, BootFlags, FootprintFlags } from './bench-options.js';
@@ -14,12 +18,32 @@ import { styleFor } from './text-table.js';
 
 type Report = FootprintReport | BootReport;
 
+/** Ending this process ends every instance; the status is a shell's: 128 + the signal's number. */
+const SIGNALS = [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const;
+
+/** Writes a folder with the page, and its plots as SVG and PNG. */
+async function writeFolder(folder: string, report: Report): Promise<void> {
+  await writeFile(join(folder, `${report.kind}.html`), reportPage(report));
+  for (const { name, drawing } of plotsOf(report)) {
+    await writeFile(join(folder, `${name}.svg`), toSvg(drawing, true));
+    await writeFile(join(folder, `${name}.png`), toPng(drawing));
+  }
+}
+
 /** Measures, prints the tables, writes what was asked for. */
 async function bench(
   flags: BenchFlags,
   measure: (command: string, say: (line: string) => void) => Promise<Report>,
 ): Promise<void> {
   if (flags.json !== undefined) await checkReportFile(flags.json);
+  if (flags.report !== undefined) {
+    await mkdir(flags.report, { recursive: true });
+    await checkReportFile(join(flags.report, 'page'));
+  }
+  for (const [signal, status] of SIGNALS) process.once(signal, () => process.exit(status));
   const progress = progressLine(process.stderr);
   const command = commandText(process.argv.slice(2));
   const report = await measure(command, progress.sink).finally(() => progress.end());
@@ -28,6 +52,7 @@ async function bench(
     report.kind === 'footprint' ? footprintTables(report, style) : bootTables(report, style);
   process.stdout.write(tables);
   if (flags.json !== undefined) await writeFile(flags.json, `${JSON.stringify(report, null, 2)}\n`);
+  if (flags.report !== undefined) await writeFolder(flags.report, report);
 }
 
 function common(command: Command): Command {

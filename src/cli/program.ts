@@ -6,6 +6,7 @@ import { registerBenchCommand } from './bench.js';
 import { registerDemoCommand } from './demo.js';
 import { registerDoctorCommand } from './doctor.js';
 import { registerImageCommand } from './image.js';
+import { registerQemuCommand } from './qemu.js';
 import { registerRunCommand } from './run.js';
 
 const STATUS_ERROR = 1;
@@ -29,6 +30,7 @@ export function createProgram(): Command {
   registerImageCommand(program);
   registerDoctorCommand(program);
   registerBenchCommand(program);
+  registerQemuCommand(program);
   quieten(program);
   return program;
 }

@@ -62,28 +62,23 @@ export function pageStates(pid: number, address: number, bytes: number): Uint8Ar
 
 /**
  * Where mappings that lie end to end make up exactly `bytes`: a guest's memory, whatever files are mapped
- * over parts of it. Mappings without access (V8's guard regions) end a run.
+ * over parts of it and whatever lies beside it. Of several places that overlap, the first.
  *
  * @returns host addresses, ascending
  */
 export function findRegions(mappings: readonly Mapping[], bytes: number): number[] {
   const found: number[] = [];
-  let start = 0;
-  let end = -1;
-  const flush = (): void => {
-    if (end - start === bytes) found.push(start);
-  };
-  for (const mapping of mappings) {
-    const writable = mapping.permissions === 'rw-p';
-    if (writable && mapping.start === end) {
-      end = mapping.end;
-      continue;
+  const writable = mappings.filter(({ permissions }) => permissions === 'rw-p');
+  for (let first = 0; first < writable.length; first++) {
+    const start = writable[first]!.start;
+    let end = start;
+    for (let last = first; writable[last]?.start === end && end - start < bytes; last++) {
+      end = writable[last]!.end;
+      if (end - start !== bytes) continue;
+      found.push(start);
+      first = last;
     }
-    flush();
-    start = mapping.start;
-    end = writable ? mapping.end : -1;
   }
-  flush();
   return found;
 }
 
@@ -109,7 +104,7 @@ export function countPages(
   ranges: readonly NamedRange[],
   rest: string,
 ): RangePages[] {
-  const names = [...new Set([...ranges.map(({ name }) => name), rest])];
+  const names = [...new Set(ranges.map(({ name }) => name).filter((name) => name !== rest)), rest];
   const owners = new Uint8Array(states.length).fill(names.indexOf(rest));
   for (const { name, start, length } of [...ranges].reverse()) {
     owners.fill(

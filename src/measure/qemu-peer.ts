@@ -13,6 +13,14 @@ const PROGRAM = 'qemu-system-x86_64';
 /** Descriptor of the pipe that the boot-stage port is connected to. */
 const STAGE_FD = 3;
 const STDERR_LIMIT = 4096;
+/** How much of the console is kept to find a panic in. */
+const CONSOLE_LIMIT = 8192;
+
+const running = new Set<ChildProcess>();
+// A peer has no channel whose end would tell it that this process has gone.
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
 
 /** What is booted; the same fields as for Pando's own VMs. */
 export interface PeerOptions {
@@ -72,6 +80,7 @@ export class QemuPeer {
   readonly #child: ChildProcess;
   readonly #start = performance.now();
   #stderr = '';
+  #console = '';
 
   /** @throws PandoError QEMU_MISSING by way of `userSpace` */
   constructor(options: PeerOptions, program = PROGRAM) {
@@ -79,9 +88,14 @@ export class QemuPeer {
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
     });
     this.#child = child;
+    running.add(child);
     this.gone = new Promise((resolve) => {
-      child.once('close', () => resolve());
-      child.once('error', () => resolve());
+      const end = (): void => {
+        running.delete(child);
+        resolve();
+      };
+      child.once('close', end);
+      child.once('error', end);
     });
     const stagePipe = child.stdio[STAGE_FD] as Readable;
     this.userSpace = new Promise((resolve, reject) => {
@@ -99,11 +113,15 @@ export class QemuPeer {
         const message = `${program} ended with status ${status}: ${this.#stderr.trim()}`;
         reject(new PandoError('QEMU_ENDED', message));
       });
+      child.stdout?.setEncoding('latin1').on('data', (text: string) => {
+        this.#see('linux_start_kernel', 'first console byte');
+        this.#console = (this.#console + text).slice(-CONSOLE_LIMIT);
+        const panic = /Kernel panic[^\r\n]*/.exec(this.#console);
+        if (panic) reject(new PandoError('QEMU_GUEST_PANIC', `QEMU's guest: ${panic[0]}`));
+      });
     });
     // Whoever does not wait for user space does not want to hear that it never came.
     this.userSpace.catch(() => undefined);
-    child.stdout?.once('data', () => this.#see('linux_start_kernel', 'first console byte'));
-    child.stdout?.resume();
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.#stderr = (this.#stderr + text).slice(-STDERR_LIMIT);
       if (/vm_state_notify running 1/.test(this.#stderr)) {

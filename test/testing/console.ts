@@ -6,11 +6,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Vm } from 'pando';
 
 /** How long a guest may take before the test is given up: generous, for machines that are busy. */
-const PATIENCE = 120_000;
+const PATIENCE = 300_000;
 const LINES_SHOWN = 30;
 
-/** The prompt of the image's shell, see src/image/init-script.ts; busybox asks for the cursor after it. */
-const PROMPT = /\S* # (?:\x1b\[6n)?$/;
+const ESCAPE = '\x1b';
+/** The prompt of the image's shell (src/image/init-script.ts); busybox asks for the cursor after it. */
+const PROMPT = new RegExp(`\\S* # (?:${ESCAPE}\\[6n)?$`);
 
 export class Console {
   /** All that the guest has printed. */
