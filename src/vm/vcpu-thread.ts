@@ -1,8 +1,8 @@
 /** Thread entry: runs one vCPU of KVM at a time, for one VM after the other, until told to stop. */
 import { receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { guestBytesAt } from '../accel/kvm/exit-error.js';
 import { VM_CONTROL, vcpuWords, WORD_STILL } from '../accel/kvm/layout.js';
 import { KvmVcpu } from '../accel/kvm/vcpu.js';
-import { viewOf } from '../host/libc.js';
 import { REQUEST_DETACH, REQUEST_HOLD, REQUEST_PARK, VmControl } from './control.js';
 import type { Ending } from './execution.js';
 import { attachKvmBoard } from './kvm-board.js';
@@ -31,12 +31,7 @@ function serve({ vm, vcpu: id }: VcpuAssignment): void {
     ending ??= event;
   });
   const board = attachKvmBoard(vm, control, reporter.hooks());
-  const guestBytes = (address: number, length: number): Uint8Array => {
-    const inRam = Math.max(0, Math.min(length, vm.ramBytes - address));
-    return inRam === 0
-      ? new Uint8Array(0)
-      : viewOf(vm.ramHostAddress + BigInt(address), inRam).slice();
-  };
+  const guestBytes = guestBytesAt(vm.ramHostAddress, vm.ramBytes);
   const vcpus = vm.vcpus.map(
     (handle) =>
       new KvmVcpu({ ...handle, thread: vcpuWords(vm.control, handle.id) }, board, guestBytes),

@@ -6,8 +6,8 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { LOCAL_APIC_ADDRESS } from '../../arch/layout.js';
 import { PandoError } from '../../error.js';
-import { COUNT, DATA, GuestCode, SERIAL } from './guest.js';
-import { ACCELERATORS, absence, run, Subject, value } from './subject.js';
+import { COUNT, DATA, GuestCode, SERIAL } from './testing/guest.js';
+import { ACCELERATORS, absence, run, Subject, value } from './testing/subject.js';
 
 const POWEROFF = { kind: 'poweroff' };
 const SPURIOUS = LOCAL_APIC_ADDRESS + 0xf0;

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { COUNT, GuestCode, SERIAL } from './guest.js';
-import { ACCELERATORS, absence, run, Subject } from './subject.js';
+import { COUNT, GuestCode, SERIAL } from './testing/guest.js';
+import { ACCELERATORS, absence, run, Subject } from './testing/subject.js';
 
 /** Prints without end, some 100 characters a second at most. */
 function ticking(): GuestCode {

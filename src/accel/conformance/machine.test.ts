@@ -6,8 +6,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { START_INFO_ADDRESS } from '../../arch/layout.js';
-import { APIC_EOI, COUNT, DATA, GuestCode, IDT, SERIAL } from './guest.js';
-import { ACCELERATORS, absence, run, value } from './subject.js';
+import { APIC_EOI, COUNT, DATA, GuestCode, IDT, SERIAL } from './testing/guest.js';
+import { ACCELERATORS, absence, run, value } from './testing/subject.js';
 
 const POWEROFF = { kind: 'poweroff' };
 /** Where neither RAM nor a device answers. */

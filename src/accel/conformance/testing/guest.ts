@@ -2,8 +2,8 @@
  * A guest for the conformance suite: starts at the PVH entry in 32-bit protected mode, reports on the
  * serial console, and switches itself off. It uses nothing below but what every PC has.
  */
-import { LOCAL_APIC_ADDRESS, PM1A_CONTROL_PORT, SLEEP_TYPE_S5 } from '../../arch/layout.js';
-import { buildElf, ENTRY, kernelLayout } from '../../loader/testing/elf-builder.js';
+import { LOCAL_APIC_ADDRESS, PM1A_CONTROL_PORT, SLEEP_TYPE_S5 } from '../../../arch/layout.js';
+import { buildElf, ENTRY, kernelLayout } from '../../../loader/testing/elf-builder.js';
 import { Assembler } from './assembler.js';
 
 /** RAM that guests use: beyond 2 MiB nothing is there at the start. */

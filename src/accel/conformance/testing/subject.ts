@@ -2,10 +2,10 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { PandoError } from '../../error.js';
-import type { AcceleratorName, VmExit, VmOptions } from '../../vm/types.js';
-import { Vm } from '../../vm/vm.js';
-import { KvmSystem } from '../kvm/system.js';
+import { PandoError } from '../../../error.js';
+import type { AcceleratorName, VmExit, VmOptions } from '../../../vm/types.js';
+import { Vm } from '../../../vm/vm.js';
+import { KvmSystem } from '../../kvm/system.js';
 import type { GuestCode } from './guest.js';
 
 export const ACCELERATORS: readonly AcceleratorName[] = ['wasm', 'kvm'];
