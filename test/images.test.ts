@@ -138,9 +138,9 @@ test('bad input gives one error each, leaves nothing, and a VM beside it goes on
     ],
     ['memory smaller than the kernel', 'KERNEL_DOES_NOT_FIT', { memory: 32 << 20 }],
     ['memory of no whole pages', 'VM_MEMORY_INVALID', { memory: 1000 }],
-    ['no processors', 'VM_CPUS_UNSUPPORTED', { cpus: 0 }],
+    ['no processors', 'VM_CPUS_INVALID', { cpus: 0 }],
     ['a command line too long', 'COMMAND_LINE_TOO_LONG', { commandLine: 'x'.repeat(2048) }],
-    ['a command line with a NUL', 'COMMAND_LINE_INVALID', { commandLine: 'a\0b' }],
+    ['a command line with a NUL', 'COMMAND_LINE_CONTROL_CHARACTER', { commandLine: 'a\0b' }],
   ];
   const round = async (): Promise<void> => {
     for (const [code, what, bytes] of MALFORMED) {

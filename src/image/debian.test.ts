@@ -41,7 +41,7 @@ describe('image of Debian', { skip: hasApt ? false : 'no APT on this machine' },
       `boot/vmlinuz-${kernel!.name.slice('linux-image-'.length)}`,
     );
     assert.equal(busybox!.name, 'busybox-static');
-    assert.equal(image.commandLine, 'console=ttyS0');
+    assert.equal(image.commandLine, 'console=ttyS0 retain_initrd');
     assert.ok(phases.has('resolving packages') && phases.has('building the initrd'));
     for (const fraction of [...phases.values()].flat()) assert.ok(fraction >= 0 && fraction <= 1);
   });

@@ -6,9 +6,10 @@ import { PandoError } from '../error.js';
 
 /**
  * Debian sets no parameters of its own but `quiet`, which its boot loader package adds. A panic is
- * left to stand (no `panic=`): a guest that rebooted instead would hide it.
+ * left to stand (no `panic=`): a guest that rebooted instead would hide it. `retain_initrd` keeps Linux
+ * from overwriting the initrd's pages once they are unpacked: they stay the file's (docs/sharing.md).
  */
-export const DEFAULT_COMMAND_LINE = 'console=ttyS0';
+export const DEFAULT_COMMAND_LINE = 'console=ttyS0 retain_initrd';
 
 /** An object of the store. */
 export interface ObjectReference {

@@ -54,6 +54,11 @@ export class WorkerPool {
 
   readonly #known = new Map<number, MachineDescription>();
 
+  /** Starts the first worker ahead of the VM that needs it: the two get ready at the same time. */
+  prepare(): void {
+    if (this.#workers.length === 0) this.#startWorker();
+  }
+
   /** Forgets a parked VM; the last one ends the workers. */
   async release(slot: number): Promise<void> {
     this.#listeners.delete(slot);
@@ -63,6 +68,11 @@ export class WorkerPool {
     }
     this.schedule.free(slot);
     this.schedule.announce();
+    await this.dismiss();
+  }
+
+  /** Ends the workers when there is no VM. */
+  async dismiss(): Promise<void> {
     if (this.#listeners.size > 0) return;
     const workers = this.#workers;
     this.#workers = [];

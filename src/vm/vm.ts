@@ -12,6 +12,7 @@ import type { MachineEvent } from './execution.js';
 import { Guest } from './guest.js';
 import { hostNanoseconds } from './host-time.js';
 import { type GuestImages, openImages } from './images.js';
+import { WorkerPool } from './pool.js';
 import type {
   AcceleratorName,
   LoadMode,
@@ -75,13 +76,16 @@ export class Vm implements AsyncDisposable {
     const accelerator = chooseAccelerator(options.accelerator ?? 'auto');
     checkOptions(options, accelerator, memory, cpus);
     const load = options.load ?? 'map';
-    const images = openImages({
-      kernel: options.kernel,
-      initrd: options.initrd,
-      memory,
-      immutable: options.immutableImages ?? false,
-    });
+    const pool = WorkerPool.shared();
+    if (accelerator === 'wasm') pool.prepare();
+    let images: GuestImages | undefined;
     try {
+      images = openImages({
+        kernel: options.kernel,
+        initrd: options.initrd,
+        memory,
+        immutable: options.immutableImages ?? false,
+      });
       const { commandLine = '', cpu = DEFAULT_CPU } = options;
       const guestOptions = { accelerator, images, memory, cpus, cpu, commandLine, load };
       return new Vm({
@@ -91,7 +95,8 @@ export class Vm implements AsyncDisposable {
         makeGuest: (listener) => new Guest(guestOptions, listener),
       });
     } catch (error) {
-      images.close();
+      images?.close();
+      await pool.dismiss();
       throw error;
     }
   }
