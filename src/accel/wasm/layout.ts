@@ -30,6 +30,9 @@ export const PAGE_CODE = 0x180000;
 export const PAGE_CODE_ENTRY = 8;
 export const BLOCK_ARENA = 0x800000;
 export const BLOCK_ARENA_END = 0xd00000;
+/** Contexts of installed translations. */
+export const CONTEXT_ARENA = 0xd00000;
+export const CONTEXT_ARENA_END = 0x1000000;
 export const GUEST_BASE = 0x1000000;
 
 /* ---- vCPU block: register file -------------------------------------------------------------- */
@@ -140,6 +143,19 @@ export const COMMIT_SIZE = 0x2e8;
 export const HALTED = 0x2ec;
 /** u32: 1 when `run` shall return to whoever asked (Vcpu.kick). Written with atomics. */
 export const KICKED = 0x2f0;
+/** u64, u32, u32: where translated code left, the link it left through (0: none), its ST_*. */
+export const JIT_RIP = 0x6e0;
+export const JIT_LINK = 0x6e8;
+export const JIT_STATUS = 0x6ec;
+/** u32: next free byte of the context arena (vCPU 0's is the VM's). */
+export const CONTEXT_NEXT = 0x6f0;
+/** u32: heat at which a block is put on the list; 0 never. */
+export const HOT_THRESHOLD = 0x6f4;
+/** u32: entries on the list of hot blocks; entries of 16 bytes: u32 block, u32 TLB set, u64 RIP. */
+export const HOT_COUNT = 0x7000;
+export const HOT_LIST = 0x7010;
+export const HOT_LIMIT = 1024;
+export const HOT_ENTRY = 16;
 /** 64 bytes: an access that is not plain RAM goes through here. */
 export const BOUNCE = 0x300;
 
@@ -261,8 +277,20 @@ export const BLK_FALL = 20;
 export const BLK_PAGE_NEXT = 24;
 /** u32 how often the block was entered from the slow path (heat for the translator). */
 export const BLK_HEAT = 28;
-export const BLK_HEADER = 32;
+/** u32 context of the translation that starts at this block, or 0. */
+export const BLK_CODE = 32;
+export const BLK_HEADER = 40;
 export const DEAD_BLOCK = 0xffffffff;
+
+/* ---- context of an installed translation -------------------------------------------------------- */
+/** u32 index in the core's table; 0 once its code has been overwritten. */
+export const CTX_FUNCTION = 0;
+/** u32 sub-blocks of the page that its code lies in. */
+export const CTX_BITMAP = 4;
+/** u32 each, downwards from here: where control went last time through each exit. */
+export const CTX_LINKS = 0;
+/** Records for the interpreter's routines. */
+export const CTX_RECORDS = 16;
 
 /* ---- decoded operation, 16 bytes ------------------------------------------------------------------ */
 export const REC_OP = 0;

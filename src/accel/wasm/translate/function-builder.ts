@@ -1,0 +1,458 @@
+/**
+ * What translated code is made of: the locals that stand for the guest's registers and lazy flags,
+ * memory accesses through the software TLBs (core/mmu.ts), and the ways out of a region.
+ */
+import * as L from '../layout.js';
+import { Code, type FunctionType, I32, I64 } from './encoder.js';
+import type { Operation, RegionBlock } from './region.js';
+
+/** Parameters and locals of a translated function; see `FUNCTION_TYPE`. */
+export const CPU = 0;
+export const LEFT = 1;
+export const CONTEXT = 2;
+export const CC_OP = 3;
+export const POINTER = 4;
+export const ENTRY = 5;
+export const A32 = 6;
+export const B32 = 7;
+export const R32 = 8;
+export const STATUS = 9;
+export const LINK = 10;
+export const VA = 11;
+export const A64 = 12;
+export const B64 = 13;
+export const R64 = 14;
+export const TARGET = 15;
+export const CC_A = 16;
+export const CC_B = 17;
+export const CC_RES = 18;
+/** First of sixteen general registers. */
+export const REGISTER = 19;
+export const I32_LOCALS = 8;
+export const I64_LOCALS = 24;
+
+/** (vCPU block, instructions left, region context) → instructions left. */
+export const FUNCTION_TYPE: FunctionType = { parameters: [I32, I32, I32], results: [I32] };
+
+/** What translated code calls in the core (core/index.ts). */
+export const CORE_IMPORTS: readonly (readonly [string, FunctionType])[] = [
+  ['readSlow', { parameters: [I32, I32, I64, I32], results: [I32] }],
+  ['modifySlow', { parameters: [I32, I32, I64, I32], results: [I32] }],
+  ['storeSlow', { parameters: [I32, I32, I64, I64, I32], results: [I32] }],
+  ['commit', { parameters: [I32], results: [] }],
+  ['execute', { parameters: [I32, I32, I32], results: [I32] }],
+  ['carryFlag', { parameters: [I32], results: [I32] }],
+  ['condition', { parameters: [I32, I32], results: [I32] }],
+  ['highProductUnsigned', { parameters: [I64, I64], results: [I64] }],
+  ['highProduct', { parameters: [I64, I64], results: [I64] }],
+];
+
+const importIndex = (name: string): number => CORE_IMPORTS.findIndex(([known]) => known === name);
+export const READ_SLOW = importIndex('readSlow');
+export const MODIFY_SLOW = importIndex('modifySlow');
+export const STORE_SLOW = importIndex('storeSlow');
+export const COMMIT = importIndex('commit');
+export const EXECUTE = importIndex('execute');
+export const CARRY_FLAG = importIndex('carryFlag');
+export const CONDITION = importIndex('condition');
+export const HIGH_PRODUCT_UNSIGNED = importIndex('highProductUnsigned');
+export const HIGH_PRODUCT = importIndex('highProduct');
+
+/** Kinds of lazy flags (core/flags.ts). */
+export const FLAG_KIND = {
+  explicit: 0, sub: 1, logic: 2, add: 3, sbb: 4, inc: 5, dec: 6, parts: 7, mul64: 8,
+} as const;
+
+/** Level of the block around everything: a branch to it writes the registers back. */
+const EXIT_LEVEL = 0;
+const BITS = [8, 16, 32, 64] as const;
+
+/** One block's place while it is being translated. */
+export interface Cursor {
+  readonly block: RegionBlock;
+  /** Linear address of the block. */
+  readonly rip: bigint;
+  /** Index of the operation. */
+  index: number;
+}
+
+export class FunctionBuilder {
+  readonly code = new Code();
+  readonly set: number;
+  /** Bit n: general register n is kept in a local, respectively written. */
+  readonly used: number;
+  readonly written: number;
+  /** Kind of the flags where it is known at translation time. */
+  kind: number | undefined;
+  /** Records that the interpreter's routines get. */
+  readonly records: Uint8Array[] = [];
+  links = 0;
+
+  constructor(set: number, used: number, written: number) {
+    this.set = set;
+    this.used = used;
+    this.written = written;
+  }
+
+  /** Opens the function: registers and flags into locals. */
+  open(): void {
+    this.code.block();
+    this.loadState();
+  }
+
+  loadState(): void {
+    const { code } = this;
+    for (let register = 0; register < 16; register++) {
+      if (!(this.used & (1 << register))) continue;
+      code.get(CPU).memory('i64.load', L.GPR + register * 8).set(REGISTER + register);
+    }
+    this.loadFlags();
+  }
+
+  loadFlags(): void {
+    const { code } = this;
+    code.get(CPU).memory('i32.load', L.CC_OP).set(CC_OP);
+    code.get(CPU).memory('i64.load', L.CC_A).set(CC_A);
+    code.get(CPU).memory('i64.load', L.CC_B).set(CC_B);
+    code.get(CPU).memory('i64.load', L.CC_RES).set(CC_RES);
+  }
+
+  storeFlags(): void {
+    const { code } = this;
+    code.get(CPU).get(CC_OP).memory('i32.store', L.CC_OP);
+    code.get(CPU).get(CC_A).memory('i64.store', L.CC_A);
+    code.get(CPU).get(CC_B).memory('i64.store', L.CC_B);
+    code.get(CPU).get(CC_RES).memory('i64.store', L.CC_RES);
+  }
+
+  storeState(): void {
+    for (let register = 0; register < 16; register++) {
+      if (!(this.written & (1 << register))) continue;
+      this.code.get(CPU).get(REGISTER + register).memory('i64.store', L.GPR + register * 8);
+    }
+    this.storeFlags();
+  }
+
+  /** Closes the function: what every way out goes through. */
+  close(): Uint8Array {
+    const { code } = this;
+    code.end();
+    this.storeState();
+    code.get(CPU).get(TARGET).memory('i64.store', L.JIT_RIP);
+    code.get(CPU).get(LINK).memory('i32.store', L.JIT_LINK);
+    code.get(CPU).get(STATUS).memory('i32.store', L.JIT_STATUS);
+    code.get(LEFT).end();
+    return code.bytes.take();
+  }
+
+  /** Reserves a link slot of the region's context; returns its offset, which is negative. */
+  link(): number {
+    return L.CTX_LINKS - 4 * ++this.links;
+  }
+
+  /** Leaves the region for a known address through a link of its own. */
+  leave(target: bigint): void {
+    this.code.i64(target).set(TARGET);
+    this.leaveIndirect();
+  }
+
+  /** Leaves the region for the address in TARGET. */
+  leaveIndirect(): void {
+    const { code } = this;
+    code.get(CONTEXT).i32(this.link()).op('i32.add').set(LINK);
+    code.i32(L.ST_NEXT).set(STATUS).br(EXIT_LEVEL);
+  }
+
+  /** Leaves at an instruction boundary without a link, giving back `unspent` instructions. */
+  leaveAt(rip: bigint, unspent: number): void {
+    const { code } = this;
+    code.i64(rip).set(TARGET).i32(0).set(LINK).i32(L.ST_NEXT).set(STATUS);
+    this.giveBack(unspent);
+    code.br(EXIT_LEVEL);
+  }
+
+  /** Tells validation that the end of the code so far is not reached. */
+  unreachable(): void {
+    this.code.unreachable();
+  }
+
+  /** Keeps a record for the interpreter's routine; returns its offset in the context. */
+  record(bytes: Uint8Array): number {
+    this.records.push(bytes);
+    return L.CTX_RECORDS + L.REC_SIZE * (this.records.length - 1);
+  }
+
+  giveBack(unspent: number): void {
+    if (unspent !== 0) this.code.get(LEFT).i32(unspent).op('i32.add').set(LEFT);
+  }
+
+  /** The instruction faulted and has changed nothing. */
+  fault({ block, rip, index }: Cursor): void {
+    const { code } = this;
+    const operation = block.operations[index];
+    code.i64(rip + BigInt(operation?.off ?? 0)).set(TARGET);
+    code.i32(L.ST_FAULT).set(STATUS).i32(0).set(LINK);
+    this.giveBack(block.count - index);
+    code.br(EXIT_LEVEL);
+  }
+
+  /** Inside a slow path, after the instruction: leaves if the region's own code was overwritten. */
+  leaveIfDead({ block, rip, index }: Cursor): void {
+    const { code } = this;
+    const operation = block.operations[index];
+    code.get(CONTEXT).memory('i32.load', L.CTX_FUNCTION).op('i32.eqz').if();
+    const next = rip + BigInt((operation?.off ?? 0) + (operation?.length ?? 0));
+    this.leaveAt(next, block.count - index - 1);
+    code.end();
+  }
+
+  /** Pushes a general register, 64 bits. */
+  register(slot: number): void {
+    this.code.get(REGISTER + (slot >> 3));
+  }
+
+  /** Pushes the linear address of a memory operand. */
+  address(operation: Operation, rip: bigint): void {
+    const { code } = this;
+    this.offset(operation, rip);
+    const segment = (operation.ea >> L.EA_SEG_SHIFT) & 7;
+    if (segment !== 0) {
+      code.get(CPU).memory('i64.load', L.SEG_BASE + segment * 8).op('i64.add');
+    }
+  }
+
+  /** Pushes the operand's offset in its segment (what LEA gives), cut to the address size. */
+  offset(operation: Operation, rip: bigint): void {
+    const { code } = this;
+    let constant = BigInt(operation.disp);
+    let pushed = false;
+    if (operation.b === L.RIP) constant += rip;
+    else if (operation.b !== L.SLOT_ZERO) {
+      this.register(operation.b);
+      pushed = true;
+    }
+    if (operation.x === L.SLOT_4G) constant += 1n << 32n;
+    else if (operation.x !== L.SLOT_ZERO) {
+      this.register(operation.x);
+      const scale = operation.ea & L.EA_SCALE;
+      if (scale > 0) code.i64(scale).op('i64.shl');
+      if (pushed) code.op('i64.add');
+      pushed = true;
+    }
+    if (!pushed) code.i64(constant);
+    else if (constant !== 0n) code.i64(constant).op('i64.add');
+    if (operation.ea & L.EA_ADDR32) code.i64(0xffffffffn).op('i64.and');
+  }
+
+  /** With the address in VA: POINTER to the bytes when the TLB hits, else runs `miss`. */
+  #translate(tlb: number, size: number, hit: () => void, miss: () => void): void {
+    const { code } = this;
+    code.get(VA).op('i32.wrap_i64').i32(8).op('i32.shr_u').i32((L.TLB_ENTRIES - 1) << 4).op('i32.and');
+    code.get(CPU).op('i32.add').tee(ENTRY).memory('i64.load', this.set + tlb);
+    code.get(VA);
+    const bytes = 1 << size;
+    if (bytes > 1) code.i64(bytes - 1).op('i64.add');
+    code.i64(-4096).op('i64.and').op('i64.eq').if();
+    code.get(VA).op('i32.wrap_i64').get(ENTRY).memory('i32.load', this.set + tlb + 8).op('i32.add');
+    code.set(POINTER);
+    hit();
+    code.else();
+    miss();
+    code.end();
+  }
+
+  /** Takes an address from the stack; POINTER to `1 << size` readable bytes. */
+  readable(size: number, cursor: Cursor): void {
+    const { code } = this;
+    code.set(VA);
+    this.#translate(L.TLB_READ, size, () => {}, () => {
+      code.get(CPU).i32(this.set).get(VA).i32(1 << size).call(READ_SLOW).tee(POINTER);
+      code.op('i32.eqz').if();
+      this.fault(cursor);
+      code.end();
+    });
+  }
+
+  /** Takes an address from the stack; POINTER to bytes to read and write. Call `modified` after writing. */
+  modifiable(size: number, cursor: Cursor): void {
+    const { code } = this;
+    code.set(VA);
+    this.#translate(L.TLB_WRITE, size, () => {}, () => {
+      code.get(CPU).i32(this.set).get(VA).i32(1 << size).call(MODIFY_SLOW).tee(POINTER);
+      code.op('i32.eqz').if();
+      this.fault(cursor);
+      code.end();
+    });
+  }
+
+  /** The last step of a read-modify-write instruction. */
+  modified(cursor: Cursor): void {
+    const { code } = this;
+    code.get(POINTER).get(CPU).i32(L.BOUNCE).op('i32.add').op('i32.eq').if();
+    code.get(CPU).call(COMMIT);
+    this.leaveIfDead(cursor);
+    code.end();
+  }
+
+  /**
+   * Takes an address from the stack and stores the low bytes of the 64-bit local `value` there;
+   * `after` is what remains of the instruction.
+   */
+  write(size: number, value: number, cursor: Cursor, after: () => void = () => {}): void {
+    const { code } = this;
+    code.set(VA);
+    this.#translate(
+      L.TLB_WRITE,
+      size,
+      () => {
+        code.get(POINTER).get(value);
+        code.memory((['i64.store8', 'i64.store16', 'i64.store32', 'i64.store'] as const)[size] ?? 'i64.store', 0);
+        after();
+      },
+      () => {
+        code.get(CPU).i32(this.set).get(VA).get(value).i32(1 << size).call(STORE_SLOW);
+        code.op('i32.eqz').if();
+        this.fault(cursor);
+        code.end();
+        after();
+        this.leaveIfDead(cursor);
+      },
+    );
+  }
+
+  /** As `write` of 64 bits, for a call: the way out that follows is at an instruction boundary anyway. */
+  writeCall(value: number, cursor: Cursor, after: () => void): void {
+    const { code } = this;
+    code.set(VA);
+    this.#translate(
+      L.TLB_WRITE,
+      3,
+      () => {
+        code.get(POINTER).get(value).memory('i64.store', 0);
+      },
+      () => {
+        code.get(CPU).i32(this.set).get(VA).get(value).i32(8).call(STORE_SLOW).op('i32.eqz').if();
+        this.fault(cursor);
+        code.end();
+      },
+    );
+    after();
+  }
+
+  /** Pushes the value at POINTER as i64, sign- or zero-extended. */
+  loadPointer(size: number, signed: boolean): void {
+    const { code } = this;
+    const names = signed
+      ? (['i64.load8_s', 'i64.load16_s', 'i64.load32_s', 'i64.load'] as const)
+      : (['i64.load8_u', 'i64.load16_u', 'i64.load32_u', 'i64.load'] as const);
+    code.get(POINTER).memory(names[size] ?? 'i64.load', 0);
+  }
+
+  /** Pushes a register operand as i64, sign- or zero-extended from its size. */
+  readRegister(slot: number, size: number, signed: boolean): void {
+    const { code } = this;
+    this.register(slot);
+    if (slot & 1) code.i64(8).op('i64.shr_u');
+    if (size === 3) return;
+    if (signed) {
+      code.op((['i64.extend8_s', 'i64.extend16_s', 'i64.extend32_s'] as const)[size] ?? 'i64.extend32_s');
+    } else code.i64((1n << BigInt(BITS[size] ?? 32)) - 1n).op('i64.and');
+  }
+
+  /** Takes an i64 from the stack into a register operand: 8 and 16 bits merge, 32 bits zero-extend. */
+  writeRegister(slot: number, size: number): void {
+    const { code } = this;
+    const local = REGISTER + (slot >> 3);
+    if (size === 3) {
+      code.set(local);
+      return;
+    }
+    if (size === 2) {
+      code.i64(0xffffffffn).op('i64.and').set(local);
+      return;
+    }
+    const mask = size === 0 ? 0xffn : 0xffffn;
+    const shift = slot & 1 ? 8n : 0n;
+    code.i64(mask).op('i64.and');
+    if (shift) code.i64(shift).op('i64.shl');
+    code.get(local).i64(~(mask << shift)).op('i64.and').op('i64.or').set(local);
+  }
+
+  /** Sets the kind of the flags; operands and result are in CC_A, CC_B, CC_RES already. */
+  setKind(kind: number): void {
+    this.kind = kind;
+    this.code.i32(kind).set(CC_OP);
+  }
+
+  /** Pushes CF as i32 0 or 1. */
+  carry(): void {
+    const { code, kind } = this;
+    const { sub, logic, add, sbb, parts } = FLAG_KIND;
+    if (kind === sub) code.get(CC_A).get(CC_B).op('i64.lt_u');
+    else if (kind === logic) code.i32(0);
+    else if (kind === parts) code.get(CC_A).op('i32.wrap_i64');
+    else if (kind === add || kind === sbb) {
+      const complement = kind === sbb;
+      const pushA = (): void => {
+        code.get(CC_A);
+        if (complement) code.i64(-1).op('i64.xor');
+      };
+      pushA();
+      code.get(CC_B).op('i64.and');
+      pushA();
+      code.get(CC_B).op('i64.or').get(CC_RES);
+      if (!complement) code.i64(-1).op('i64.xor');
+      code.op('i64.and').op('i64.or').i64(63).op('i64.shr_u').op('i32.wrap_i64');
+    } else {
+      this.storeFlags();
+      code.get(CPU).call(CARRY_FLAG);
+    }
+  }
+
+  /** Pushes the condition with the 4-bit code of Jcc as i32 0 or 1. */
+  condition(code4: number): void {
+    const { code, kind } = this;
+    const negate = (code4 & 1) === 1;
+    const { sub, logic } = FLAG_KIND;
+    const pair = code4 >> 1;
+    const fromResult = kind !== undefined && kind !== FLAG_KIND.explicit;
+    if (pair === 2 && fromResult) {
+      if (kind === sub) code.get(CC_A).get(CC_B).op(negate ? 'i64.ne' : 'i64.eq');
+      else code.get(CC_RES).i64(0).op(negate ? 'i64.ne' : 'i64.eq');
+      return;
+    }
+    if (pair === 4 && fromResult) {
+      code.get(CC_RES).i64(0).op(negate ? 'i64.ge_s' : 'i64.lt_s');
+      return;
+    }
+    if (kind === sub && pair === 1) {
+      code.get(CC_A).get(CC_B).op(negate ? 'i64.ge_u' : 'i64.lt_u');
+      return;
+    }
+    if (kind === sub && pair === 3) {
+      code.get(CC_A).get(CC_B).op(negate ? 'i64.gt_u' : 'i64.le_u');
+      return;
+    }
+    if (pair === 6 && (kind === sub || kind === logic)) {
+      code.get(kind === sub ? CC_A : CC_RES);
+      if (kind === sub) code.get(CC_B);
+      else code.i64(0);
+      code.op(negate ? 'i64.ge_s' : 'i64.lt_s');
+      return;
+    }
+    if (pair === 7 && (kind === sub || kind === logic)) {
+      code.get(kind === sub ? CC_A : CC_RES);
+      if (kind === sub) code.get(CC_B);
+      else code.i64(0);
+      code.op(negate ? 'i64.gt_s' : 'i64.le_s');
+      return;
+    }
+    if (pair === 1 && kind !== undefined) {
+      this.carry();
+      if (negate) code.op('i32.eqz');
+      return;
+    }
+    this.storeFlags();
+    code.get(CPU).i32(code4).call(CONDITION);
+  }
+}
