@@ -78,6 +78,15 @@ function equalPair(trial: Trial): void {
   poke(trial, address + variant.size, state.register(RDX), variant.size);
 }
 
+/** Bounds around most values. */
+function wideBounds(trial: Trial): void {
+  const { variant, random, address } = trial;
+  if (random.oneIn(3)) return;
+  const half = 1n << BigInt(variant.size * 8 - 1);
+  poke(trial, address, -half + BigInt(random.below(256)), variant.size);
+  poke(trial, address + variant.size, half - 1n - BigInt(random.below(256)), variant.size);
+}
+
 function stringOperands(trial: Trial): void {
   const { state, random, variant, window } = trial;
   const count = BigInt(random.pick([0, 1, 2, 3, 5, 8, 17, 40]));
@@ -109,6 +118,8 @@ function optionsFor(row: Row): CheckOptions {
     case 'NOP':
       // The register form of PREFETCH is #UD on one vendor's processors, a NOP on the other's.
       return { skip: ({ rm }) => row.encoding === '0F 0D /r' && rm !== undefined };
+    case 'BOUND':
+      return { place: wideBounds };
     case 'DIV':
     case 'IDIV':
       return { prepare: dividend };
@@ -134,12 +145,13 @@ function optionsFor(row: Row): CheckOptions {
       return {
         skip: ({ rm }) => rm === RSP,
         prepare: (trial) => trial.state.setRegister(trial.variant.rm ?? RBX, target(trial)),
-        place: (trial) => poke(trial, trial.address, target(trial), 8),
+        place: (trial) => poke(trial, trial.address, target(trial), trial.variant.size),
       };
     case 'RET':
     case 'RET_I':
       return {
-        prepare: (trial) => poke(trial, Number(trial.state.register(RSP)), target(trial), 8),
+        prepare: (trial) =>
+          poke(trial, Number(trial.state.register(RSP)), target(trial), trial.variant.size),
       };
     case 'ENTER':
       return {
@@ -172,13 +184,16 @@ function optionsFor(row: Row): CheckOptions {
   }
 }
 
-describe("integer instructions against the host's processor", () => {
-  const bench = new Bench(SEED);
-  const rows = INTEGER_ROWS.filter((row) => !row.traits.privileged && !row.traits.not64);
-  for (const row of rows)
-    it(`${row.encoding} ${row.mnemonic} ${row.operands}`, () => {
-      const result = bench.checkRow(row, optionsFor(row));
-      assert.deepEqual(result.differences, []);
-      assert.ok(result.states > 0);
-    });
-});
+const bench = new Bench(SEED);
+
+for (const bits of [64, 32] as const)
+  describe(`integer instructions against the host's processor, ${bits}-bit code`, () => {
+    for (const row of INTEGER_ROWS) {
+      if (row.traits.privileged || (bits === 64 ? row.traits.not64 : row.traits.only64)) continue;
+      it(`${row.encoding} ${row.mnemonic} ${row.operands}`, () => {
+        const result = bench.checkRow(row, { ...optionsFor(row), bits });
+        assert.deepEqual(result.differences, []);
+        assert.ok(result.states > 0);
+      });
+    }
+  });

@@ -62,7 +62,7 @@ function shiftBy(cpu: usize, rec: usize, ptr: usize, size: u32, kind: u32, value
   } else if (kind == SHIFT_RIGHT) {
     result = value >> count;
     carry = ((value >> (count - 1)) & 1) as u32;
-    overflow = topBit(value, bits);
+    overflow = topBit(result, bits) ^ topBit(result, bits - 1);
   } else {
     const wide = signed(value, size);
     result = (wide >> count) as u64;
@@ -138,7 +138,7 @@ export function shiftDouble(cpu: usize, rec: usize, left: bool, source: u32): u3
     carry = ((value >> (count - 1)) & 1) as u32;
   }
   finishRm(cpu, rec, ptr, size, result);
-  const overflow = topBit(result, bits) ^ topBit(value, bits);
+  const overflow = topBit(result, bits) ^ (left ? carry : topBit(result, bits - 1));
   setArithmetic(cpu, zspOf(signed(result, size)) | (carry ? CF : 0) | (overflow ? OF : 0));
   return ST_NEXT;
 }

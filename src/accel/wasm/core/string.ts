@@ -10,6 +10,7 @@ import {
   EA_ADDR16, EA_ADDR32, EA_SEG_SHIFT, FLAGS, GPR, MODE, MODE_CODE64, MODE_CODE_MASK, MODE_STEP, RAX, RCX, RDI, RDX,
   REC_EA, REC_R, RSI, SEG_ES, ST_AGAIN, ST_FAULT, ST_NEXT, TLB_SET,
 } from "../layout";
+import { watchPort } from "./debug";
 import { faulted, raise, VEC_UD } from "./fault";
 import { DF, setSub } from "./flags";
 import { hostPortIn, hostPortOut } from "./host";
@@ -91,6 +92,7 @@ function step(cpu: usize, op: u32, ea: u32, size: u32, width: u32, by: u64): boo
       const va = segmented(cpu, destinationOf(cpu, ea), load<u64>(cpu, GPR + RDI));
       // The port is read once the bytes are known to have a place.
       if (!probeWrite(cpu, load<u32>(cpu, TLB_SET), va, 1 << size)) return false;
+      watchPort(cpu, load<u16>(cpu, GPR + RDX), 1 << size);
       const value = hostPortIn(load<u16>(cpu, GPR + RDX), 1 << size);
       if (!writeMem(cpu, va, size, value as u64)) return false;
       advance(cpu, RDI, width, by);
@@ -99,6 +101,7 @@ function step(cpu: usize, op: u32, ea: u32, size: u32, width: u32, by: u64): boo
     default: {
       const value = readMem(cpu, segmented(cpu, ea, load<u64>(cpu, GPR + RSI)), size);
       if (faulted(cpu)) return false;
+      watchPort(cpu, load<u16>(cpu, GPR + RDX), 1 << size);
       hostPortOut(load<u16>(cpu, GPR + RDX), 1 << size, value as u32);
       advance(cpu, RSI, width, by);
       return true;

@@ -321,13 +321,15 @@ function control(): Row[] {
 
 function decimal(): Row[] {
   const t: Traits = { not64: true, undefinedFlags: OF };
+  const unpacked: Traits = { not64: true, undefinedFlags: OF | SF | ZF | PF };
+  const base: Traits = { not64: true, undefinedFlags: OF | AF | CF };
   return [
     row('27', 'daa', '', 'integer', 'DAA', t),
     row('2F', 'das', '', 'integer', 'DAS', t),
-    row('37', 'aaa', '', 'integer', 'AAA', t),
-    row('3F', 'aas', '', 'integer', 'AAS', t),
-    row('D4', 'aam', 'Ib', 'integer', 'AAM', t),
-    row('D5', 'aad', 'Ib', 'integer', 'AAD', t),
+    row('37', 'aaa', '', 'integer', 'AAA', unpacked),
+    row('3F', 'aas', '', 'integer', 'AAS', unpacked),
+    row('D4', 'aam', 'Ib', 'integer', 'AAM', base),
+    row('D5', 'aad', 'Ib', 'integer', 'AAD', base),
     row('62 /r', 'bound', 'Gv,M', 'integer', ['', 'BOUND'], { size: 'v', not64: true }),
   ];
 }

@@ -3,8 +3,11 @@
  * the host's processor) and in the guest (for the engine), so that results can be compared bit by bit.
  */
 
-/** First linear address; below 2 GiB, so absolute 32-bit displacements reach all of it. */
-export const ARENA = 0x1000_0000;
+/**
+ * First linear address: below 2 GiB, so absolute 32-bit displacements reach all of it, and above the
+ * first GiB and a half, where the kernel puts the heap of a program that is linked to fixed addresses.
+ */
+export const ARENA = 0x7000_0000;
 export const ARENA_SIZE = 0x20_0000;
 /** Slots for the instructions under test. */
 export const CODE = ARENA;
@@ -45,8 +48,20 @@ export function initialFx(): Uint8Array {
   return image;
 }
 
+/** Code segments that instructions are tested in. */
+export type Bits = 32 | 64;
+
+/** Leaves what 32-bit code can see: the lower halves of eight registers. */
+export function narrowState(state: Uint8Array): void {
+  for (let register = 0; register < 8; register++)
+    state.fill(0, register * 8 + 4, register * 8 + 8);
+  state.fill(0, 64, STATE_RIP);
+}
+
 /** Something that executes the instruction at a linear address of the arena. */
 export interface Processor {
+  /** The code segment's width. */
+  bits: Bits;
   /** The slots' bytes. */
   readonly code: Uint8Array;
   /** The window's bytes as the processor sees them. */

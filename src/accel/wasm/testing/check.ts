@@ -2,6 +2,7 @@
 import type { Row } from '../isa/row.js';
 import {
   CODE,
+  narrowState,
   SLOT_COUNT,
   SLOT_SIZE,
   SLOT_TARGET,
@@ -90,6 +91,9 @@ export class Bench {
   /** Tests the forms of a row; rows that cannot run in user mode or 64-bit code are not for it. */
   checkRow(row: Row, options: CheckOptions = {}): CheckResult {
     const result: CheckResult = { variants: 0, states: 0, faults: 0, differences: [] };
+    const bits = options.bits ?? 64;
+    this.#oracle.bits = bits;
+    this.#subject.bits = bits;
     const all = variantsOf(row, this.#random, options.variants ?? 6, () => this.#next(), options);
     this.#oracle.during(() => {
       for (const variant of all) {
@@ -124,6 +128,7 @@ export class Bench {
       const from = random.below(this.#pool.length - WINDOW_SIZE);
       window.set(this.#pool.subarray(from, from + WINDOW_SIZE));
       state.randomize(random);
+      if (options.bits === 32) narrowState(state.bytes);
       state.words.setBigUint64(STATE_RIP, BigInt(variant.address), true);
       options.prepare?.(trial);
       if (variant.memory) {
@@ -134,6 +139,7 @@ export class Bench {
         if (random.oneIn(2)) window.set(specialBytes(random), trial.address - WINDOW);
         options.place?.(trial);
       }
+      if (options.bits === 32) narrowState(state.bytes);
       if (options.defined && !options.defined(trial)) continue;
       result.states++;
       this.#oracle.writeWindow(window);

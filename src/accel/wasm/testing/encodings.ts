@@ -4,7 +4,7 @@
  */
 import type { Row } from '../isa/row.js';
 import { parseEncoding } from '../isa/table.js';
-import { ARENA, SLOT_TARGET, WINDOW_CENTER } from './arena.js';
+import { ARENA, type Bits, SLOT_TARGET, WINDOW_CENTER } from './arena.js';
 import type { Random, State } from './states.js';
 
 const REX_W = 8;
@@ -12,13 +12,18 @@ const REX_R = 4;
 const REX_X = 2;
 const REX_B = 1;
 
+/** Segment prefixes without effect in 64-bit code: ES CS SS DS, and GS, whose base is 0 in a process. */
+const IGNORED_SEGMENTS = [0x26, 0x2e, 0x36, 0x3e, 0x65];
+/** Segments that 32-bit code can write through. */
+const DATA_SEGMENTS = [0x26, 0x36, 0x3e];
+
 /** A memory operand's form. */
 export interface Addressing {
   readonly base: number | undefined;
   readonly index: number | undefined;
   readonly scale: 1 | 2 | 4 | 8;
   readonly displacement: number;
-  /** Address size 32 (prefix 67). */
+  /** Address size 32. */
   readonly narrow: boolean;
   /** The address, when no register goes into it. */
   readonly fixed: number | undefined;
@@ -37,7 +42,7 @@ export interface Variant {
   /** ModRM.rm with REX.B in the register form. */
   readonly rm: number | undefined;
   readonly memory: Addressing | undefined;
-  /** Address size 32 (prefix 67). */
+  /** Address size 32. */
   readonly narrow: boolean;
   /** 0xf3 or 0xf2 of a string operation. */
   readonly repeat: number;
@@ -47,6 +52,8 @@ export interface Variant {
 
 /** What the caller may fix. */
 export interface VariantOptions {
+  /** Code segment (default 64). */
+  readonly bits?: Bits;
   /** Immediate bytes instead of random ones. */
   readonly immediate?: (random: Random) => readonly number[] | undefined;
   /** ModRM.rm of the register form, three bits. */
@@ -70,10 +77,14 @@ interface ModRm {
   readonly relative: boolean;
 }
 
+/** Instructions with a memory operand that push or pop as well. */
+const STACK_USERS = new Set(['push', 'pop', 'call']);
+
 const LOG2 = { 1: 0, 2: 1, 4: 2, 8: 3 } as const;
 
 /** A random memory form; RIP-relative displacements are filled in later. */
-function memoryForm(random: Random, narrow: boolean): ModRm {
+function memoryForm(random: Random, narrow: boolean, bits: Bits, stack: boolean): ModRm {
+  const registers = bits === 64 ? 16 : 8;
   const scale = random.pick([1, 2, 4, 8] as const);
   const near = WINDOW_CENTER + random.below(129) - 64;
   const form = random.below(8);
@@ -86,7 +97,7 @@ function memoryForm(random: Random, narrow: boolean): ModRm {
       narrow,
       fixed: near,
     };
-    return { rex: 0, bytes: [0x05, 0, 0, 0, 0], addressing, relative: true };
+    return { rex: 0, bytes: [0x05, ...little(near, 4)], addressing, relative: bits === 64 };
   }
   if (form === 1) {
     const addressing = {
@@ -100,10 +111,12 @@ function memoryForm(random: Random, narrow: boolean): ModRm {
     return { rex: 0, bytes: [0x04, 0x25, ...little(near, 4)], addressing, relative: false };
   }
   const needsIndex = form === 2 || form >= 5;
-  let index = needsIndex ? random.below(16) : undefined;
+  let index = needsIndex ? random.below(registers) : undefined;
   if (index === 4) index = undefined;
-  const base = form === 2 && index !== undefined ? undefined : random.below(16);
-  if (index === base) index = undefined;
+  const base = form === 2 && index !== undefined ? undefined : random.below(registers);
+  // What uses the stack too needs the stack pointer near the operand.
+  const nearStack = stack && base === 4;
+  if (index === base || nearStack) index = undefined;
   const sib = index !== undefined || base === undefined || (base & 7) === 4;
   const rex = ((index ?? 0) > 7 ? REX_X : 0) | ((base ?? 0) > 7 ? REX_B : 0);
   const indexBits = ((index ?? 4) & 7) << 3;
@@ -114,7 +127,7 @@ function memoryForm(random: Random, narrow: boolean): ModRm {
     const bytes = [0x04, (LOG2[scale] << 6) | indexBits | 5, ...little(displacement, 4)];
     return { rex, bytes, addressing, relative: false };
   }
-  let mod = random.below(3);
+  let mod = random.below(nearStack ? 2 : 3);
   if (mod === 0 && (base & 7) === 5) mod = 1;
   const displacement = mod === 0 ? 0 : mod === 1 ? (random.word() << 24) >> 24 : random.word() | 0;
   const bytes = [(mod << 6) | (sib ? 4 : base & 7)];
@@ -146,8 +159,15 @@ function setAddress(form: Addressing, state: State, register: number, value: big
 }
 
 /** The prefixes that choose an operand size for the row: [66, REX.W]. */
-function sizeChoices(row: Row): ReadonlyArray<readonly [boolean, number]> {
+function sizeChoices(row: Row, bits: Bits): ReadonlyArray<readonly [boolean, number]> {
   const fixedPrefix = parseEncoding(row.encoding).prefix !== undefined;
+  if (bits === 32)
+    return (row.traits.size === 'v' && !fixedPrefix) || row.traits.size === 'v64'
+      ? [
+          [false, 0],
+          [true, 0],
+        ]
+      : [[false, 0]];
   switch (row.traits.size) {
     case 'v':
       return fixedPrefix
@@ -175,14 +195,14 @@ function sizeChoices(row: Row): ReadonlyArray<readonly [boolean, number]> {
   }
 }
 
-function sizeInBytes(row: Row, opsize: boolean, rexW: number): number {
+function sizeInBytes(row: Row, opsize: boolean, rexW: number, bits: Bits): number {
   switch (row.traits.size) {
     case 'b':
       return 1;
     case 'v':
       return rexW ? 8 : opsize ? 2 : 4;
     case 'v64':
-      return opsize ? 2 : 8;
+      return opsize ? 2 : bits / 8;
     case 'y':
       return rexW ? 8 : 4;
     case 'w':
@@ -190,8 +210,9 @@ function sizeInBytes(row: Row, opsize: boolean, rexW: number): number {
     case 'd':
       return 4;
     case 'q':
-    case 'f64':
       return 8;
+    case 'f64':
+      return bits / 8;
     default:
       return 0;
   }
@@ -236,7 +257,7 @@ export function variantsOf(
   const forms: boolean[] = [];
   if (!encoding.modrm || row.register !== '') forms.push(false);
   if (encoding.modrm && row.memory !== '') forms.push(true);
-  for (const [opsize, rexW] of sizeChoices(row))
+  for (const [opsize, rexW] of sizeChoices(row, options.bits ?? 64))
     for (const inMemory of forms)
       for (const repeat of options.repeats ?? [0])
         for (let i = 0; i < each; i++)
@@ -262,28 +283,32 @@ function variant(
   const operands = row.operands === '' ? [] : row.operands.split(',');
   const offset = operands.some((operand) => operand.startsWith('O'));
   const addressed = choice.inMemory || offset || options.implicitAddress === true;
-  const narrow = addressed && random.oneIn(6);
-  const size = sizeInBytes(row, choice.opsize, choice.rexW);
+  const bits = options.bits ?? 64;
+  const long = bits === 64;
+  const prefix67 = long && addressed && random.oneIn(6);
+  const narrow = !long || prefix67;
+  const size = sizeInBytes(row, choice.opsize, choice.rexW, bits);
+  const registers = long ? 16 : 8;
   let rex = choice.rexW;
   let reg = encoding.digit ?? 0;
   let rm: number | undefined;
   let memory: ModRm | undefined;
   const tail: number[] = [];
   if (encoding.opcodeRegister) {
-    reg = random.below(16);
+    reg = random.below(registers);
     if (reg > 7) rex |= REX_B;
   }
   if (encoding.modrm) {
     if (encoding.digit === undefined) {
-      reg = random.below(16);
+      reg = random.below(registers);
       if (reg > 7) rex |= REX_R;
     }
     if (choice.inMemory) {
-      memory = memoryForm(random, narrow);
+      memory = memoryForm(random, narrow, bits, STACK_USERS.has(row.mnemonic));
       rex |= memory.rex;
       tail.push(...memory.bytes);
     } else {
-      rm = options.registerForms ? random.pick(options.registerForms) : random.below(16);
+      rm = options.registerForms ? random.pick(options.registerForms) : random.below(registers);
       if (rm > 7) rex |= REX_B;
       tail.push(0xc0 | (rm & 7));
     }
@@ -291,14 +316,14 @@ function variant(
   }
   const prefixes: number[] = [];
   if (choice.opsize) prefixes.push(0x66);
-  if (narrow) prefixes.push(0x67);
+  if (prefix67) prefixes.push(0x67);
   if (choice.repeat) prefixes.push(choice.repeat);
   if (choice.inMemory && row.traits.lock && random.oneIn(3)) prefixes.push(0xf0);
-  if (random.oneIn(10)) prefixes.push(random.pick([0x26, 0x2e, 0x36, 0x3e, 0x65]));
+  if (random.oneIn(10)) prefixes.push(random.pick(long ? IGNORED_SEGMENTS : DATA_SEGMENTS));
   if (random.oneIn(2)) prefixes.reverse();
   const mandatory = encoding.prefix ? [[], [0x66], [0xf3], [0xf2]][encoding.prefix] : [];
   // A REX prefix without bits makes SPL … DIL of AH … BH.
-  const withRex = rex !== 0 || random.oneIn(4) ? [0x40 | rex] : [];
+  const withRex = rex !== 0 || (long && random.oneIn(4)) ? [0x40 | rex] : [];
   const opcode = encoding.opcode + (encoding.opcodeRegister ? reg & 7 : 0);
   const immediate = [
     ...(options.immediate?.(random) ??

@@ -8,12 +8,14 @@ import { createRequire } from 'node:module';
 import {
   ARENA,
   ARENA_SIZE,
+  type Bits,
   CODE,
   HOST_CODE,
   HOST_SIGNAL_STACK,
   HOST_SIGNAL_STACK_SIZE,
   HOST_STATE,
   initialFx,
+  narrowState,
   type Processor,
   SLOT_COUNT,
   SLOT_SIZE,
@@ -40,8 +42,9 @@ const SA_SIGINFO_ONSTACK = 0x0800_0004;
 const SIGACTION_SIZE = 152;
 const SIGACTION_FLAGS = 136;
 
-/* mcontext in `ucontext_t`: byte offsets of the saved RIP, trap number. */
+/* mcontext in `ucontext_t`: byte offsets of the saved RIP, CS, trap number. */
 const CONTEXT_RIP = 168;
+const CONTEXT_CS = 184;
 const CONTEXT_TRAP = 200;
 
 /* The state block: input, output, and what belongs to the host. */
@@ -52,6 +55,25 @@ const SAVED_MXCSR = HOST_STATE + 0x808;
 const SAVED_CW = HOST_STATE + 0x810;
 /** u32: vector + 1 after an exception. */
 const TRAP = HOST_STATE + 0x818;
+/** u64: where the signal handler sends the interrupted code. */
+const RESUME = HOST_STATE + 0x820;
+/** Far pointer to the 32-bit part of the entry: offset, selector. */
+const FAR_ENTRY = HOST_STATE + 0x828;
+/** End of a few words of stack for loading EFLAGS in 32-bit code. */
+const SMALL_STACK = HOST_STATE + 0xa00;
+
+/* Selectors of a process (the kernel's asm/segment.h). */
+const USER32_CS = 0x23;
+const USER_DS = 0x2b;
+const USER_CS = 0x33;
+
+/* Routines. */
+const ENTER = HOST_CODE;
+const LEAVE = HOST_CODE + 0x400;
+const HANDLER = HOST_CODE + 0x800;
+const ENTER_32 = HOST_CODE + 0xc00;
+const LOAD_32 = HOST_CODE + 0x1000;
+const LEAVE_32 = HOST_CODE + 0x1400;
 
 const RSP = 4;
 
@@ -85,19 +107,40 @@ class Assembler {
 
 const CALLEE_SAVED = [[0x53], [0x55], [0x41, 0x54], [0x41, 0x55], [0x41, 0x56], [0x41, 0x57]];
 
-function enterCode(base: number): number[] {
-  const code = new Assembler(base);
+function saveHost(code: Assembler): Assembler {
   for (const push of CALLEE_SAVED) code.emit(...push);
   code.move(0x89, RSP, SAVED_RSP);
   code.absolute([0x0f, 0xae], 3, SAVED_MXCSR);
   code.absolute([0xd9], 7, SAVED_CW);
-  code.absolute([0x0f, 0xae], 1, IN + STATE_FX);
+  return code.absolute([0x0f, 0xae], 1, IN + STATE_FX);
+}
+
+function enterCode(base: number): number[] {
+  const code = saveHost(new Assembler(base));
   code.absolute([0xff], 6, IN + STATE_FLAGS).emit(0x9d);
   for (let register = 0; register < 16; register++) code.move(0x8b, register, IN + register * 8);
   return code.absolute([0xff], 4, IN + STATE_RIP).bytes;
 }
 
-function leaveCode(base: number): number[] {
+/** Loads DS and ES, which 64-bit code does not need, and goes on in 32-bit code. */
+function enterCode32(base: number): number[] {
+  const code = saveHost(new Assembler(base));
+  code.emit(0xb8).dword(USER_DS).emit(0x8e, 0xd8, 0x8e, 0xc0);
+  return code.absolute([0xff], 5, FAR_ENTRY).bytes;
+}
+
+/** 32-bit code: loads flags and registers. The address form means the same in both widths. */
+function loadCode32(base: number): number[] {
+  const code = new Assembler(base);
+  code.emit(0xbc).dword(SMALL_STACK);
+  code.absolute([0xff], 6, IN + STATE_FLAGS).emit(0x9d);
+  for (let register = 0; register < 8; register++)
+    code.absolute([0x8b], register, IN + register * 8);
+  return code.absolute([0xff], 4, IN + STATE_RIP).bytes;
+}
+
+/** With `segments`, DS and ES become null again. */
+function leaveCode(base: number, segments: boolean): number[] {
   const code = new Assembler(base);
   for (let register = 0; register < 16; register++) code.move(0x89, register, OUT + register * 8);
   code.move(0x8b, RSP, SAVED_RSP);
@@ -105,6 +148,7 @@ function leaveCode(base: number): number[] {
     .emit(0x9c)
     .absolute([0x8f], 0, OUT + STATE_FLAGS)
     .emit(0xfc);
+  if (segments) code.emit(0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xc0);
   code.absolute([0x0f, 0xae], 0, OUT + STATE_FX);
   code.emit(0xdb, 0xe3).absolute([0xd9], 5, SAVED_CW).absolute([0x0f, 0xae], 2, SAVED_MXCSR);
   for (const push of [...CALLEE_SAVED].reverse())
@@ -112,27 +156,29 @@ function leaveCode(base: number): number[] {
   return code.emit(0xc3).bytes;
 }
 
-/** Records the exception and lets the interrupted code go on at `leave`. */
-function handlerCode(base: number, leave: number): number[] {
+/** Records the exception and lets the interrupted code go on in 64-bit code at RESUME. */
+function handlerCode(base: number): number[] {
   const code = new Assembler(base);
   code.emit(0x48, 0x8b, 0x82).dword(CONTEXT_RIP);
   code.move(0x89, 0, OUT + STATE_RIP);
   code.emit(0x8b, 0x82).dword(CONTEXT_TRAP);
   code.emit(0xff, 0xc0).absolute([0x89], 0, TRAP);
-  code.emit(0x48, 0xc7, 0x82).dword(CONTEXT_RIP).dword(leave);
+  code.move(0x8b, 0, RESUME).emit(0x48, 0x89, 0x82).dword(CONTEXT_RIP);
+  code.emit(0x66, 0xc7, 0x82).dword(CONTEXT_CS).emit(USER_CS, 0);
   return code.emit(0xc3).bytes;
 }
 
 /** The host's processor. One of them a process: it owns a fixed range of addresses. */
 export class Oracle implements Processor {
+  bits: Bits = 64;
   readonly code: Uint8Array;
   readonly #window: Uint8Array;
   readonly #in: Uint8Array;
   readonly #out: Uint8Array;
   readonly #outGeneral: Uint8Array;
   readonly #trap: Uint32Array;
-  readonly #leave: number;
-  readonly #call: () => void;
+  readonly #words: DataView;
+  readonly #enter: Readonly<Record<Bits, () => void>>;
   readonly #sigaction: (signal: number, action: Uint8Array, old: Uint8Array | null) => number;
   readonly #ours = new Uint8Array(SIGACTION_SIZE);
   readonly #theirs = new Uint8Array(SIGACTION_SIZE);
@@ -159,13 +205,20 @@ export class Oracle implements Processor {
     this.#outGeneral = this.#out.subarray(0, STATE_FX);
     this.#in.set(initialFx(), STATE_FX);
     this.#trap = new Uint32Array(this.#memory.buffer, TRAP - ARENA, 1);
-    this.#leave = HOST_CODE + 0x400;
-    const handler = HOST_CODE + 0x800;
-    this.#view(HOST_CODE, 0x400).set(enterCode(HOST_CODE));
-    this.#view(this.#leave, 0x400).set(leaveCode(this.#leave));
-    this.#view(handler, 0x400).set(handlerCode(handler, this.#leave));
+    const routine = (address: number, code: readonly number[]): void =>
+      this.#view(address, 0x400).set(code);
+    routine(ENTER, enterCode(ENTER));
+    routine(LEAVE, leaveCode(LEAVE, false));
+    routine(HANDLER, handlerCode(HANDLER));
+    routine(ENTER_32, enterCode32(ENTER_32));
+    routine(LOAD_32, loadCode32(LOAD_32));
+    routine(LEAVE_32, leaveCode(LEAVE_32, true));
+    this.#words = new DataView(this.#memory.buffer);
+    this.#words.setUint32(FAR_ENTRY - ARENA, LOAD_32, true);
+    this.#words.setUint16(FAR_ENTRY - ARENA + 4, USER32_CS, true);
     const type = koffi.proto('OracleEntry', 'void', []);
-    this.#call = koffi.decode(BigInt(HOST_CODE), type) as () => void;
+    const entry = (address: number) => koffi.decode(BigInt(address), type) as () => void;
+    this.#enter = { 64: entry(ENTER), 32: entry(ENTER_32) };
     this.#sigaction = libc.func('int sigaction(int, void *, void *)');
     const stack = new DataView(new ArrayBuffer(24));
     stack.setBigUint64(0, BigInt(HOST_SIGNAL_STACK), true);
@@ -173,7 +226,7 @@ export class Oracle implements Processor {
     const sigaltstack = libc.func('int sigaltstack(void *, void *)');
     if (sigaltstack(new Uint8Array(stack.buffer), null) !== 0) throw new Error('sigaltstack');
     const action = new DataView(this.#ours.buffer);
-    action.setBigUint64(0, BigInt(handler), true);
+    action.setBigUint64(0, BigInt(HANDLER), true);
     action.setUint32(SIGACTION_FLAGS, SA_SIGINFO_ONSTACK, true);
     for (const signal of [SIGILL, SIGTRAP, SIGBUS, SIGFPE])
       this.#sigaction(signal, this.#ours, null);
@@ -204,14 +257,18 @@ export class Oracle implements Processor {
   land(address: number): void {
     const pad = new Assembler(address);
     pad.absolute([0xc7], 0, OUT + STATE_RIP).dword(address);
-    this.#memory.set(pad.jump(this.#leave).bytes, address - ARENA);
+    if (this.bits === 64) pad.jump(LEAVE);
+    else pad.emit(0xea).dword(LEAVE_32).emit(USER_CS, 0);
+    this.#memory.set(pad.bytes, address - ARENA);
   }
 
   execute(before: Uint8Array, after: Uint8Array): number {
     this.#in.set(before);
     this.#trap[0] = 0;
-    this.#call();
+    this.#words.setUint32(RESUME - ARENA, this.bits === 64 ? LEAVE : LEAVE_32, true);
+    this.#enter[this.bits]();
     after.set(after.length < STATE_SIZE ? this.#outGeneral : this.#out);
+    if (this.bits === 32) narrowState(after);
     return (this.#trap[0] ?? 0) - 1;
   }
 }

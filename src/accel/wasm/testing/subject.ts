@@ -38,6 +38,7 @@ import {
   IDT_LIMIT,
   LARGE_LOW,
   MODE,
+  MODE_CODE32,
   MODE_CODE64,
   MODE_STACK32,
   MODE_STEP,
@@ -49,6 +50,8 @@ import {
   SEG_ATTR,
   SEG_BASE,
   SEG_CS,
+  SEG_DS,
+  SEG_ES,
   SEG_LIMIT,
   SEG_SEL,
   SEG_SS,
@@ -64,10 +67,12 @@ import {
 import {
   ARENA,
   ARENA_SIZE,
+  type Bits,
   CODE,
   FX_MXCSR,
   FX_ST,
   FX_XMM,
+  narrowState,
   type Processor,
   SLOT_COUNT,
   SLOT_SIZE,
@@ -86,11 +91,12 @@ const PML4 = 0x1000;
 const PDPT = 0x2000;
 const PD = 0x3000;
 const PT = 0x4000;
+const ARENA_PD = 0x8000;
 const GDT = 0x5000;
 const IDT = 0x6000;
 const TSS = 0x7000;
 /** End of the page tables and descriptor tables. */
-const TABLES_END = 0x8000;
+const TABLES_END = 0x9000;
 const ARENA_PHYSICAL = 0x20_0000;
 /** The window's second half, away from its first: an access that crosses must look both pages up. */
 const SECOND_PAGE = 0x80_0000;
@@ -98,6 +104,8 @@ const SECOND_PAGE = 0x80_0000;
 const HANDLERS = ARENA + 0x1a_0000;
 const READ_FLAGS = ARENA + 0x1b_0000;
 const EXCEPTION_STACK = ARENA + 0x1c_0000;
+/** Slices of a repeated string operation; one that goes on for longer hangs. */
+const RUN_LIMIT = 4096;
 const VECTORS = 32;
 const UD_VECTOR = 6;
 const HANDLER_STRIDE = 16;
@@ -106,6 +114,7 @@ const SELECTOR_CODE = 0x08;
 const SELECTOR_DATA = 0x10;
 const SELECTOR_TSS = 0x18;
 const CODE_ATTRIBUTES = 0xa09b;
+const CODE32_ATTRIBUTES = 0xc09b;
 const DATA_ATTRIBUTES = 0xc093;
 const TSS_ATTRIBUTES = 0x008b;
 
@@ -130,9 +139,10 @@ const noDevices: CoreImports = {
 
 /** The engine, ready to run instructions of the arena. */
 export class Subject implements Processor {
+  bits: Bits = 64;
   readonly code: Uint8Array;
-  /** A call of `run` that made no progress this often is given up. */
-  static readonly RUN_LIMIT = 4096;
+  /** With 32-bit code: SP instead of ESP, in a stack segment that begins here. */
+  stackBase: number | undefined;
   readonly #run: (cpu: number, budget: number) => number;
   readonly #bytes: Uint8Array;
   readonly #words: DataView;
@@ -141,7 +151,8 @@ export class Subject implements Processor {
   #decoding: Uint8Array | undefined;
   #tables: Uint8Array | undefined;
 
-  constructor() {
+  /** `devices` answers ports and MSRs; by default there are none. */
+  constructor(devices: Partial<CoreImports> = {}) {
     const memory = new WebAssembly.Memory({
       initial: (GUEST_BASE + GUEST_RAM) / 0x10000,
       maximum: 65536,
@@ -150,7 +161,7 @@ export class Subject implements Processor {
     this.#bytes = new Uint8Array(memory.buffer);
     this.#words = new DataView(memory.buffer);
     installDecodeTables(memory);
-    this.#run = instantiateCore(coreModule(), memory, noDevices).run;
+    this.#run = instantiateCore(coreModule(), memory, { ...noDevices, ...devices }).run;
     this.#pageTables();
     this.#descriptors();
     this.#processor();
@@ -176,7 +187,8 @@ export class Subject implements Processor {
     this.#set64(PML4, PDPT | presentWritable);
     this.#set64(PDPT, PD | presentWritable);
     this.#set64(PD, 0 | large | presentWritable);
-    this.#set64(PD + (ARENA >>> 21) * 8, PT | presentWritable);
+    this.#set64(PDPT + (ARENA >>> 30) * 8, ARENA_PD | presentWritable);
+    this.#set64(ARENA_PD + ((ARENA >>> 21) & 511) * 8, PT | presentWritable);
     for (let page = 0; page < ARENA_SIZE / 0x1000; page++) {
       const second = ARENA + page * 0x1000 === WINDOW_CENTER;
       const physical = second ? SECOND_PAGE : ARENA_PHYSICAL + page * 0x1000;
@@ -231,7 +243,8 @@ export class Subject implements Processor {
       put32(SEG_ATTR + slot * 4, attributes);
     };
     segment(SEG_CS, SELECTOR_CODE, 0, 0xffffffff, CODE_ATTRIBUTES);
-    segment(SEG_SS, SELECTOR_DATA, 0, 0xffffffff, DATA_ATTRIBUTES);
+    for (const slot of [SEG_ES, SEG_SS, SEG_DS])
+      segment(slot, SELECTOR_DATA, 0, 0xffffffff, DATA_ATTRIBUTES);
     segment(SEG_TR, SELECTOR_TSS, TSS, 0x67, TSS_ATTRIBUTES);
     put64(GDT_BASE, BigInt(GDT));
     put32(GDT_LIMIT, SELECTOR_TSS + 15);
@@ -241,6 +254,11 @@ export class Subject implements Processor {
     put32(FPU_CW, 0x37f);
     put32(FPU_TAG, 0xffff);
     put32(MXCSR, 0x1f80);
+  }
+
+  /** Bytes at a linear address of the arena outside the window's second half. */
+  memory(address: number, length: number): Uint8Array {
+    return this.#physical(ARENA_PHYSICAL + address - ARENA, length);
   }
 
   readWindow(into: Uint8Array): void {
@@ -264,7 +282,8 @@ export class Subject implements Processor {
     this.#words.setUint32(VCPU_BLOCKS + ARENA_NEXT, BLOCK_ARENA, true);
   }
 
-  execute(before: Uint8Array, after: Uint8Array): number {
+  /** `runs` limits the calls of `run`: one for each slice of a repeated string operation. */
+  execute(before: Uint8Array, after: Uint8Array, runs = RUN_LIMIT): number {
     const cpu = VCPU_BLOCKS;
     const words = this.#words;
     const input = new DataView(before.buffer, before.byteOffset);
@@ -273,16 +292,24 @@ export class Subject implements Processor {
     words.setUint32(cpu + CC_OP, 0, true);
     words.setUint32(cpu + FLAGS, input.getUint32(STATE_FLAGS, true), true);
     words.setUint32(cpu + EXC_VECTOR, 0, true);
+    const wide = this.bits === 64;
+    const stack = this.stackBase === undefined ? MODE_STACK32 : 0;
+    words.setUint32(cpu + MODE, wide ? MODE_CODE64 : MODE_CODE32 | stack, true);
+    words.setBigUint64(cpu + SEG_BASE + SEG_SS * 8, BigInt(this.stackBase ?? 0), true);
+    const attributes = wide ? CODE_ATTRIBUTES : CODE32_ATTRIBUTES;
+    words.setUint32(cpu + SEG_ATTR + SEG_CS * 4, attributes, true);
+    words.setUint32(cpu + SEG_SEL + SEG_CS * 4, SELECTOR_CODE, true);
     const floating = before.length >= STATE_SIZE;
     if (floating) this.#loadFx(before.subarray(STATE_FX));
     const start = input.getUint32(STATE_RIP, true);
     let result = EXIT_BUDGET;
     // A repeated string operation gives control back between its slices.
-    for (let i = 0; i < Subject.RUN_LIMIT; i++) {
+    for (let i = 0; i < runs; i++) {
       result = this.#run(cpu, 1);
       if (result !== EXIT_BUDGET || words.getUint32(cpu + RIP, true) !== start) break;
     }
     after.set(this.#bytes.subarray(cpu, cpu + STATE_FLAGS));
+    if (!wide) narrowState(after);
     if (floating) this.#storeFx(after.subarray(STATE_FX));
     if (result === EXIT_SHUTDOWN) return words.getUint32(cpu + EXC_VECTOR, true) - 1;
     if (result !== EXIT_BUDGET) throw new Error(`run returned ${result}`);
@@ -310,7 +337,7 @@ export class Subject implements Processor {
     this.#decoding ??= this.#bytes.slice(cpu, cpu + VCPU_SIZE);
     this.#tables ??= this.#physical(0, TABLES_END).slice();
     for (let register = 0; register < 16; register++)
-      words.setBigUint64(cpu + register * 8, wide ? 0x8000_0000_0000_0000n : 0x7000_0000n, true);
+      words.setBigUint64(cpu + register * 8, wide ? 0x8000_0000_0000_0000n : 0x5000_0000n, true);
     words.setUint32(cpu + MODE, mode | MODE_STEP | MODE_STACK32, true);
     words.setBigUint64(cpu + RIP, BigInt(wide ? address : 0), true);
     words.setBigUint64(cpu + SEG_BASE + SEG_CS * 8, BigInt(wide ? 0 : address), true);
