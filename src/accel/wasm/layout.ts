@@ -144,13 +144,13 @@ export const HALTED = 0x2ec;
 /** u32: 1 when `run` shall return to whoever asked (Vcpu.kick). Written with atomics. */
 export const KICKED = 0x2f0;
 /** u64, u32, u32: where translated code left, the link it left through (0: none), its ST_*. */
-export const JIT_RIP = 0x6e0;
-export const JIT_LINK = 0x6e8;
-export const JIT_STATUS = 0x6ec;
+export const JIT_RIP = 0x700;
+export const JIT_LINK = 0x708;
+export const JIT_STATUS = 0x70c;
 /** u32: next free byte of the context arena (vCPU 0's is the VM's). */
-export const CONTEXT_NEXT = 0x6f0;
+export const CONTEXT_NEXT = 0x710;
 /** u32: heat at which a block is put on the list; 0 never. */
-export const HOT_THRESHOLD = 0x6f4;
+export const HOT_THRESHOLD = 0x714;
 /** u32: entries on the list of hot blocks; entries of 16 bytes: u32 block, u32 TLB set, u64 RIP. */
 export const HOT_COUNT = 0x7000;
 export const HOT_LIST = 0x7010;
@@ -202,7 +202,7 @@ export const SIMD_SCRATCH = 0x5c0;
 export const CODE_SCRATCH = 0x600;
 /** A block of one such instruction: header and two operations. It is decoded anew each time. */
 export const CROSSING_BLOCK = 0x640;
-/** An empty block: header and a BREAK, where every call of `run` begins. */
+/** An empty block: header, a BREAK, where every call of `run` begins, and a TAIL, where it comes after translated code. */
 export const START_BLOCK = 0x6a0;
 
 /* ---- software TLBs: see core/mmu.ts ---------------------------------------------------------- */

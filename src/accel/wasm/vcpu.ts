@@ -9,6 +9,7 @@ import type { Clock } from '../../devices/device.js';
 import type { MachineBus, Vcpu, VcpuStop } from '../accelerator.js';
 import { type Core, instantiateCore } from './core-module.js';
 import * as L from './layout.js';
+import { Tier } from './translate/tier.js';
 
 /** RFLAGS.IF. */
 const INTERRUPT_FLAG = 0x200;
@@ -29,6 +30,7 @@ export class WasmVcpu implements Vcpu {
   readonly #at: number;
   readonly #view: DataView;
   readonly #words: Int32Array;
+  readonly #tier: Tier | undefined;
 
   constructor({ module, memory, id, bus, clock }: WasmVcpuOptions) {
     this.id = id;
@@ -56,6 +58,7 @@ export class WasmVcpu implements Vcpu {
       readCr8: () => bus.readCr8(id),
       writeCr8: (value) => bus.writeCr8(id, value),
     });
+    this.#tier = process.env['PANDO_TIER'] === '1' ? new Tier(this.#core, memory, this.#at) : undefined;
   }
 
   reset(entry: EntryState): void {
@@ -146,7 +149,9 @@ export class WasmVcpu implements Vcpu {
       if (view.getUint32(L.HALTED, true) !== 0) return 'halt';
       const left = Number(limit - view.getBigUint64(L.ICOUNT, true));
       if (left <= 0) return 'budget';
-      switch (this.#core.run(this.#at, left)) {
+      const reason = this.#core.run(this.#at, left);
+      this.#tier?.serve();
+      switch (reason) {
         case L.EXIT_BUDGET:
           return 'budget';
         case L.EXIT_HALT:

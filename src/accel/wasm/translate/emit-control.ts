@@ -1,12 +1,11 @@
 /** Control flow, the stack, and conditions outside branches (Intel SDM vol. 2; core/run.ts). */
 import * as L from '../layout.js';
+import { CONDITIONS, type Emit, type Emitter, RBP_BIT, RSP_BIT } from './emitter.js';
 import { A32, A64, type FunctionBuilder, R64, REGISTER, TARGET } from './function-builder.js';
-import { type Emit, type Emitter, RBP_BIT, RSP_BIT } from './operations.js';
 
 const RSP = REGISTER + (L.RSP >> 3);
 const RBP = REGISTER + (L.RBP >> 3);
 const QUAD = 3;
-const CONDITIONS = ['O', 'NO', 'B', 'AE', 'E', 'NE', 'BE', 'A', 'S', 'NS', 'P', 'NP', 'L', 'GE', 'LE', 'G'];
 
 /** Pushes the 64-bit local `value`; RSP moves only once the store has succeeded. */
 function push(builder: FunctionBuilder, value: number, cursor: Parameters<Emit>[2]): void {
@@ -102,7 +101,11 @@ const ret: Emit = (builder, operation, cursor) => {
   builder.loadPointer(QUAD, false);
   code.set(TARGET);
   // RET has no immediate: its field is 0.
-  code.get(RSP).i64(8 + (operation.imm >>> 0)).op('i64.add').set(RSP);
+  code
+    .get(RSP)
+    .i64(8 + (operation.imm >>> 0))
+    .op('i64.add')
+    .set(RSP);
   builder.leaveIndirect();
 };
 
@@ -143,14 +146,82 @@ function cmov(match: RegExpExecArray): Emit {
 }
 
 export const CONTROL_EMITTERS: readonly Emitter[] = [
-  { pattern: /^PUSH_R_64$/, emit: () => pushRegister, flags: 'none', operands: 'b', implicit: RSP_BIT, memory: true },
-  { pattern: /^PUSH_I_64$/, emit: () => pushImmediate, flags: 'none', operands: '', implicit: RSP_BIT, memory: true },
-  { pattern: /^PUSH_M_64$/, emit: () => pushMemory, flags: 'none', operands: '', implicit: RSP_BIT, memory: true },
-  { pattern: /^POP_R_64$/, emit: () => pop, flags: 'none', operands: 'b', implicit: RSP_BIT, memory: true },
-  { pattern: /^LEAVE_64$/, emit: () => leave, flags: 'none', operands: '', implicit: RSP_BIT | RBP_BIT, memory: true },
-  { pattern: /^CALL(_R|_M|)_64$/, emit: call, flags: 'none', operands: 'b', implicit: RSP_BIT, memory: true, leaves: true },
-  { pattern: /^JMP_([RM])_64$/, emit: jump, flags: 'none', operands: 'b', memory: true, leaves: true },
-  { pattern: /^RET(?:_I)?_64$/, emit: () => ret, flags: 'none', operands: '', implicit: RSP_BIT, memory: true, leaves: true },
-  { pattern: /^SET(O|NO|B|AE|E|NE|BE|A|S|NS|P|NP|L|GE|LE|G)_[RM]$/, emit: setcc, flags: 'read', operands: 'b' },
-  { pattern: /^CMOV(O|NO|B|AE|E|NE|BE|A|S|NS|P|NP|L|GE|LE|G)_(?:RR|RM)$/, emit: cmov, flags: 'read', operands: 'rb' },
+  {
+    pattern: /^PUSH_R_64$/,
+    emit: () => pushRegister,
+    flags: 'none',
+    operands: 'b',
+    implicit: RSP_BIT,
+    memory: true,
+  },
+  {
+    pattern: /^PUSH_I_64$/,
+    emit: () => pushImmediate,
+    flags: 'none',
+    operands: '',
+    implicit: RSP_BIT,
+    memory: true,
+  },
+  {
+    pattern: /^PUSH_M_64$/,
+    emit: () => pushMemory,
+    flags: 'none',
+    operands: '',
+    implicit: RSP_BIT,
+    memory: true,
+  },
+  {
+    pattern: /^POP_R_64$/,
+    emit: () => pop,
+    flags: 'none',
+    operands: 'b',
+    implicit: RSP_BIT,
+    memory: true,
+  },
+  {
+    pattern: /^LEAVE_64$/,
+    emit: () => leave,
+    flags: 'none',
+    operands: '',
+    implicit: RSP_BIT | RBP_BIT,
+    memory: true,
+  },
+  {
+    pattern: /^CALL(_R|_M|)_64$/,
+    emit: call,
+    flags: 'none',
+    operands: 'b',
+    implicit: RSP_BIT,
+    memory: true,
+    leaves: true,
+  },
+  {
+    pattern: /^JMP_([RM])_64$/,
+    emit: jump,
+    flags: 'none',
+    operands: 'b',
+    memory: true,
+    leaves: true,
+  },
+  {
+    pattern: /^RET(?:_I)?_64$/,
+    emit: () => ret,
+    flags: 'none',
+    operands: '',
+    implicit: RSP_BIT,
+    memory: true,
+    leaves: true,
+  },
+  {
+    pattern: /^SET(O|NO|B|AE|E|NE|BE|A|S|NS|P|NP|L|GE|LE|G)_[RM]$/,
+    emit: setcc,
+    flags: 'read',
+    operands: 'b',
+  },
+  {
+    pattern: /^CMOV(O|NO|B|AE|E|NE|BE|A|S|NS|P|NP|L|GE|LE|G)_(?:RR|RM)$/,
+    emit: cmov,
+    flags: 'read',
+    operands: 'rb',
+  },
 ];

@@ -1,10 +1,20 @@
 /** Integer arithmetic, moves and shifts (bodies of the same operations in tier 0: core/hot.ts). */
 import * as L from '../layout.js';
+import { type Emit, type Emitter, RAX_BIT, RDX_BIT, SIZE_OF } from './emitter.js';
 import {
-  A64, B64, CC_A, CC_B, CC_RES, CPU, FLAG_KIND, type FunctionBuilder, HIGH_PRODUCT_UNSIGNED,
-  POINTER, R64, REGISTER,
+  A64,
+  B64,
+  CC_A,
+  CC_B,
+  CC_RES,
+  CPU,
+  FLAG_KIND,
+  type FunctionBuilder,
+  MUL_HIGH,
+  POINTER,
+  R64,
+  REGISTER,
 } from './function-builder.js';
-import { type Emit, type Emitter, RAX_BIT, RDX_BIT, SIZE_OF } from './operations.js';
 import type { Operation } from './region.js';
 
 const BITS = [8, 16, 32, 64] as const;
@@ -12,7 +22,9 @@ const BITS = [8, 16, 32, 64] as const;
 /** Sign-extends the i64 on the stack from a size. */
 function extend({ code }: FunctionBuilder, size: number): void {
   if (size === 3) return;
-  code.op((['i64.extend8_s', 'i64.extend16_s', 'i64.extend32_s'] as const)[size] ?? 'i64.extend32_s');
+  code.op(
+    (['i64.extend8_s', 'i64.extend16_s', 'i64.extend32_s'] as const)[size] ?? 'i64.extend32_s',
+  );
 }
 
 /**
@@ -21,13 +33,27 @@ function extend({ code }: FunctionBuilder, size: number): void {
  */
 function arithmetic(builder: FunctionBuilder, name: string, size: number, flags: boolean): void {
   const { code } = builder;
-  const simple = { ADD: 'i64.add', SUB: 'i64.sub', CMP: 'i64.sub', OR: 'i64.or', XOR: 'i64.xor', AND: 'i64.and', TEST: 'i64.and' } as const;
+  const simple = {
+    ADD: 'i64.add',
+    SUB: 'i64.sub',
+    CMP: 'i64.sub',
+    OR: 'i64.or',
+    XOR: 'i64.xor',
+    AND: 'i64.and',
+    TEST: 'i64.and',
+  } as const;
   if (name === 'ADC' || name === 'SBB') {
-    code.get(A64).get(B64).op(name === 'ADC' ? 'i64.add' : 'i64.sub');
+    code
+      .get(A64)
+      .get(B64)
+      .op(name === 'ADC' ? 'i64.add' : 'i64.sub');
     builder.carry();
     code.op('i64.extend_i32_u').op(name === 'ADC' ? 'i64.add' : 'i64.sub');
   } else {
-    code.get(A64).get(B64).op(simple[name as keyof typeof simple]);
+    code
+      .get(A64)
+      .get(B64)
+      .op(simple[name as keyof typeof simple]);
   }
   if (flags) extend(builder, size);
   code.set(R64);
@@ -41,7 +67,12 @@ function arithmetic(builder: FunctionBuilder, name: string, size: number, flags:
     return;
   }
   code.get(A64).set(CC_A).get(B64).set(CC_B);
-  const kind = name === 'SBB' ? FLAG_KIND.sbb : name === 'ADD' || name === 'ADC' ? FLAG_KIND.add : FLAG_KIND.sub;
+  const kind =
+    name === 'SBB'
+      ? FLAG_KIND.sbb
+      : name === 'ADD' || name === 'ADC'
+        ? FLAG_KIND.add
+        : FLAG_KIND.sub;
   builder.setKind(kind);
 }
 
@@ -96,14 +127,23 @@ function alu(match: RegExpExecArray): Emit {
     arithmetic(builder, name, size, flags);
     if (keeps(name)) {
       code.get(POINTER).get(R64);
-      code.memory((['i64.store8', 'i64.store16', 'i64.store32', 'i64.store'] as const)[size] ?? 'i64.store', 0);
+      code.memory(
+        (['i64.store8', 'i64.store16', 'i64.store32', 'i64.store'] as const)[size] ?? 'i64.store',
+        0,
+      );
       builder.modified(cursor);
     }
   };
 }
 
 /** XOR or SUB of a register with itself. */
-function zero(builder: FunctionBuilder, operation: Operation, name: string, size: number, flags: boolean): void {
+function zero(
+  builder: FunctionBuilder,
+  operation: Operation,
+  name: string,
+  size: number,
+  flags: boolean,
+): void {
   const { code } = builder;
   code.i64(0);
   builder.writeRegister(operation.b, size);
@@ -130,11 +170,18 @@ function step(match: RegExpExecArray): Emit {
       builder.loadPointer(size, true);
     } else builder.readRegister(operation.b, size, true);
     code.set(A64);
-    code.get(A64).i64(increments ? 1 : -1).op('i64.add');
+    code
+      .get(A64)
+      .i64(increments ? 1 : -1)
+      .op('i64.add');
     extend(builder, size);
     code.set(R64);
     if (flags) {
-      if (builder.kind !== FLAG_KIND.inc && builder.kind !== FLAG_KIND.dec && builder.kind !== FLAG_KIND.explicit) {
+      if (
+        builder.kind !== FLAG_KIND.inc &&
+        builder.kind !== FLAG_KIND.dec &&
+        builder.kind !== FLAG_KIND.explicit
+      ) {
         code.get(CPU).get(CPU).memory('i32.load', L.FLAGS).i32(-2).op('i32.and');
         builder.carry();
         code.op('i32.or').memory('i32.store', L.FLAGS);
@@ -144,7 +191,10 @@ function step(match: RegExpExecArray): Emit {
     }
     if (operation.memory) {
       code.get(POINTER).get(R64);
-      code.memory((['i64.store8', 'i64.store16', 'i64.store32', 'i64.store'] as const)[size] ?? 'i64.store', 0);
+      code.memory(
+        (['i64.store8', 'i64.store16', 'i64.store32', 'i64.store'] as const)[size] ?? 'i64.store',
+        0,
+      );
       builder.modified(cursor);
     } else {
       code.get(R64);
@@ -230,11 +280,29 @@ function shift(match: RegExpExecArray): Emit {
       // The last bit shifted out; bits beyond the operand's are zeros (SHL) or its sign (SAR).
       if (name === 'SHL') {
         if (count > bits) code.i64(0);
-        else code.get(A64).i64(bits - count).op('i64.shr_u').i64(1).op('i64.and');
-      } else code.get(A64).i64(count - 1).op(name === 'SAR' ? 'i64.shr_s' : 'i64.shr_u').i64(1).op('i64.and');
+        else
+          code
+            .get(A64)
+            .i64(bits - count)
+            .op('i64.shr_u')
+            .i64(1)
+            .op('i64.and');
+      } else
+        code
+          .get(A64)
+          .i64(count - 1)
+          .op(name === 'SAR' ? 'i64.shr_s' : 'i64.shr_u')
+          .i64(1)
+          .op('i64.and');
       code.set(CC_A);
       if (name === 'SHL') code.get(R64).i64(63).op('i64.shr_u').get(CC_A).op('i64.xor');
-      else if (name === 'SHR') code.get(A64).i64(bits - 1).op('i64.shr_u').i64(1).op('i64.and');
+      else if (name === 'SHR')
+        code
+          .get(A64)
+          .i64(bits - 1)
+          .op('i64.shr_u')
+          .i64(1)
+          .op('i64.and');
       else code.i64(0);
       code.set(CC_B);
       builder.setKind(FLAG_KIND.parts);
@@ -287,12 +355,16 @@ const multiply: Emit = (builder, operation, cursor) => {
   } else builder.readRegister(operation.b, size, false);
   code.set(A64);
   if (size === 3) {
-    code.get(REGISTER).get(A64).call(HIGH_PRODUCT_UNSIGNED).set(B64);
+    code.get(REGISTER).get(A64).call(MUL_HIGH).set(B64);
     code.get(REGISTER).get(A64).op('i64.mul').tee(R64).set(REGISTER);
     code.get(B64).set(REGISTER + (L.RDX >> 3));
   } else {
     code.get(REGISTER).i64(0xffffffffn).op('i64.and').get(A64).op('i64.mul').tee(R64);
-    code.i64(32).op('i64.shr_u').tee(B64).set(REGISTER + (L.RDX >> 3));
+    code
+      .i64(32)
+      .op('i64.shr_u')
+      .tee(B64)
+      .set(REGISTER + (L.RDX >> 3));
     code.get(R64).i64(0xffffffffn).op('i64.and').set(REGISTER);
   }
   code.get(R64).set(CC_RES);
@@ -344,7 +416,10 @@ function negate(match: RegExpExecArray): Emit {
     } else code.get(B64).i64(-1).op('i64.xor').set(R64);
     if (operation.memory) {
       code.get(POINTER).get(R64);
-      code.memory((['i64.store8', 'i64.store16', 'i64.store32', 'i64.store'] as const)[size] ?? 'i64.store', 0);
+      code.memory(
+        (['i64.store8', 'i64.store16', 'i64.store32', 'i64.store'] as const)[size] ?? 'i64.store',
+        0,
+      );
       builder.modified(cursor);
     } else {
       code.get(R64);
@@ -354,15 +429,36 @@ function negate(match: RegExpExecArray): Emit {
 }
 
 export const INTEGER_EMITTERS: readonly Emitter[] = [
-  { pattern: /^(ADD|OR|AND|SUB|XOR|CMP|TEST)_(RR|RI|RM|MR|MI)_(8|16|32|64)$/, emit: alu, flags: 'set', operands: 'rb' },
-  { pattern: /^(ADC|SBB)_(RR|RI|RM|MR|MI)_(8|16|32|64)$/, emit: alu, flags: 'read-set', operands: 'rb' },
+  {
+    pattern: /^(ADD|OR|AND|SUB|XOR|CMP|TEST)_(RR|RI|RM|MR|MI)_(8|16|32|64)$/,
+    emit: alu,
+    flags: 'set',
+    operands: 'rb',
+  },
+  {
+    pattern: /^(ADC|SBB)_(RR|RI|RM|MR|MI)_(8|16|32|64)$/,
+    emit: alu,
+    flags: 'read-set',
+    operands: 'rb',
+  },
   { pattern: /^(INC|DEC)_(R|M)_(8|16|32|64)$/, emit: step, flags: 'read', operands: 'b' },
   { pattern: /^MOV_(RR|RI|RV|RM|MR|MI)_(8|16|32|64)$/, emit: move, flags: 'none', operands: 'rb' },
-  { pattern: /^MOV([ZS])X(8|16|32)_(RR|RM)_(16|32|64)$/, emit: extension, flags: 'none', operands: 'rb' },
+  {
+    pattern: /^MOV([ZS])X(8|16|32)_(RR|RM)_(16|32|64)$/,
+    emit: extension,
+    flags: 'none',
+    operands: 'rb',
+  },
   { pattern: /^LEA_(16|32|64)$/, emit: lea, flags: 'none', operands: 'r' },
   { pattern: /^(SHL|SHR|SAR)_RI_(16|32|64)$/, emit: shift, flags: 'read-set', operands: 'b' },
   { pattern: /^IMUL_(RR|RM|RRI|RMI)_(16|32|64)$/, emit: product, flags: 'set', operands: 'rb' },
-  { pattern: /^(CBW|CWD)_(16|32|64)$/, emit: widen, flags: 'none', operands: '', implicit: RAX_BIT | RDX_BIT },
+  {
+    pattern: /^(CBW|CWD)_(16|32|64)$/,
+    emit: widen,
+    flags: 'none',
+    operands: '',
+    implicit: RAX_BIT | RDX_BIT,
+  },
   { pattern: /^(NEG)$/, emit: negate, flags: 'set', operands: 'b' },
   { pattern: /^(NOT)$/, emit: negate, flags: 'none', operands: 'b' },
   { pattern: /^NOP$/, emit: () => () => {}, flags: 'none', operands: '' },
@@ -376,4 +472,3 @@ export const MULTIPLY: Emitter = {
   operands: 'b',
   implicit: RAX_BIT | RDX_BIT,
 };
-

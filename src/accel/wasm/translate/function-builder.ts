@@ -43,8 +43,7 @@ export const CORE_IMPORTS: readonly (readonly [string, FunctionType])[] = [
   ['execute', { parameters: [I32, I32, I32], results: [I32] }],
   ['carryFlag', { parameters: [I32], results: [I32] }],
   ['condition', { parameters: [I32, I32], results: [I32] }],
-  ['highProductUnsigned', { parameters: [I64, I64], results: [I64] }],
-  ['highProduct', { parameters: [I64, I64], results: [I64] }],
+  ['mulHigh', { parameters: [I64, I64], results: [I64] }],
 ];
 
 const importIndex = (name: string): number => CORE_IMPORTS.findIndex(([known]) => known === name);
@@ -55,12 +54,19 @@ export const COMMIT = importIndex('commit');
 export const EXECUTE = importIndex('execute');
 export const CARRY_FLAG = importIndex('carryFlag');
 export const CONDITION = importIndex('condition');
-export const HIGH_PRODUCT_UNSIGNED = importIndex('highProductUnsigned');
-export const HIGH_PRODUCT = importIndex('highProduct');
+export const MUL_HIGH = importIndex('mulHigh');
 
 /** Kinds of lazy flags (core/flags.ts). */
 export const FLAG_KIND = {
-  explicit: 0, sub: 1, logic: 2, add: 3, sbb: 4, inc: 5, dec: 6, parts: 7, mul64: 8,
+  explicit: 0,
+  sub: 1,
+  logic: 2,
+  add: 3,
+  sbb: 4,
+  inc: 5,
+  dec: 6,
+  parts: 7,
+  mul64: 8,
 } as const;
 
 /** Level of the block around everything: a branch to it writes the registers back. */
@@ -104,7 +110,10 @@ export class FunctionBuilder {
     const { code } = this;
     for (let register = 0; register < 16; register++) {
       if (!(this.used & (1 << register))) continue;
-      code.get(CPU).memory('i64.load', L.GPR + register * 8).set(REGISTER + register);
+      code
+        .get(CPU)
+        .memory('i64.load', L.GPR + register * 8)
+        .set(REGISTER + register);
     }
     this.loadFlags();
   }
@@ -128,7 +137,10 @@ export class FunctionBuilder {
   storeState(): void {
     for (let register = 0; register < 16; register++) {
       if (!(this.written & (1 << register))) continue;
-      this.code.get(CPU).get(REGISTER + register).memory('i64.store', L.GPR + register * 8);
+      this.code
+        .get(CPU)
+        .get(REGISTER + register)
+        .memory('i64.store', L.GPR + register * 8);
     }
     this.storeFlags();
   }
@@ -217,7 +229,10 @@ export class FunctionBuilder {
     this.offset(operation, rip);
     const segment = (operation.ea >> L.EA_SEG_SHIFT) & 7;
     if (segment !== 0) {
-      code.get(CPU).memory('i64.load', L.SEG_BASE + segment * 8).op('i64.add');
+      code
+        .get(CPU)
+        .memory('i64.load', L.SEG_BASE + segment * 8)
+        .op('i64.add');
     }
   }
 
@@ -247,13 +262,28 @@ export class FunctionBuilder {
   /** With the address in VA: POINTER to the bytes when the TLB hits, else runs `miss`. */
   #translate(tlb: number, size: number, hit: () => void, miss: () => void): void {
     const { code } = this;
-    code.get(VA).op('i32.wrap_i64').i32(8).op('i32.shr_u').i32((L.TLB_ENTRIES - 1) << 4).op('i32.and');
-    code.get(CPU).op('i32.add').tee(ENTRY).memory('i64.load', this.set + tlb);
+    code
+      .get(VA)
+      .op('i32.wrap_i64')
+      .i32(8)
+      .op('i32.shr_u')
+      .i32((L.TLB_ENTRIES - 1) << 4)
+      .op('i32.and');
+    code
+      .get(CPU)
+      .op('i32.add')
+      .tee(ENTRY)
+      .memory('i64.load', this.set + tlb);
     code.get(VA);
     const bytes = 1 << size;
     if (bytes > 1) code.i64(bytes - 1).op('i64.add');
     code.i64(-4096).op('i64.and').op('i64.eq').if();
-    code.get(VA).op('i32.wrap_i64').get(ENTRY).memory('i32.load', this.set + tlb + 8).op('i32.add');
+    code
+      .get(VA)
+      .op('i32.wrap_i64')
+      .get(ENTRY)
+      .memory('i32.load', this.set + tlb + 8)
+      .op('i32.add');
     code.set(POINTER);
     hit();
     code.else();
@@ -265,24 +295,46 @@ export class FunctionBuilder {
   readable(size: number, cursor: Cursor): void {
     const { code } = this;
     code.set(VA);
-    this.#translate(L.TLB_READ, size, () => {}, () => {
-      code.get(CPU).i32(this.set).get(VA).i32(1 << size).call(READ_SLOW).tee(POINTER);
-      code.op('i32.eqz').if();
-      this.fault(cursor);
-      code.end();
-    });
+    this.#translate(
+      L.TLB_READ,
+      size,
+      () => {},
+      () => {
+        code
+          .get(CPU)
+          .i32(this.set)
+          .get(VA)
+          .i32(1 << size)
+          .call(READ_SLOW)
+          .tee(POINTER);
+        code.op('i32.eqz').if();
+        this.fault(cursor);
+        code.end();
+      },
+    );
   }
 
   /** Takes an address from the stack; POINTER to bytes to read and write. Call `modified` after writing. */
   modifiable(size: number, cursor: Cursor): void {
     const { code } = this;
     code.set(VA);
-    this.#translate(L.TLB_WRITE, size, () => {}, () => {
-      code.get(CPU).i32(this.set).get(VA).i32(1 << size).call(MODIFY_SLOW).tee(POINTER);
-      code.op('i32.eqz').if();
-      this.fault(cursor);
-      code.end();
-    });
+    this.#translate(
+      L.TLB_WRITE,
+      size,
+      () => {},
+      () => {
+        code
+          .get(CPU)
+          .i32(this.set)
+          .get(VA)
+          .i32(1 << size)
+          .call(MODIFY_SLOW)
+          .tee(POINTER);
+        code.op('i32.eqz').if();
+        this.fault(cursor);
+        code.end();
+      },
+    );
   }
 
   /** The last step of a read-modify-write instruction. */
@@ -306,11 +358,20 @@ export class FunctionBuilder {
       size,
       () => {
         code.get(POINTER).get(value);
-        code.memory((['i64.store8', 'i64.store16', 'i64.store32', 'i64.store'] as const)[size] ?? 'i64.store', 0);
+        code.memory(
+          (['i64.store8', 'i64.store16', 'i64.store32', 'i64.store'] as const)[size] ?? 'i64.store',
+          0,
+        );
         after();
       },
       () => {
-        code.get(CPU).i32(this.set).get(VA).get(value).i32(1 << size).call(STORE_SLOW);
+        code
+          .get(CPU)
+          .i32(this.set)
+          .get(VA)
+          .get(value)
+          .i32(1 << size)
+          .call(STORE_SLOW);
         code.op('i32.eqz').if();
         this.fault(cursor);
         code.end();
@@ -355,7 +416,9 @@ export class FunctionBuilder {
     if (slot & 1) code.i64(8).op('i64.shr_u');
     if (size === 3) return;
     if (signed) {
-      code.op((['i64.extend8_s', 'i64.extend16_s', 'i64.extend32_s'] as const)[size] ?? 'i64.extend32_s');
+      code.op(
+        (['i64.extend8_s', 'i64.extend16_s', 'i64.extend32_s'] as const)[size] ?? 'i64.extend32_s',
+      );
     } else code.i64((1n << BigInt(BITS[size] ?? 32)) - 1n).op('i64.and');
   }
 
@@ -375,7 +438,12 @@ export class FunctionBuilder {
     const shift = slot & 1 ? 8n : 0n;
     code.i64(mask).op('i64.and');
     if (shift) code.i64(shift).op('i64.shl');
-    code.get(local).i64(~(mask << shift)).op('i64.and').op('i64.or').set(local);
+    code
+      .get(local)
+      .i64(~(mask << shift))
+      .op('i64.and')
+      .op('i64.or')
+      .set(local);
   }
 
   /** Sets the kind of the flags; operands and result are in CC_A, CC_B, CC_RES already. */
@@ -417,20 +485,37 @@ export class FunctionBuilder {
     const pair = code4 >> 1;
     const fromResult = kind !== undefined && kind !== FLAG_KIND.explicit;
     if (pair === 2 && fromResult) {
-      if (kind === sub) code.get(CC_A).get(CC_B).op(negate ? 'i64.ne' : 'i64.eq');
-      else code.get(CC_RES).i64(0).op(negate ? 'i64.ne' : 'i64.eq');
+      if (kind === sub)
+        code
+          .get(CC_A)
+          .get(CC_B)
+          .op(negate ? 'i64.ne' : 'i64.eq');
+      else
+        code
+          .get(CC_RES)
+          .i64(0)
+          .op(negate ? 'i64.ne' : 'i64.eq');
       return;
     }
     if (pair === 4 && fromResult) {
-      code.get(CC_RES).i64(0).op(negate ? 'i64.ge_s' : 'i64.lt_s');
+      code
+        .get(CC_RES)
+        .i64(0)
+        .op(negate ? 'i64.ge_s' : 'i64.lt_s');
       return;
     }
     if (kind === sub && pair === 1) {
-      code.get(CC_A).get(CC_B).op(negate ? 'i64.ge_u' : 'i64.lt_u');
+      code
+        .get(CC_A)
+        .get(CC_B)
+        .op(negate ? 'i64.ge_u' : 'i64.lt_u');
       return;
     }
     if (kind === sub && pair === 3) {
-      code.get(CC_A).get(CC_B).op(negate ? 'i64.gt_u' : 'i64.le_u');
+      code
+        .get(CC_A)
+        .get(CC_B)
+        .op(negate ? 'i64.gt_u' : 'i64.le_u');
       return;
     }
     if (pair === 6 && (kind === sub || kind === logic)) {

@@ -2,33 +2,12 @@
  * The operations that the translator writes out, by number: what each reads and writes, and how flags
  * live between them.
  */
-import * as L from '../layout.js';
-import type { Cursor, FunctionBuilder } from './function-builder.js';
+
 import { CONTROL_EMITTERS } from './emit-control.js';
 import { INTEGER_EMITTERS, MULTIPLY } from './emit-integer.js';
+import { CONDITIONS, type Emit, type Emitter } from './emitter.js';
+import type { Cursor, FunctionBuilder } from './function-builder.js';
 import type { Operation, RegionBlock } from './region.js';
-
-/** Writes one instruction; `flags` tells whether anything may look at the flags that it sets. */
-export type Emit = (builder: FunctionBuilder, operation: Operation, cursor: Cursor, flags: boolean) => void;
-
-/** One family of operations. */
-export interface Emitter {
-  /** Matches operation names. */
-  readonly pattern: RegExp;
-  readonly emit: (match: RegExpExecArray) => Emit;
-  /** What it does with the flags: sets all, reads, or leaves alone. */
-  readonly flags: 'set' | 'read' | 'none' | 'read-set';
-  /** Register operands: which of r and b (when it is a register) it reads or writes. */
-  readonly operands: 'rb' | 'r' | 'b' | '';
-  /** General registers that it uses besides, as a bit mask. */
-  readonly implicit?: number;
-  /** Whether it ends the block by leaving the region. */
-  readonly leaves?: boolean;
-  /** Whether it can fault after the flags of an earlier instruction must be right. */
-  readonly memory?: boolean;
-}
-
-const JUMPS = ['O', 'NO', 'B', 'AE', 'E', 'NE', 'BE', 'A', 'S', 'NS', 'P', 'NP', 'L', 'GE', 'LE', 'G'];
 
 interface Known {
   readonly emitter: Emitter;
@@ -44,7 +23,7 @@ export class OperationTable {
     for (const [name, number] of numbers) {
       if (name.startsWith('FIRST_')) continue;
       this.#names[number] = name;
-      this.#conditions[number] = name.startsWith('J') ? JUMPS.indexOf(name.slice(1)) : -1;
+      this.#conditions[number] = name.startsWith('J') ? CONDITIONS.indexOf(name.slice(1)) : -1;
       for (const emitter of [...INTEGER_EMITTERS, MULTIPLY, ...CONTROL_EMITTERS]) {
         const match = emitter.pattern.exec(name);
         if (match) this.#known[number] = { emitter, emit: emitter.emit(match) };
@@ -118,13 +97,3 @@ export function flagNeeds(table: OperationTable, block: RegionBlock): boolean[] 
   }
   return needs;
 }
-
-/** Size index of a name's suffix. */
-export const SIZE_OF: Readonly<Record<string, number>> = { '8': 0, '16': 1, '32': 2, '64': 3 };
-
-/** Bit masks of the general registers that instructions use implicitly. */
-export const RAX_BIT = 1 << (L.RAX >> 3);
-export const RCX_BIT = 1 << (L.RCX >> 3);
-export const RDX_BIT = 1 << (L.RDX >> 3);
-export const RSP_BIT = 1 << (L.RSP >> 3);
-export const RBP_BIT = 1 << (L.RBP >> 3);

@@ -61,7 +61,8 @@ export function layOut(edges: readonly (readonly number[])[]): Layout {
     let start = from;
     // A branch out of a loop: its block begins outside of it.
     for (const loop of loops.values()) {
-      if (loop.start <= start && start < loop.end && loop.end < to) start = Math.min(start, loop.start);
+      if (loop.start <= start && start < loop.end && loop.end < to)
+        start = Math.min(start, loop.start);
     }
     const known = blocks.get(to);
     blocks.set(to, { kind: 'block', start: Math.min(start, known?.start ?? start), end: to });

@@ -3,11 +3,11 @@
  * unit are written out here; any other calls the interpreter's own routine (core/run.ts execute).
  */
 import * as L from '../layout.js';
-import { type ModuleFunction } from './encoder.js';
+import type { ModuleFunction } from './encoder.js';
 import {
-  type Cursor,
   CONTEXT,
   CPU,
+  type Cursor,
   EXECUTE,
   FunctionBuilder,
   I32_LOCALS,
@@ -101,7 +101,12 @@ export function translate(table: OperationTable, region: Region): Translation {
       if (scope.start !== at) continue;
       if (scope.kind === 'loop') code.loop();
       else code.block();
-      open.push({ level: code.depth - 1, start: scope.start, end: scope.end, loop: scope.kind === 'loop' });
+      open.push({
+        level: code.depth - 1,
+        start: scope.start,
+        end: scope.end,
+        loop: scope.kind === 'loop',
+      });
     }
     translateBlock(table, builder, block, pageRip + BigInt(block.offset), {
       go: (offset, last) => go(at, offset, last),
@@ -179,11 +184,17 @@ function interpret(builder: FunctionBuilder, { block, rip, index }: Cursor): voi
   code.get(CPU).get(CONTEXT).i32(builder.record(operation.record)).op('i32.add').i32(operation.op);
   code.call(EXECUTE).tee(STATUS).if();
   // What the routine left in memory stands; its status tells the run loop how to go on.
-  code.get(CPU).i64(rip + BigInt(operation.off)).memory('i64.store', L.JIT_RIP);
+  code
+    .get(CPU)
+    .i64(rip + BigInt(operation.off))
+    .memory('i64.store', L.JIT_RIP);
   code.get(CPU).i32(0).memory('i32.store', L.JIT_LINK);
   code.get(CPU).get(STATUS).memory('i32.store', L.JIT_STATUS);
   // ST_JUMP and ST_HALT have retired the instruction.
-  code.get(LEFT).i32(block.count - index).op('i32.add');
+  code
+    .get(LEFT)
+    .i32(block.count - index)
+    .op('i32.add');
   code.get(STATUS).i32(1).op('i32.shr_u').i32(1).op('i32.eq').op('i32.sub').return();
   code.end();
   builder.loadState();
