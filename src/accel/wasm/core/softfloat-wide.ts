@@ -6,7 +6,8 @@
  * below 2. Results are truncated; the error of a series of n terms is below n units of the last place,
  * 2^-120 at most, against the 2^-64 that is asked for.
  */
-import { multiplyWide, productLow } from "./softfloat-core";
+import { multiplyWide, productLow } from "./softfloat-arithmetic";
+import { setWide } from "./softfloat-core";
 
 export let wHi: u64 = 0;
 export let wLo: u64 = 0;
@@ -219,4 +220,14 @@ export function arctangentSeries(hi: u64, lo: u64): void {
     subtractFrom(wholeHi, wholeLo);
     addW(ONE, 0);
   }
+}
+
+/** A factor of exactly 1 came from an argument whose square was too small to count. */
+export function belowOne(): void {
+  if (wHi == ONE && wLo == 0) setW(u64.MAX_VALUE >> 1, u64.MAX_VALUE);
+}
+
+/** R = ±W, known to be inexact. */
+export function setFromW(sign: u32): void {
+  setWide(sign, wExp, wHi, wLo | 1);
 }

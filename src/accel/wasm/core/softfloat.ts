@@ -22,11 +22,12 @@
  * FP_DE, FP_ZE is unmasked, FP_OE, FP_UE and FP_PE are not reported (SDM vol. 1, 11.5.4): `fpReported`
  * does that. Results of an instruction with an unmasked exception are not to be stored.
  */
+import { compareOrdered, FP_ADD, FP_DIV, FP_MUL, FP_SUB, operate, squareRoot } from "./softfloat-arithmetic";
 import {
-  aKind, aSign, aSig, bKind, bSign, bSig, CMP_EQUAL, CMP_GREATER, CMP_LESS, CMP_UNORDERED, compareOrdered, FP_ADD,
-  FP_DE, FP_DIV, FP_IE, FP_MUL, FP_OE, FP_PE, FP_SUB, FP_UE, FP_ZE, fpClear, fpFlags, fpMode, fpRaise, fpRounding,
-  KIND_QNAN, KIND_SNAN, operate, pack32, pack64, RC_NEAREST, RC_ZERO, roundR, roundToInteger, setA, setB, setExact,
-  setR, squareRoot, uDenormal, uKind, uSig, uSign, unpack32, unpack64, unpackInteger,
+  aKind, aSig, aSign, bKind, bSig, bSign, CMP_GREATER, CMP_LESS, CMP_UNORDERED, FP_DE, FP_IE, FP_OE, FP_PE, FP_UE,
+  FP_ZE, fpClear, fpDaz, fpFlags, fpMode, fpRaise, fpRounding, KIND_QNAN, KIND_SNAN, pack32, pack64, RC_NEAREST,
+  RC_ZERO, roundR, roundToInteger, setA, setB, setExact, setR, uDenormal, uKind, unpack32, unpack64, unpackInteger,
+  uSig, uSign,
 } from "./softfloat-core";
 
 export {
@@ -243,21 +244,34 @@ export function f64Compare(a: u64, b: u64, signal: bool): u32 {
   return compareAB(signal);
 }
 
+/** An operand as DAZ shows it. */
+// @ts-ignore: decorator
+@inline
+function seen32(bits: u32): u32 {
+  return fpDaz && !(bits & 0x7f800000) ? bits & 0x80000000 : bits;
+}
+
+// @ts-ignore: decorator
+@inline
+function seen64(bits: u64): u64 {
+  return fpDaz && !(bits & 0x7ff0000000000000) ? bits & 0x8000000000000000 : bits;
+}
+
 /** MINSS: `a` when it is less, else `b` (so `b` for NaNs and for zeros of either sign). */
 export function f32Min(a: u32, b: u32): u32 {
-  return f32Compare(a, b, true) == CMP_LESS ? a : b;
+  return seen32(f32Compare(a, b, true) == CMP_LESS ? a : b);
 }
 
 export function f32Max(a: u32, b: u32): u32 {
-  return f32Compare(a, b, true) == CMP_GREATER ? a : b;
+  return seen32(f32Compare(a, b, true) == CMP_GREATER ? a : b);
 }
 
 export function f64Min(a: u64, b: u64): u64 {
-  return f64Compare(a, b, true) == CMP_LESS ? a : b;
+  return seen64(f64Compare(a, b, true) == CMP_LESS ? a : b);
 }
 
 export function f64Max(a: u64, b: u64): u64 {
-  return f64Compare(a, b, true) == CMP_GREATER ? a : b;
+  return seen64(f64Compare(a, b, true) == CMP_GREATER ? a : b);
 }
 
 /* ---- conversions -------------------------------------------------------------------------------- */

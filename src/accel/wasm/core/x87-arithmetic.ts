@@ -5,11 +5,13 @@
 import { FPU_SW } from "../layout";
 import { CF, AF, OF, PF, SF, setSome, ZF } from "./flags";
 import {
-  aDenormal, aExp, aKind, aSig, aSign, bDenormal, bExp, bKind, bSig, bSign, CMP_EQUAL, CMP_LESS, CMP_UNORDERED,
-  compareOrdered, FP_ADD, FP_DE, FP_DIV, FP_IE, FP_MUL, FP_PE, FP_SUB, FP_ZE, fpRaise, fpRounding, fractionLost,
-  KIND_FINITE, KIND_INF, KIND_QNAN, KIND_SNAN, KIND_UNSUPPORTED, KIND_ZERO, normalizeR, operate, roundR,
-  roundToMagnitude, setB, setExact, setInvalid, setR, setWide, squareRoot, swapAB, uExp, uKind, unpack80, unpackInteger,
-  unpackMagnitude, uSig,
+  compareOrdered, FP_ADD, FP_DIV, FP_MUL, FP_SUB, normalizeR, operate, squareRoot,
+} from "./softfloat-arithmetic";
+import {
+  aDenormal, aExp, aKind, aSig, aSign, bDenormal, bExp, bKind, bSig, bSign, CMP_EQUAL, CMP_LESS, CMP_UNORDERED, FP_DE,
+  FP_IE, FP_PE, FP_ZE, fpRaise, fpRounding, fractionLost, KIND_FINITE, KIND_INF, KIND_QNAN, KIND_SNAN, KIND_UNSUPPORTED,
+  KIND_ZERO, roundR, roundToMagnitude, setB, setExact, setInvalid, setR, setWide, swapAB, uExp, uKind, unpack80,
+  unpackInteger, unpackMagnitude, uSig,
 } from "./softfloat-core";
 import {
   isEmpty, loadA, loadB, popTimes, precisionOf, push, putIndefinite, putR, setStatus, settle, stackFault, stAt, SW_C0,

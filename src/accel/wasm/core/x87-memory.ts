@@ -4,11 +4,11 @@
  */
 import { MODE, MODE_CODE64, MODE_CODE_MASK, SIMD_SCRATCH, TLB_SET } from "../layout";
 import { faulted } from "./fault";
-import { storeBytes } from "./mmu";
+import { probeWrite, storeBytes } from "./mmu";
 import { readBytes, readMem, writeMem } from "./operand";
 import {
-  FP_DE, FP_IE, FP_OE, FP_PE, FP_UE, fpFlags, fpRaise, fpRounding, fpUnmasked, fpUnrounded, fractionLost, KIND_FINITE, KIND_QNAN,
-  KIND_SNAN, KIND_UNSUPPORTED, KIND_ZERO, pack32, pack64, roundR, roundToInteger, roundToMagnitude, setExact,
+  FP_DE, FP_IE, FP_OE, FP_PE, FP_UE, fpFlags, fpRaise, fpRounding, fpUnmasked, fpUnrounded, fractionLost, KIND_FINITE,
+  KIND_QNAN, KIND_SNAN, KIND_UNSUPPORTED, KIND_ZERO, pack32, pack64, roundR, roundToInteger, roundToMagnitude, setExact,
   setInvalid, setR, uDenormal, uExp, uKind, unpack32, unpack64, unpackInteger, unpackMagnitude, uSig, uSign,
 } from "./softfloat-core";
 import {
@@ -116,8 +116,8 @@ export function storeExtended(cpu: usize, va: u64): bool {
     const at = stAt(cpu, 0);
     sig = load<u64>(at);
     se = load<u16>(at, 8) as u32;
-  } else if (storeStops(cpu)) {
-    return true;
+  } else if (emptyStops(cpu)) {
+    return stopStore(cpu, va, 10);
   }
   if (!writeTen(cpu, va, sig, se)) return false;
   return finishStore(cpu, 1);
@@ -126,19 +126,16 @@ export function storeExtended(cpu: usize, va: u64): bool {
 /* A store may meet a page fault after the arithmetic has found exceptions, so it keeps them aside. */
 let emptySource: bool = false;
 
-/** An empty ST(0) that is to be stored: does the unmasked response, or lets the indefinite value go on. */
-function storeStops(cpu: usize): bool {
+/** An empty ST(0) is to be stored: whether that stops the instruction. */
+function emptyStops(cpu: usize): bool {
   fpRaise(FP_IE);
   emptySource = true;
-  if (!stopped(cpu)) return false;
-  return stopStore(cpu);
+  return stopped(cpu);
 }
 
-function stopStore(cpu: usize): bool {
-  if (emptySource) stackFault(cpu, false);
-  else settle(cpu);
-  emptySource = false;
-  return true;
+/** Nothing is stored at `va` because of an unmasked exception; a page fault there comes first. */
+function stopStore(cpu: usize, va: u64, bytes: u32): bool {
+  return probeWrite(cpu, load<u32>(cpu, TLB_SET), va, bytes) && finishStore(cpu, 0);
 }
 
 function finishStore(cpu: usize, pops: u32): bool {
@@ -153,7 +150,7 @@ function finishStore(cpu: usize, pops: u32): bool {
 export function storeReal(cpu: usize, va: u64, format: u32, pops: u32): bool {
   emptySource = false;
   if (isEmpty(cpu, 0)) {
-    if (storeStops(cpu)) return true;
+    if (emptyStops(cpu)) return stopStore(cpu, va, 1 << sizeIndex(format));
     setInvalid();
   } else {
     loadA(cpu, 0);
@@ -170,9 +167,9 @@ export function storeReal(cpu: usize, va: u64, format: u32, pops: u32): bool {
     if (fpFlags & fpUnmasked & (FP_OE | FP_UE)) {
       /* Nothing is stored, so nothing has been rounded. */
       fpUnrounded();
-      return stopStore(cpu);
+      return stopStore(cpu, va, 1 << sizeIndex(format));
     }
-    if (stopped(cpu)) return stopStore(cpu);
+    if (stopped(cpu)) return stopStore(cpu, va, 1 << sizeIndex(format));
   }
   const bits = format == FORMAT_F32 ? pack32() as u64 : pack64();
   if (!writeMem(cpu, va, sizeIndex(format), bits)) return false;
@@ -185,11 +182,11 @@ export function storeInteger(cpu: usize, va: u64, format: u32, pops: u32): bool 
   emptySource = false;
   let value: i64 = (-1 as i64) << ((8 << size) - 1);
   if (isEmpty(cpu, 0)) {
-    if (storeStops(cpu)) return true;
+    if (emptyStops(cpu)) return stopStore(cpu, va, 1 << sizeIndex(format));
   } else {
     loadA(cpu, 0);
     value = roundToInteger(fpRounding, 8 << size);
-    if (stopped(cpu)) return stopStore(cpu);
+    if (stopped(cpu)) return stopStore(cpu, va, 1 << sizeIndex(format));
   }
   if (!writeMem(cpu, va, size, value as u64)) return false;
   return finishStore(cpu, pops);
@@ -219,7 +216,7 @@ export function storeDecimal(cpu: usize, va: u64): bool {
   let high: u32 = 0xffff;
   emptySource = false;
   if (isEmpty(cpu, 0)) {
-    if (storeStops(cpu)) return true;
+    if (emptyStops(cpu)) return stopStore(cpu, va, 10);
   } else {
     loadA(cpu, 0);
     let value: u64 = 0;
@@ -236,7 +233,7 @@ export function storeDecimal(cpu: usize, va: u64): bool {
       fpUnrounded();
       fpRaise(FP_IE);
     }
-    if (stopped(cpu)) return stopStore(cpu);
+    if (stopped(cpu)) return stopStore(cpu, va, 10);
   }
   if (!writeTen(cpu, va, low, high)) return false;
   return finishStore(cpu, 1);

@@ -9,7 +9,7 @@ import {
   EA_SEG_SHIFT, FPU_CW, FPU_FCS, FPU_FDP, FPU_FDS, FPU_FIP, FPU_FOP, GPR, MODE, MODE_CODE64, MODE_CODE_MASK, RAX,
   REC_EA, REC_IMM, SEG_CS, SEG_SEL, ST_FAULT, ST_NEXT, CR0,
 } from "../layout";
-import { faulted, raise, VEC_UD } from "./fault";
+import { faulted, raise, VEC_NM, VEC_UD } from "./fault";
 import { carryFlag, parityFlag, zeroFlag } from "./flags";
 import { FWAIT, X87_MEMORY } from "./ops";
 import { addressOf, offsetOf, readMem, ripOf, sizeOf, writeMem } from "./operand";
@@ -21,6 +21,7 @@ import {
 import {
   clearExceptions, initialize, loadEnvironment, restore, save, setControl, statusWord, storeEnvironment,
 } from "./x87-control";
+import { exponential, logarithm, logarithmPlusOne } from "./x87-logarithm";
 import {
   FORMAT_F32, FORMAT_F64, FORMAT_I16, FORMAT_I32, FORMAT_I64, loadDecimal, loadExtended, loadNumber, storeDecimal,
   storeExtended, storeInteger, storeReal, unpackMemory,
@@ -29,9 +30,7 @@ import {
   CR0_MP, isEmpty, loadA, pending, pop, popTimes, push, pushFaults, putIndefinite, putR, rotate, setStatus, setTag,
   stackFault, stAt, SW_C1, x87Begin, x87Enter,
 } from "./x87-state";
-import {
-  arctangent, exponential, logarithm, logarithmPlusOne, TRIG_COS, TRIG_SIN, TRIG_SINCOS, TRIG_TAN, trigonometric,
-} from "./x87-transcendental";
+import { arctangent, TRIG_COS, TRIG_SIN, TRIG_SINCOS, TRIG_TAN, trigonometric } from "./x87-trigonometric";
 
 const CR0_TS: u32 = 8;
 
@@ -45,7 +44,7 @@ export function execX87(cpu: usize, rec: usize, op: u32): u32 {
 function wait(cpu: usize): u32 {
   const trap = CR0_MP | CR0_TS;
   if ((load<u32>(cpu, CR0) & trap) == trap) {
-    raise(cpu, 7);
+    raise(cpu, VEC_NM);
     return ST_FAULT;
   }
   return pending(cpu) ? ST_FAULT : ST_NEXT;

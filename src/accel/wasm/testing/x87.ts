@@ -41,6 +41,8 @@ export interface X87Options {
   readonly operand?: Operand;
   /** Status word bits that are left out of the comparison. */
   readonly ignore?: number;
+  /** Addresses of the memory operand instead of three in the window. */
+  readonly places?: readonly number[];
   /** Bytes of the memory operand that are left out of the comparison: from, to. */
   readonly volatile?: readonly [number, number];
   /** By how many units in the last place results may differ (default 0: not at all). */
@@ -192,6 +194,9 @@ export function randomize(state: State, random: Random): void {
   }
 }
 
+/** Across pages and not. */
+const PLACES = [WINDOW_CENTER - 7, WINDOW_CENTER + 32, WINDOW_CENTER - 300];
+
 /** Runs instructions on both processors. One of them a process. */
 export class X87Bench {
   readonly #oracle = new Oracle();
@@ -212,7 +217,7 @@ export class X87Bench {
     const random = this.#random;
     const result: X87Result = { states: 0, ulps: 0, differences: [] };
     const memory = (opcode.at(-1) ?? 0) < 0xc0 && opcode[0] !== 0x9b;
-    const places = memory ? [WINDOW_CENTER - 7, WINDOW_CENTER + 32, WINDOW_CENTER - 300] : [0];
+    const places = memory ? (options.places ?? PLACES) : [0];
     for (const place of places) {
       const bytes = memory ? memoryForm(opcode, place) : opcode;
       const address = CODE + this.#slot * SLOT_SIZE;
@@ -248,7 +253,7 @@ export class X87Bench {
     before.words.setBigUint64(STATE_RIP, BigInt(address), true);
     const window = new Uint8Array(WINDOW_SIZE);
     for (let i = 0; i < 128; i++) window[WINDOW_SIZE / 2 - 320 + i] = random.below(256);
-    if (place)
+    if (place >= WINDOW && place < WINDOW + WINDOW_SIZE)
       randomOperand(
         random,
         options.operand ?? 'none',
