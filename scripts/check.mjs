@@ -18,7 +18,16 @@ function imports() {
 }
 
 const checks = [
-  ['format and lint', () => tool('@biomejs/biome/bin/biome', 'ci', '.')],
+  [
+    'format and lint',
+    () =>
+      tool(
+        '@biomejs/biome/bin/biome',
+        'ci',
+        `--colors=${process.stdout.isTTY ? 'force' : 'off'}`,
+        '.',
+      ),
+  ],
   ['types', () => tool('typescript/bin/tsc', '-p', '.', '--noEmit')],
   ['import rules', imports],
   ['unused code', () => tool('knip/bin/knip.js')],

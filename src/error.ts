@@ -24,7 +24,7 @@ export class PandoError extends Error {
    */
   constructor(code: string, message: string, detail: PandoErrorDetail = {}) {
     super(message, detail.cause === undefined ? {} : { cause: detail.cause });
-    this.name = "PandoError";
+    this.name = 'PandoError';
     this.code = code;
     this.remedy = detail.remedy;
   }

@@ -5,13 +5,15 @@
  * timer.
  * The machine has no SMI command port, so it is always in ACPI mode: SCI_EN reads 1.
  */
+
+import type { Clock } from '../arch/clock.js';
 import {
   PM_TIMER_PORT,
   PM1A_CONTROL_PORT,
   PM1A_EVENT_PORT,
   SLEEP_TYPE_S5,
 } from '../arch/layout.js';
-import type { Clock, InterruptLine, PortDevice, StateBlock, TimedDevice } from './device.js';
+import type { InterruptLine, PortDevice, StateBlock, TimedDevice } from './device.js';
 import { PM_TIMER_RATE } from './rate.js';
 
 /** Bytes of state. */

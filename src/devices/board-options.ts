@@ -1,7 +1,7 @@
 /**
  * What a board is made from, and what it tells the machine around it.
  */
-import type { Clock } from './device.js';
+import type { Clock } from '../arch/clock.js';
 import type { WallClock } from './rtc.js';
 
 /** What the board tells the machine; all optional. */

@@ -5,6 +5,8 @@
  * same bytes and take turns under the one lock; each public method takes it once. Hooks are called
  * after the lock is released, on the thread that made the call, and may call the board again.
  */
+
+import type { Clock } from '../arch/clock.js';
 import {
   IA32_APIC_BASE,
   IA32_TIME_STAMP_COUNTER,
@@ -17,7 +19,6 @@ import { assembleDevices, type BoardDevices } from './board-devices.js';
 import type { BoardHooks, BoardOptions } from './board-options.js';
 import { BOARD_STATE, BOARD_TOTAL_BYTES, MAX_VCPUS } from './board-state.js';
 import type { ByteRing } from './byte-ring.js';
-import type { Clock } from './device.js';
 import { LOCAL_APIC_MMIO_BYTES } from './local-apic.js';
 import { StateLock } from './state-lock.js';
 

@@ -14,11 +14,6 @@ export interface StateBlock {
   readonly f64: Float64Array;
 }
 
-/** Guest time: nanoseconds since the VM was created, stopped while the VM is paused. */
-export interface Clock {
-  now(): number;
-}
-
 /** An interrupt wire into the machine's interrupt controllers. */
 export interface InterruptLine {
   set(level: boolean): void;

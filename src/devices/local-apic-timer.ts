@@ -20,8 +20,7 @@ const TSC_OFFSET_HIGH = 22;
 const START_TICK = 28;
 const DEADLINE = 29;
 
-/** LVT timer entry, bits 18–17. */
-export const TIMER_ONE_SHOT = 0;
+/** LVT timer entry, bits 18–17; 0 is one-shot. */
 export const TIMER_PERIODIC = 1;
 export const TIMER_TSC_DEADLINE = 2;
 

@@ -7,10 +7,11 @@
  * status bits always read idle.
  */
 
+import type { Clock } from '../arch/clock.js';
 import { LOCAL_APIC_ADDRESS } from '../arch/layout.js';
 import { APIC_BASE_BSP, APIC_BASE_ENABLE, APIC_BASE_EXTD, IA32_X2APIC_FIRST } from '../arch/msr.js';
 import { type ApicBus, BROADCAST, DELIVERY } from './apic-bus.js';
-import type { Clock, StateBlock, TimedDevice } from './device.js';
+import type { StateBlock, TimedDevice } from './device.js';
 import {
   APR,
   CURRENT_COUNT,

@@ -8,7 +8,8 @@
  * Nothing ticks: a counter keeps the tick at which its counting element was loaded, and what it holds
  * and drives at any time follows from that.
  */
-import type { Clock, InterruptLine, PortDevice, StateBlock, TimedDevice } from './device.js';
+import type { Clock } from '../arch/clock.js';
+import type { InterruptLine, PortDevice, StateBlock, TimedDevice } from './device.js';
 import { PIT_RATE } from './rate.js';
 
 /** Bytes of state. */

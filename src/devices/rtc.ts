@@ -7,8 +7,10 @@
  *
  * The clock shows the host's wall clock plus the offset by which the guest has set it.
  */
+
+import type { Clock } from '../arch/clock.js';
 import { RTC_CENTURY } from '../arch/layout.js';
-import type { Clock, InterruptLine, PortDevice, StateBlock, TimedDevice } from './device.js';
+import type { InterruptLine, PortDevice, StateBlock, TimedDevice } from './device.js';
 
 /** Bytes of state. */
 export const RTC_STATE_BYTES = 256;

@@ -5,8 +5,10 @@
  * Source: IBM PC/AT technical reference, "System control port B" (61h: timer 2 gate, speaker data,
  * refresh detect, timer 2 output) and "Diagnostic checkpoint port" (80h).
  */
+
+import type { Clock } from '../arch/clock.js';
 import { BOOT_STAGE_PORT } from '../arch/layout.js';
-import type { Clock, PortDevice, StateBlock } from './device.js';
+import type { PortDevice, StateBlock } from './device.js';
 import type { Pit8254 } from './pit8254.js';
 import { PIT_RATE } from './rate.js';
 

@@ -9,8 +9,10 @@
  * drains. When the ring is full the transmitter keeps them, shows THRE clear and goes on when there is
  * room again, so a guest that looks at THRE loses nothing and the host holds a bounded amount.
  */
+
+import type { Clock } from '../arch/clock.js';
 import type { ByteRing } from './byte-ring.js';
-import type { Clock, InterruptLine, PortDevice, StateBlock, TimedDevice } from './device.js';
+import type { InterruptLine, PortDevice, StateBlock, TimedDevice } from './device.js';
 
 /** Bytes of state. */
 export const UART_STATE_BYTES = 128;

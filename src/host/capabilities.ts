@@ -2,14 +2,14 @@
  * What this machine offers a VM, each answer found by trying. KVM's requests and its API version are
  * those of the kernel's "The Definitive KVM (Kernel-based Virtual Machine) API Documentation", 4.1, 4.2.
  */
-import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
-import { errnoName, errnoOf, HostError } from "./errno.js";
-import { ioctl } from "./ioctl.js";
-import { addressOf, libc } from "./libc.js";
-import { createMemoryFile, isSealed, sealMemoryFile } from "./memfd.js";
-import { mapFileOver } from "./mmap.js";
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
+import { errnoName, errnoOf, HostError } from './errno.js';
+import { ioctl } from './ioctl.js';
+import { addressOf, libc } from './libc.js';
+import { createMemoryFile, isSealed, sealMemoryFile } from './memfd.js';
+import { mapFileOver } from './mmap.js';
 
-const KVM_DEVICE = "/dev/kvm";
+const KVM_DEVICE = '/dev/kvm';
 const KVM_GET_API_VERSION = 0xae00;
 const KVM_CREATE_VM = 0xae01;
 
@@ -74,7 +74,7 @@ function probeImageMapping(): string | undefined {
   const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
   const bytes = new Uint8Array(memory.buffer);
   const pageSize = libc().getpagesize();
-  const fd = openSync("/proc/self/exe", "r");
+  const fd = openSync('/proc/self/exe', 'r');
   try {
     const map = (): string | undefined => mapFileOver(addressOf(bytes), pageSize, fd, 0);
     const refused = map();
@@ -83,30 +83,30 @@ function probeImageMapping(): string | undefined {
     bytes[0] = before ^ 0xff;
     const again = map();
     if (again !== undefined) return `mmap: ${again}`;
-    return before !== 0 && bytes[0] === before ? undefined : "a mapping does not show the file";
+    return before !== 0 && bytes[0] === before ? undefined : 'a mapping does not show the file';
   } finally {
     closeSync(fd);
   }
 }
 
 function probeSealing(): string | undefined {
-  const fd = createMemoryFile("pando-probe");
+  const fd = createMemoryFile('pando-probe');
   try {
     sealMemoryFile(fd);
-    return isSealed(fd) ? undefined : "seals do not hold";
+    return isSealed(fd) ? undefined : 'seals do not hold';
   } finally {
     closeSync(fd);
   }
 }
 
 function probeMemory(): MemoryCapability {
-  const text = readFileSync("/proc/meminfo", "latin1");
+  const text = readFileSync('/proc/meminfo', 'latin1');
   const of = (name: string): number =>
-    Number(new RegExp(`^${name}: +(\\d+) kB$`, "m").exec(text)?.[1] ?? 0) * 1024;
-  const total = of("MemTotal");
+    Number(new RegExp(`^${name}: +(\\d+) kB$`, 'm').exec(text)?.[1] ?? 0) * 1024;
+  const total = of('MemTotal');
   const constrained = process.constrainedMemory();
   const limit = constrained > 0 && constrained < total ? constrained : undefined;
-  return { total, available: of("MemAvailable"), limit };
+  return { total, available: of('MemAvailable'), limit };
 }
 
 /** How far one gets with KVM; `device` is for tests. */
@@ -117,7 +117,7 @@ export function probeKvm(device = KVM_DEVICE): KvmCapability {
   }
   let apiVersion: number | undefined;
   const usable = attempt(() => {
-    const fd = openSync(device, "r+");
+    const fd = openSync(device, 'r+');
     try {
       const version = ioctl(fd, KVM_GET_API_VERSION);
       if (version < 0) return `KVM_GET_API_VERSION: ${errnoName(-version)}`;

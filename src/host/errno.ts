@@ -1,7 +1,7 @@
 /** Failed system calls as coded errors; names of error numbers are those of errno(3). */
-import { constants } from "node:os";
-import { PandoError } from "../error.js";
-import { errno } from "./libc.js";
+import { constants } from 'node:os';
+import { PandoError } from '../error.js';
+import { errno } from './libc.js';
 
 const names = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
 
@@ -17,8 +17,8 @@ export function lastErrno(): string {
 
 /** The symbolic name that Node puts on its own system errors; undefined on anything else. */
 export function errnoOf(error: unknown): string | undefined {
-  if (!(error instanceof Error) || !("code" in error)) return undefined;
-  return typeof error.code === "string" ? error.code : undefined;
+  if (!(error instanceof Error) || !('code' in error)) return undefined;
+  return typeof error.code === 'string' ? error.code : undefined;
 }
 
 /** A system call that failed. */
@@ -31,7 +31,7 @@ export class HostError extends PandoError {
    * @param name symbolic error name
    */
   constructor(call: string, name: string, remedy?: string) {
-    super("HOST_CALL_FAILED", `${call}: ${name}`, remedy === undefined ? {} : { remedy });
+    super('HOST_CALL_FAILED', `${call}: ${name}`, remedy === undefined ? {} : { remedy });
     this.errno = name;
   }
 }

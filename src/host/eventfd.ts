@@ -1,7 +1,7 @@
 /** eventfd(2): a 64-bit counter behind a descriptor, by which threads and the kernel wake each other. */
-import { readSync, writeSync } from "node:fs";
-import { errnoOf, HostError, lastErrno } from "./errno.js";
-import { libc } from "./libc.js";
+import { readSync, writeSync } from 'node:fs';
+import { errnoOf, HostError, lastErrno } from './errno.js';
+import { libc } from './libc.js';
 
 const EFD_CLOEXEC = 0o2000000;
 const EFD_NONBLOCK = 0o4000;
@@ -9,7 +9,7 @@ const EFD_NONBLOCK = 0o4000;
 /** A new counter at zero, non-blocking. The caller closes the descriptor. */
 export function createEventfd(): number {
   const fd = libc().eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (fd < 0) throw new HostError("eventfd", lastErrno());
+  if (fd < 0) throw new HostError('eventfd', lastErrno());
   return fd;
 }
 
@@ -26,7 +26,7 @@ export function takeEventfd(fd: number): bigint {
   try {
     readSync(fd, value);
   } catch (error) {
-    if (errnoOf(error) === "EAGAIN") return 0n;
+    if (errnoOf(error) === 'EAGAIN') return 0n;
     throw error;
   }
   return value[0] ?? 0n;

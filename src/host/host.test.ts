@@ -1,26 +1,26 @@
-import assert from "node:assert/strict";
-import { closeSync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
-import { test } from "node:test";
-import { Worker } from "node:worker_threads";
-import { probeCapabilities, probeKvm } from "./capabilities.js";
-import { HostError } from "./errno.js";
-import { createEventfd, signalEventfd, takeEventfd } from "./eventfd.js";
-import { ioctl, ioctlBytes } from "./ioctl.js";
-import { addressOf, viewOf } from "./libc.js";
-import { createMemoryFile, isSealed, sealMemoryFile } from "./memfd.js";
-import { discard, mapFileOver, mapShared, mapZero, probeFileMapping, unmap } from "./mmap.js";
+import assert from 'node:assert/strict';
+import { closeSync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
+import { test } from 'node:test';
+import { Worker } from 'node:worker_threads';
+import { probeCapabilities, probeKvm } from './capabilities.js';
+import { HostError } from './errno.js';
+import { createEventfd, signalEventfd, takeEventfd } from './eventfd.js';
+import { ioctl, ioctlBytes } from './ioctl.js';
+import { addressOf, viewOf } from './libc.js';
+import { createMemoryFile, isSealed, sealMemoryFile } from './memfd.js';
+import { discard, mapFileOver, mapShared, mapZero, probeFileMapping, unmap } from './mmap.js';
 
 const PAGE = 4096;
 const FIONREAD = 0x541b;
 
-test("addresses and views are of the same bytes", () => {
+test('addresses and views are of the same bytes', () => {
   const shared = new Uint8Array(new SharedArrayBuffer(64));
   shared[10] = 42;
   assert.equal(viewOf(addressOf(shared), 64)[10], 42);
   assert.equal(addressOf(shared.subarray(8)) - addressOf(shared), 8n);
 });
 
-test("anonymous memory starts as zeros and is zeros again once discarded", () => {
+test('anonymous memory starts as zeros and is zeros again once discarded', () => {
   const address = mapZero(2 * PAGE);
   const view = viewOf(address, 2 * PAGE);
   assert.equal(view[PAGE], 0);
@@ -31,8 +31,8 @@ test("anonymous memory starts as zeros and is zeros again once discarded", () =>
   unmap(address, 2 * PAGE);
 });
 
-test("a private mapping keeps its writes, a shared one passes them on", () => {
-  const fd = createMemoryFile("test");
+test('a private mapping keeps its writes, a shared one passes them on', () => {
+  const fd = createMemoryFile('test');
   writeSync(fd, new Uint8Array(PAGE).fill(1));
   const shared = mapShared(PAGE, fd, 0);
   const address = mapZero(PAGE);
@@ -48,33 +48,33 @@ test("a private mapping keeps its writes, a shared one passes them on", () => {
   closeSync(fd);
 });
 
-test("refused calls name the error", () => {
+test('refused calls name the error', () => {
   const address = mapZero(PAGE);
-  assert.equal(mapFileOver(address, PAGE, 1 << 20, 0), "EBADF");
+  assert.equal(mapFileOver(address, PAGE, 1 << 20, 0), 'EBADF');
   unmap(address, PAGE);
-  const fd = openSync("/proc/filesystems", "r");
-  assert.match(probeFileMapping(fd, PAGE) ?? "", /^(ENODEV|EIO)$/);
+  const fd = openSync('/proc/filesystems', 'r');
+  assert.match(probeFileMapping(fd, PAGE) ?? '', /^(ENODEV|EIO)$/);
   closeSync(fd);
   assert.throws(
     () => discard(1n, PAGE),
-    (error) => error instanceof HostError && error.errno === "EINVAL",
+    (error) => error instanceof HostError && error.errno === 'EINVAL',
   );
 });
 
-test("a sealed file in memory can be neither written, shrunk nor grown", () => {
-  const fd = createMemoryFile("test");
+test('a sealed file in memory can be neither written, shrunk nor grown', () => {
+  const fd = createMemoryFile('test');
   writeSync(fd, new Uint8Array(PAGE));
   assert.equal(isSealed(fd), false);
   sealMemoryFile(fd);
   assert.equal(isSealed(fd), true);
-  assert.throws(() => writeSync(fd, new Uint8Array(1), 0, 1, 0), { code: "EPERM" });
-  assert.throws(() => ftruncateSync(fd, 0), { code: "EPERM" });
-  assert.throws(() => ftruncateSync(fd, 2 * PAGE), { code: "EPERM" });
+  assert.throws(() => writeSync(fd, new Uint8Array(1), 0, 1, 0), { code: 'EPERM' });
+  assert.throws(() => ftruncateSync(fd, 0), { code: 'EPERM' });
+  assert.throws(() => ftruncateSync(fd, 2 * PAGE), { code: 'EPERM' });
   assert.equal(fstatSync(fd).size, PAGE);
   closeSync(fd);
 });
 
-test("an eventfd counts signals", () => {
+test('an eventfd counts signals', () => {
   const fd = createEventfd();
   assert.equal(takeEventfd(fd), 0n);
   signalEventfd(fd);
@@ -84,8 +84,8 @@ test("an eventfd counts signals", () => {
   closeSync(fd);
 });
 
-test("ioctl fills structures in place and returns negated error numbers", () => {
-  const fd = openSync("/proc/self/exe", "r");
+test('ioctl fills structures in place and returns negated error numbers', () => {
+  const fd = openSync('/proc/self/exe', 'r');
   const count = new Uint8Array(4);
   assert.equal(ioctlBytes(fd, FIONREAD, count), 0);
   assert.equal(new Uint32Array(count.buffer)[0], fstatSync(fd).size >>> 0);
@@ -94,8 +94,8 @@ test("ioctl fills structures in place and returns negated error numbers", () => 
   closeSync(fd);
 });
 
-test("a worker binds the library for itself", async () => {
-  const url = new URL("./mmap.js", import.meta.url).href;
+test('a worker binds the library for itself', async () => {
+  const url = new URL('./mmap.js', import.meta.url).href;
   const source = `
     const { parentPort } = require('node:worker_threads');
     import(${JSON.stringify(url)}).then(({ mapZero, unmap }) => {
@@ -105,14 +105,14 @@ test("a worker binds the library for itself", async () => {
     });`;
   const worker = new Worker(source, { eval: true });
   const address = await new Promise((resolve, reject) => {
-    worker.once("message", resolve);
-    worker.once("error", reject);
+    worker.once('message', resolve);
+    worker.once('error', reject);
   });
-  assert.equal(typeof address, "bigint");
+  assert.equal(typeof address, 'bigint');
   await worker.terminate();
 });
 
-test("the probe finds what this machine offers", () => {
+test('the probe finds what this machine offers', () => {
   const found = probeCapabilities();
   assert.equal(found.pageSize, PAGE);
   assert.deepEqual(found.imageMapping, { works: true });
@@ -121,15 +121,15 @@ test("the probe finds what this machine offers", () => {
   assert.ok(found.memory.available > 0);
 });
 
-test("the probe of KVM says how far it got", () => {
-  assert.deepEqual(probeKvm("/nonexistent/kvm"), {
+test('the probe of KVM says how far it got', () => {
+  assert.deepEqual(probeKvm('/nonexistent/kvm'), {
     present: false,
     apiVersion: undefined,
-    usable: { works: false, why: "/nonexistent/kvm does not exist" },
+    usable: { works: false, why: '/nonexistent/kvm does not exist' },
   });
-  const notKvm = probeKvm("/dev/null");
+  const notKvm = probeKvm('/dev/null');
   assert.equal(notKvm.present, true);
-  assert.deepEqual(notKvm.usable, { works: false, why: "KVM_GET_API_VERSION: ENOTTY" });
+  assert.deepEqual(notKvm.usable, { works: false, why: 'KVM_GET_API_VERSION: ENOTTY' });
   const kvm = probeKvm();
   if (kvm.usable.works) assert.equal(kvm.apiVersion, 12);
 });

@@ -1,5 +1,5 @@
 /** ioctl(2). Results are the kernel's: 0 or more, or the negated error number. */
-import { errno, libc } from "./libc.js";
+import { errno, libc } from './libc.js';
 
 /** An ioctl whose argument is a value or a host address. */
 export function ioctl(fd: number, request: number, argument: number | bigint = 0): number {

@@ -3,9 +3,9 @@
  * outside this folder does. Integer arguments of the variadic `ioctl` and `fcntl` travel in the same
  * registers as fixed ones (System V AMD64 ABI 3.2.3), so both are bound with a fixed signature.
  */
-import { createRequire } from "node:module";
+import { createRequire } from 'node:module';
 
-type Koffi = typeof import("koffi");
+type Koffi = typeof import('koffi');
 
 /** The calls that Pando makes. Pointers are bigint; -1 (or all ones) says that `errno` holds the cause. */
 export interface Libc {
@@ -38,18 +38,18 @@ let host: Host | undefined;
 
 function load(): Host {
   // A synchronous require, so that callers stay synchronous and importing this module costs nothing.
-  const koffi = createRequire(import.meta.url)("koffi") as Koffi;
+  const koffi = createRequire(import.meta.url)('koffi') as Koffi;
   const library = koffi.load(null);
   const libc: Libc = {
-    mmap: library.func("void *mmap(void *, size_t, int, int, int, int64_t)"),
-    munmap: library.func("int munmap(void *, size_t)"),
-    madvise: library.func("int madvise(void *, size_t, int)"),
-    ioctlValue: library.func("ioctl", "int", ["int", "ulong", "uintptr_t"]),
-    ioctlBytes: library.func("ioctl", "int", ["int", "ulong", "void *"]),
-    fcntl: library.func("int fcntl(int, int, int)"),
-    memfdCreate: library.func("int memfd_create(const char *, unsigned int)"),
-    eventfd: library.func("int eventfd(unsigned int, int)"),
-    getpagesize: library.func("int getpagesize()"),
+    mmap: library.func('void *mmap(void *, size_t, int, int, int, int64_t)'),
+    munmap: library.func('int munmap(void *, size_t)'),
+    madvise: library.func('int madvise(void *, size_t, int)'),
+    ioctlValue: library.func('ioctl', 'int', ['int', 'ulong', 'uintptr_t']),
+    ioctlBytes: library.func('ioctl', 'int', ['int', 'ulong', 'void *']),
+    fcntl: library.func('int fcntl(int, int, int)'),
+    memfdCreate: library.func('int memfd_create(const char *, unsigned int)'),
+    eventfd: library.func('int eventfd(unsigned int, int)'),
+    getpagesize: library.func('int getpagesize()'),
   };
   return { koffi, libc };
 }

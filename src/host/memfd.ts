@@ -1,6 +1,6 @@
 /** Anonymous files in memory and their seals: memfd_create(2), fcntl(2) "File Sealing". */
-import { HostError, lastErrno } from "./errno.js";
-import { libc } from "./libc.js";
+import { HostError, lastErrno } from './errno.js';
+import { libc } from './libc.js';
 
 const MFD_CLOEXEC = 0x1;
 const MFD_ALLOW_SEALING = 0x2;

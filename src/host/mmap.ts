@@ -1,6 +1,6 @@
 /** mmap(2), munmap(2) and madvise(2) with the flags that guest memory needs (Linux, x86-64 values). */
-import { HostError, lastErrno } from "./errno.js";
-import { libc } from "./libc.js";
+import { HostError, lastErrno } from './errno.js';
+import { libc } from './libc.js';
 
 const PROT_READ = 0x1;
 const PROT_WRITE = 0x2;

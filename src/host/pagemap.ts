@@ -2,8 +2,8 @@
  * Which pages of this process are its own: /proc/self/pagemap (Linux, admin-guide/mm/pagemap.rst).
  * 64 bits a page; the flag bits need no privilege, only the frame number is hidden without it.
  */
-import { closeSync, openSync, readSync } from "node:fs";
-import { errnoOf, HostError } from "./errno.js";
+import { closeSync, openSync, readSync } from 'node:fs';
+import { errnoOf, HostError } from './errno.js';
 
 /** Not in the page table: it costs nothing; a file page is read from the file when it is touched. */
 export const PAGE_UNTOUCHED = 0;
@@ -42,18 +42,18 @@ export function readPageStates(address: bigint, pages: number): Uint8Array {
   const firstPage = Number(address / BigInt(PAGE_SIZE));
   let fd: number | undefined;
   try {
-    fd = openSync("/proc/self/pagemap", "r");
+    fd = openSync('/proc/self/pagemap', 'r');
     for (let page = 0; page < pages; ) {
       const wanted = Math.min(CHUNK_PAGES, pages - page);
       const read = readSync(fd, entries, 0, wanted * 8, (firstPage + page) * 8) >>> 3;
-      if (read === 0) throw new HostError(`read of /proc/self/pagemap at page ${page}`, "EIO");
+      if (read === 0) throw new HostError(`read of /proc/self/pagemap at page ${page}`, 'EIO');
       for (let i = 0; i < read; i++) states[page + i] = stateOf(entries[2 * i + 1] ?? 0);
       page += read;
     }
   } catch (error) {
     const name = errnoOf(error);
     if (error instanceof HostError || name === undefined) throw error;
-    throw new HostError("read of /proc/self/pagemap", name);
+    throw new HostError('read of /proc/self/pagemap', name);
   } finally {
     if (fd !== undefined) closeSync(fd);
   }

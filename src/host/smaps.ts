@@ -29,23 +29,23 @@ const FIGURE = /^([A-Za-z_]+): +(\d+) kB$/;
 export function parseSmaps(text: string): Mapping[] {
   const mappings: Mapping[] = [];
   let figures = new Map<string, number>();
-  for (const line of text.split("\n")) {
+  for (const line of text.split('\n')) {
     const figure = FIGURE.exec(line);
     if (figure) {
-      figures.set(figure[1] ?? "", Number(figure[2]) * 1024);
+      figures.set(figure[1] ?? '', Number(figure[2]) * 1024);
       continue;
     }
     const header = HEADER.exec(line);
     if (!header) continue;
     figures = new Map();
     mappings.push({
-      start: Number.parseInt(header[1] ?? "", 16),
-      end: Number.parseInt(header[2] ?? "", 16),
-      permissions: header[3] ?? "",
-      offset: Number.parseInt(header[4] ?? "", 16),
-      device: header[5] ?? "",
+      start: Number.parseInt(header[1] ?? '', 16),
+      end: Number.parseInt(header[2] ?? '', 16),
+      permissions: header[3] ?? '',
+      offset: Number.parseInt(header[4] ?? '', 16),
+      device: header[5] ?? '',
       inode: Number(header[6]),
-      path: header[7] ?? "",
+      path: header[7] ?? '',
       figures,
     });
   }

@@ -1,9 +1,9 @@
-import assert from "node:assert/strict";
-import { spawn, spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
-import { test } from "node:test";
-import { parseSmaps } from "../host/smaps.js";
-import { figuresOf, readMappings, readProcessMemory } from "./process-memory.js";
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { parseSmaps } from '../host/smaps.js';
+import { figuresOf, readMappings, readProcessMemory } from './process-memory.js';
 
 const MIB = 1 << 20;
 
@@ -27,20 +27,20 @@ ProtectionKey:         0
 Rss:                   0 kB
 `;
 
-test("mappings are parsed with their figures in bytes", () => {
+test('mappings are parsed with their figures in bytes', () => {
   const mappings = parseSmaps(SMAPS);
   assert.equal(mappings.length, 3);
   const [file, stack, anonymous] = mappings;
   assert.equal(file?.start, 0x55d0c7a00000);
   assert.equal(file?.end, 0x55d0c7a21000);
   assert.equal(file?.offset, 0x1000);
-  assert.equal(file?.device, "fe:00");
+  assert.equal(file?.device, 'fe:00');
   assert.equal(file?.inode, 260689);
-  assert.equal(file?.path, "/opt/a b/node (deleted)");
-  assert.equal(file?.figures.get("Rss"), 100 * 1024);
-  assert.equal(file?.figures.has("VmFlags"), false);
-  assert.equal(stack?.path, "[stack]");
-  assert.equal(anonymous?.path, "");
+  assert.equal(file?.path, '/opt/a b/node (deleted)');
+  assert.equal(file?.figures.get('Rss'), 100 * 1024);
+  assert.equal(file?.figures.has('VmFlags'), false);
+  assert.equal(stack?.path, '[stack]');
+  assert.equal(anonymous?.path, '');
   assert.deepEqual(figuresOf(mappings), {
     rss: 112 * 1024,
     pss: 63 * 1024,
@@ -54,12 +54,12 @@ test("mappings are parsed with their figures in bytes", () => {
   });
 });
 
-test("text that is not smaps gives no mappings", () => {
-  for (const text of ["", "\n\n", "Rss: 4 kB\n", "garbage", "12-34 rw-p zz 00:00 0 x\n"])
+test('text that is not smaps gives no mappings', () => {
+  for (const text of ['', '\n\n', 'Rss: 4 kB\n', 'garbage', '12-34 rw-p zz 00:00 0 x\n'])
     assert.deepEqual(parseSmaps(text), []);
 });
 
-test("memory that is written shows in USS and is gone when it is dropped", () => {
+test('memory that is written shows in USS and is gone when it is dropped', () => {
   const before = readProcessMemory().uss;
   let block: Buffer | undefined = Buffer.alloc(64 * MIB, 1);
   const during = readProcessMemory();
@@ -69,10 +69,10 @@ test("memory that is written shows in USS and is gone when it is dropped", () =>
   block = undefined;
 });
 
-test("another process is measured by its pid, and by the files it maps", async () => {
-  const child = spawn("sleep", ["30"], { stdio: "ignore" });
+test('another process is measured by its pid, and by the files it maps', async () => {
+  const child = spawn('sleep', ['30'], { stdio: 'ignore' });
   try {
-    await new Promise((resolve) => child.once("spawn", resolve));
+    await new Promise((resolve) => child.once('spawn', resolve));
     const pid = child.pid ?? 0;
     const all = readMappings(pid);
     const first = all[0];
@@ -94,21 +94,21 @@ test("another process is measured by its pid, and by the files it maps", async (
   }
 });
 
-test("a process that is gone, or has no memory, is one coded error", () => {
-  const { pid } = spawnSync("true");
-  assert.throws(() => readProcessMemory(pid), { code: "MEASURE_NO_PROCESS" });
-  assert.throws(() => readMappings(pid), { code: "MEASURE_NO_PROCESS" });
+test('a process that is gone, or has no memory, is one coded error', () => {
+  const { pid } = spawnSync('true');
+  assert.throws(() => readProcessMemory(pid), { code: 'MEASURE_NO_PROCESS' });
+  assert.throws(() => readMappings(pid), { code: 'MEASURE_NO_PROCESS' });
 });
 
-test("a process of another user is refused with a remedy", (t) => {
+test('a process of another user is refused with a remedy', (t) => {
   const asNobody = process.getuid?.() === 0;
-  if (!asNobody && readFileSync("/proc/1/comm", "latin1") === "")
-    return t.skip("no foreign process");
-  const url = new URL("./process-memory.js", import.meta.url).href;
+  if (!asNobody && readFileSync('/proc/1/comm', 'latin1') === '')
+    return t.skip('no foreign process');
+  const url = new URL('./process-memory.js', import.meta.url).href;
   const script = `import(${JSON.stringify(url)}).then(({ readProcessMemory }) => {
     try { readProcessMemory(1); console.log('read'); } catch (e) { console.log(e.code); }
   })`;
   const user = asNobody ? { uid: 65534, gid: 65534 } : {};
-  const run = spawnSync(process.execPath, ["-e", script], { ...user, encoding: "latin1" });
-  assert.equal(run.stdout.trim(), "MEASURE_NOT_PERMITTED", run.stderr);
+  const run = spawnSync(process.execPath, ['-e', script], { ...user, encoding: 'latin1' });
+  assert.equal(run.stdout.trim(), 'MEASURE_NOT_PERMITTED', run.stderr);
 });

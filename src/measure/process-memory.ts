@@ -3,12 +3,12 @@
  * RSS counts a shared page in full in every process, PSS divides it by its mappers, USS leaves it out:
  * USS is what the machine would get back if the process ended.
  */
-import { existsSync, readFileSync } from "node:fs";
-import { PandoError } from "../error.js";
-import { errnoOf } from "../host/errno.js";
-import { type Mapping, parseSmaps } from "../host/smaps.js";
+import { existsSync, readFileSync } from 'node:fs';
+import { PandoError } from '../error.js';
+import { errnoOf } from '../host/errno.js';
+import { type Mapping, parseSmaps } from '../host/smaps.js';
 
-export type { Mapping } from "../host/smaps.js";
+export type { Mapping } from '../host/smaps.js';
 
 /** Bytes. */
 export interface MemoryFigures {
@@ -42,8 +42,8 @@ export interface MappingFilter {
  *
  * @throws PandoError MEASURE_NO_PROCESS, MEASURE_NOT_PERMITTED, MEASURE_UNSUPPORTED
  */
-export function readProcessMemory(pid: number | "self" = "self"): MemoryFigures {
-  const [rollup] = parseSmaps(readProcFile(pid, "smaps_rollup"));
+export function readProcessMemory(pid: number | 'self' = 'self'): MemoryFigures {
+  const [rollup] = parseSmaps(readProcFile(pid, 'smaps_rollup'));
   if (rollup === undefined) throw noProcess(pid);
   return figuresOf([rollup]);
 }
@@ -53,8 +53,8 @@ export function readProcessMemory(pid: number | "self" = "self"): MemoryFigures 
  *
  * @throws PandoError as `readProcessMemory`
  */
-export function readMappings(pid: number | "self" = "self", filter: MappingFilter = {}): Mapping[] {
-  const mappings = parseSmaps(readProcFile(pid, "smaps"));
+export function readMappings(pid: number | 'self' = 'self', filter: MappingFilter = {}): Mapping[] {
+  const mappings = parseSmaps(readProcFile(pid, 'smaps'));
   if (mappings.length === 0) throw noProcess(pid);
   return mappings.filter((mapping) => selects(filter, mapping));
 }
@@ -63,18 +63,18 @@ export function readMappings(pid: number | "self" = "self", filter: MappingFilte
 export function figuresOf(mappings: readonly Mapping[]): MemoryFigures {
   const sum = (name: string): number =>
     mappings.reduce((total, mapping) => total + (mapping.figures.get(name) ?? 0), 0);
-  const privateClean = sum("Private_Clean");
-  const privateDirty = sum("Private_Dirty");
+  const privateClean = sum('Private_Clean');
+  const privateDirty = sum('Private_Dirty');
   return {
-    rss: sum("Rss"),
-    pss: sum("Pss"),
+    rss: sum('Rss'),
+    pss: sum('Pss'),
     uss: privateClean + privateDirty,
     privateClean,
     privateDirty,
-    sharedClean: sum("Shared_Clean"),
-    sharedDirty: sum("Shared_Dirty"),
-    anonymous: sum("Anonymous"),
-    swap: sum("Swap"),
+    sharedClean: sum('Shared_Clean'),
+    sharedDirty: sum('Shared_Dirty'),
+    anonymous: sum('Anonymous'),
+    swap: sum('Swap'),
   };
 }
 
@@ -86,30 +86,30 @@ function selects(filter: MappingFilter, mapping: Mapping): boolean {
   return ranges?.some(({ start, end }) => mapping.start < end && start < mapping.end) ?? true;
 }
 
-function noProcess(pid: number | "self"): PandoError {
+function noProcess(pid: number | 'self'): PandoError {
   return new PandoError(
-    "MEASURE_NO_PROCESS",
+    'MEASURE_NO_PROCESS',
     `process ${pid} has ended, or has no memory of its own`,
   );
 }
 
-function readProcFile(pid: number | "self", file: string): string {
+function readProcFile(pid: number | 'self', file: string): string {
   const path = `/proc/${pid}/${file}`;
   try {
-    return readFileSync(path, "latin1");
+    return readFileSync(path, 'latin1');
   } catch (cause) {
     const name = errnoOf(cause);
-    if (name === "EACCES" || name === "EPERM")
-      throw new PandoError("MEASURE_NOT_PERMITTED", `${path}: ${name}`, {
-        remedy: "measure processes of your own user, or run as root",
+    if (name === 'EACCES' || name === 'EPERM')
+      throw new PandoError('MEASURE_NOT_PERMITTED', `${path}: ${name}`, {
+        remedy: 'measure processes of your own user, or run as root',
         cause,
       });
-    if (name === "ENOENT" && existsSync(`/proc/${pid}`))
-      throw new PandoError("MEASURE_UNSUPPORTED", `this kernel has no ${path}`, {
-        remedy: "use Linux 4.14 or later with CONFIG_PROC_PAGE_MONITOR",
+    if (name === 'ENOENT' && existsSync(`/proc/${pid}`))
+      throw new PandoError('MEASURE_UNSUPPORTED', `this kernel has no ${path}`, {
+        remedy: 'use Linux 4.14 or later with CONFIG_PROC_PAGE_MONITOR',
         cause,
       });
-    if (name === "ENOENT" || name === "ESRCH") throw noProcess(pid);
+    if (name === 'ENOENT' || name === 'ESRCH') throw noProcess(pid);
     throw cause;
   }
 }

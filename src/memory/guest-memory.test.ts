@@ -1,12 +1,12 @@
-import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { test } from "node:test";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
-import { Worker } from "node:worker_threads";
-import { addressOf, viewOf } from "../host/libc.js";
-import { readMappings, readProcessMemory } from "../measure/process-memory.js";
-import { GuestMemory } from "./guest-memory.js";
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { Worker } from 'node:worker_threads';
+import { addressOf, viewOf } from '../host/libc.js';
+import { readMappings, readProcessMemory } from '../measure/process-memory.js';
+import { GuestMemory } from './guest-memory.js';
 
 const MIB = 1 << 20;
 const controlBytes = 16 * MIB;
@@ -15,13 +15,13 @@ const controlBytes = 16 * MIB;
 function residentBytes(guest: GuestMemory): number {
   const start = Number(guest.hostAddress);
   const range = { start, end: start + guest.buffer.byteLength };
-  return readMappings("self", { ranges: [range] }).reduce(
-    (sum, mapping) => sum + (mapping.figures.get("Rss") ?? 0),
+  return readMappings('self', { ranges: [range] }).reduce(
+    (sum, mapping) => sum + (mapping.figures.get('Rss') ?? 0),
     0,
   );
 }
 
-test("guest physical address 0 follows the control area", () => {
+test('guest physical address 0 follows the control area', () => {
   const guest = GuestMemory.create({ ramBytes: 8 * MIB, controlBytes });
   assert.equal(guest.buffer.byteLength, 24 * MIB);
   guest.bytes(0, 4).set([1, 2, 3, 4]);
@@ -31,7 +31,7 @@ test("guest physical address 0 follows the control area", () => {
   assert.equal(guest.hostAddress % 4096n, 0n);
 });
 
-test("ranges outside guest RAM are refused", () => {
+test('ranges outside guest RAM are refused', () => {
   const guest = GuestMemory.create({ ramBytes: MIB, controlBytes });
   assert.equal(guest.bytes(MIB, 0).length, 0);
   const outside: [number, number][] = [
@@ -43,21 +43,21 @@ test("ranges outside guest RAM are refused", () => {
     [2 ** 53, 1],
   ];
   for (const [gpa, length] of outside)
-    assert.throws(() => guest.bytes(gpa, length), { code: "GUEST_ADDRESS_RANGE" });
+    assert.throws(() => guest.bytes(gpa, length), { code: 'GUEST_ADDRESS_RANGE' });
 });
 
-test("sizes are whole 64 KiB pages up to 3 GiB", () => {
+test('sizes are whole 64 KiB pages up to 3 GiB', () => {
   for (const ramBytes of [0, -MIB, 4096, MIB + 1, 3 * 1024 * MIB + 65536, Number.NaN])
-    assert.throws(() => GuestMemory.create({ ramBytes, controlBytes }), { code: "GUEST_RAM_SIZE" });
+    assert.throws(() => GuestMemory.create({ ramBytes, controlBytes }), { code: 'GUEST_RAM_SIZE' });
   const largest = GuestMemory.create({ ramBytes: 3 * 1024 * MIB, controlBytes });
   const last = largest.bytes(3 * 1024 * MIB - 1, 1);
   last[0] = 9;
   assert.equal(viewOf(largest.ramHostAddress + BigInt(3 * 1024 * MIB - 1), 1)[0], 9);
 });
 
-test("a worker attaches to the same bytes", async () => {
+test('a worker attaches to the same bytes', async () => {
   const guest = GuestMemory.create({ ramBytes: MIB, controlBytes });
-  const url = new URL("./guest-memory.js", import.meta.url).href;
+  const url = new URL('./guest-memory.js', import.meta.url).href;
   const source = `
     const { parentPort, workerData } = require('node:worker_threads');
     import(${JSON.stringify(url)}).then(({ GuestMemory }) => {
@@ -67,20 +67,20 @@ test("a worker attaches to the same bytes", async () => {
     });`;
   const worker = new Worker(source, { eval: true, workerData: { memory: guest.memory } });
   const answer = await new Promise((resolve, reject) => {
-    worker.once("message", resolve);
-    worker.once("error", reject);
+    worker.once('message', resolve);
+    worker.once('error', reject);
   });
   assert.deepEqual(answer, [MIB, guest.hostAddress]);
   assert.equal(guest.bytes(100, 1)[0], 77);
   await worker.terminate();
 });
 
-test("an unshared memory is refused", () => {
+test('an unshared memory is refused', () => {
   const memory = new WebAssembly.Memory({ initial: 1, maximum: 1 });
-  assert.throws(() => GuestMemory.attach(memory, 0), { code: "GUEST_MEMORY_NOT_SHARED" });
+  assert.throws(() => GuestMemory.attach(memory, 0), { code: 'GUEST_MEMORY_NOT_SHARED' });
 });
 
-test("clearing leaves the control area alone, releasing gives back everything", () => {
+test('clearing leaves the control area alone, releasing gives back everything', () => {
   const guest = GuestMemory.create({ ramBytes: 32 * MIB, controlBytes });
   const control = new Uint8Array(guest.buffer, 0, controlBytes);
   assert.equal(residentBytes(guest), 0);
@@ -96,10 +96,10 @@ test("clearing leaves the control area alone, releasing gives back everything", 
   assert.equal(control[0], 0);
 });
 
-test("200 guests that come and go leave no mapping and no memory behind", async () => {
-  setFlagsFromString("--expose-gc");
-  const collect = runInNewContext("gc") as () => void;
-  const mappings = (): number => readFileSync("/proc/self/maps", "latin1").split("\n").length;
+test('200 guests that come and go leave no mapping and no memory behind', async () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const mappings = (): number => readFileSync('/proc/self/maps', 'latin1').split('\n').length;
   const settle = async (): Promise<void> => {
     for (let i = 0; i < 4; i++) {
       collect();

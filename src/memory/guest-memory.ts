@@ -3,10 +3,10 @@
  * guest physical address 0 right behind it. V8 backs it with private anonymous pages, so untouched RAM
  * costs nothing, and files can be mapped over it.
  */
-import { LOW_MEMORY_LIMIT } from "../arch/layout.js";
-import { PandoError } from "../error.js";
-import { addressOf } from "../host/libc.js";
-import { mapZeroOver } from "../host/mmap.js";
+import { LOW_MEMORY_LIMIT } from '../arch/layout.js';
+import { PandoError } from '../error.js';
+import { addressOf } from '../host/libc.js';
+import { mapZeroOver } from '../host/mmap.js';
 
 /** Unit of a WebAssembly.Memory (WebAssembly Core Specification, "Memory Instances"). */
 const WASM_PAGE = 0x10000;
@@ -33,7 +33,7 @@ export class GuestMemory {
 
   private constructor(memory: WebAssembly.Memory, controlBytes: number) {
     if (!(memory.buffer instanceof SharedArrayBuffer))
-      throw new PandoError("GUEST_MEMORY_NOT_SHARED", "guest memory is not a shared memory");
+      throw new PandoError('GUEST_MEMORY_NOT_SHARED', 'guest memory is not a shared memory');
     this.memory = memory;
     this.buffer = memory.buffer;
     this.controlBytes = controlBytes;
@@ -58,9 +58,9 @@ export class GuestMemory {
       pages <= MAXIMUM_PAGES;
     if (!valid)
       throw new PandoError(
-        "GUEST_RAM_SIZE",
+        'GUEST_RAM_SIZE',
         `guest RAM of ${ramBytes} bytes is not a multiple of ${WASM_PAGE} between ${WASM_PAGE} and ${LOW_MEMORY_LIMIT}`,
-        { remedy: "give a whole number of MiB, 3 GiB at most" },
+        { remedy: 'give a whole number of MiB, 3 GiB at most' },
       );
     try {
       const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
@@ -68,11 +68,11 @@ export class GuestMemory {
     } catch (cause) {
       if (!(cause instanceof RangeError)) throw cause;
       throw new PandoError(
-        "GUEST_RAM_UNAVAILABLE",
+        'GUEST_RAM_UNAVAILABLE',
         `the host refuses ${ramBytes} bytes of guest RAM`,
         {
           remedy:
-            "give the guest less memory, run fewer VMs per process, or raise the limit (ulimit -v)",
+            'give the guest less memory, run fewer VMs per process, or raise the limit (ulimit -v)',
           cause,
         },
       );
@@ -128,9 +128,9 @@ export class GuestMemory {
   #check(gpa: number, length: number): void {
     if (gpa >= 0 && length >= 0 && gpa + length <= this.ramBytes) return;
     throw new PandoError(
-      "GUEST_ADDRESS_RANGE",
+      'GUEST_ADDRESS_RANGE',
       `guest range 0x${gpa.toString(16)}, ${length} bytes, ends outside guest RAM of ${this.ramBytes} bytes`,
-      { remedy: "give the guest more memory" },
+      { remedy: 'give the guest more memory' },
     );
   }
 }

@@ -2,13 +2,13 @@
  * Which pages of an image can be the file's own: the arithmetic between a plan and mmap(2), which maps
  * whole pages at page-aligned file offsets only. Touches neither files nor memory.
  */
-import { PAGE_SIZE } from "../arch/layout.js";
-import { PandoError } from "../error.js";
-import type { ImagePart, Placement } from "../loader/plan.js";
+import { PAGE_SIZE } from '../arch/layout.js';
+import { PandoError } from '../error.js';
+import type { ImagePart, Placement } from '../loader/plan.js';
 
 /** One run of guest RAM and where its bytes come from. */
 export interface ImageRange {
-  readonly source: Placement["source"];
+  readonly source: Placement['source'];
   readonly part: ImagePart;
   /** Guest physical address of the first byte. */
   readonly guestAddress: number;
@@ -17,17 +17,17 @@ export interface ImageRange {
   /** Offset in the file of the first byte; 0 for a zero range. */
   readonly fileOffset: number;
   /** `mapped`: the file's pages, copy-on-write; `read`: a copy; `zero`: BSS, no bytes of the file. */
-  readonly how: "mapped" | "read" | "zero";
+  readonly how: 'mapped' | 'read' | 'zero';
   /** Why a range is read; undefined for the others. */
   readonly reason: string | undefined;
 }
 
 /** Why ranges are read, for reports. */
 export const READ_REASON = {
-  asked: "reading was asked for",
-  shrunk: "the file is shorter than when it was opened",
-  incongruent: "file offset and guest address differ within the page",
-  partialPage: "the page is not all of this range",
+  asked: 'reading was asked for',
+  shrunk: 'the file is shorter than when it was opened',
+  incongruent: 'file offset and guest address differ within the page',
+  partialPage: 'the page is not all of this range',
 } as const;
 
 const down = (value: number): number => value - (value % PAGE_SIZE);
@@ -47,15 +47,15 @@ export function checkPlacements(placements: readonly Placement[], ramBytes: numb
     const at = `${placement.source} ${placement.part} at 0x${placement.guestAddress.toString(16)}`;
     if (endOf(placement) > ramBytes)
       throw new PandoError(
-        "IMAGE_PAST_RAM",
+        'IMAGE_PAST_RAM',
         `${at} ends at 0x${endOf(placement).toString(16)}, guest RAM at 0x${ramBytes.toString(16)}`,
-        { remedy: "give the guest more memory" },
+        { remedy: 'give the guest more memory' },
       );
     if (placement.guestAddress < end && endOf(placement) > placement.guestAddress)
       throw new PandoError(
-        "IMAGE_OVERLAP",
+        'IMAGE_OVERLAP',
         `${at} overlaps another segment that ends at 0x${end.toString(16)}`,
-        { remedy: "give the guest more memory, or check the image with `pando image inspect`" },
+        { remedy: 'give the guest more memory, or check the image with `pando image inspect`' },
       );
     end = Math.max(end, endOf(placement));
   }
@@ -79,9 +79,9 @@ export function splitPlacement(placement: Placement, terms: MappingTerms): Image
   const { guestAddress: start, fileLength, fileOffset, source, part } = placement;
   const end = start + fileLength;
   const ranges: ImageRange[] = [];
-  const add = (from: number, to: number, how: ImageRange["how"], reason?: string): void => {
+  const add = (from: number, to: number, how: ImageRange['how'], reason?: string): void => {
     if (to <= from) return;
-    const offset = how === "zero" ? 0 : fileOffset + (from - start);
+    const offset = how === 'zero' ? 0 : fileOffset + (from - start);
     const length = to - from;
     ranges.push({ source, part, guestAddress: from, length, fileOffset: offset, how, reason });
   };
@@ -90,17 +90,17 @@ export function splitPlacement(placement: Placement, terms: MappingTerms): Image
   const first = up(start);
   let last = Math.max(first, down(end));
   if (terms.unmappable !== undefined || !congruent) {
-    add(start, end, "read", terms.unmappable ?? READ_REASON.incongruent);
+    add(start, end, 'read', terms.unmappable ?? READ_REASON.incongruent);
     last = first;
   } else {
     const tail = end > last;
     if (tail && isAlone(placement, last, terms.all) && terms.zeroAfter(fileOffset + fileLength))
       last += PAGE_SIZE;
-    add(start, Math.min(first, end), "read", READ_REASON.partialPage);
-    add(first, last, "mapped");
-    add(last, end, "read", READ_REASON.partialPage);
+    add(start, Math.min(first, end), 'read', READ_REASON.partialPage);
+    add(first, last, 'mapped');
+    add(last, end, 'read', READ_REASON.partialPage);
   }
-  add(last > first ? Math.max(last, end) : end, end + placement.zeroLength, "zero");
+  add(last > first ? Math.max(last, end) : end, end + placement.zeroLength, 'zero');
   return ranges;
 }
 

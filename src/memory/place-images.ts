@@ -2,14 +2,14 @@
  * Puts images into guest RAM. Pages that can be are the file's own, mapped private and copy-on-write
  * (mmap(2), MAP_PRIVATE: "updates are not carried through to the underlying file"); the rest is read.
  */
-import { fstatSync, readSync } from "node:fs";
-import { PAGE_SIZE } from "../arch/layout.js";
-import { PandoError } from "../error.js";
-import { errnoOf } from "../host/errno.js";
-import { discard, mapFileOver, probeFileMapping } from "../host/mmap.js";
-import type { Placement } from "../loader/plan.js";
-import type { GuestMemory } from "./guest-memory.js";
-import { checkPlacements, type ImageRange, READ_REASON, splitPlacement } from "./image-pages.js";
+import { fstatSync, readSync } from 'node:fs';
+import { PAGE_SIZE } from '../arch/layout.js';
+import { PandoError } from '../error.js';
+import { errnoOf } from '../host/errno.js';
+import { discard, mapFileOver, probeFileMapping } from '../host/mmap.js';
+import type { Placement } from '../loader/plan.js';
+import type { GuestMemory } from './guest-memory.js';
+import { checkPlacements, type ImageRange, READ_REASON, splitPlacement } from './image-pages.js';
 
 /** A file whose contents do not change while it is in use (see `sealImage`). */
 export interface ImageFile {
@@ -22,10 +22,10 @@ export interface ImageFile {
 }
 
 /** The files that placements refer to by `source`. */
-export type ImageFiles = Partial<Record<Placement["source"], ImageFile>>;
+export type ImageFiles = Partial<Record<Placement['source'], ImageFile>>;
 
 /** `map`: map what can be mapped; `read`: copy everything. */
-export type LoadMode = "map" | "read";
+export type LoadMode = 'map' | 'read';
 
 /** Images in guest RAM. */
 export interface PlacedImages {
@@ -57,11 +57,11 @@ export function placeImages(
   for (const placement of placements) checkFile(placement, fileOf(files, placement.source));
   guest.clear();
   try {
-    const unmappable = mode === "map" ? probeFiles(files) : readAll;
+    const unmappable = mode === 'map' ? probeFiles(files) : readAll;
     const ranges = mapPlacements(guest, placements, files, unmappable);
     const readRanges = (): void => {
       for (const range of ranges)
-        if (range.how === "read") readRange(guest, fileOf(files, range.source), range);
+        if (range.how === 'read') readRange(guest, fileOf(files, range.source), range);
     };
     readRanges();
     return {
@@ -79,14 +79,14 @@ export function placeImages(
 }
 
 /** Why nothing of a file is mapped; a file that is mapped has no entry. */
-type Unmappable = Partial<Record<Placement["source"], string>>;
+type Unmappable = Partial<Record<Placement['source'], string>>;
 
 const readAll: Unmappable = { kernel: READ_REASON.asked, initrd: READ_REASON.asked };
 
 /** Finds out for every file whether it can be mapped, before guest RAM is at stake. */
 function probeFiles(files: ImageFiles): Unmappable {
   const unmappable: Unmappable = {};
-  for (const source of ["kernel", "initrd"] as const) {
+  for (const source of ['kernel', 'initrd'] as const) {
     const file = files[source];
     if (file === undefined || file.size === 0) continue;
     const refused = probeFileMapping(file.fd, PAGE_SIZE);
@@ -112,7 +112,7 @@ function mapPlacements(
     return splitPlacement(placement, { all, unmappable: unmappable[placement.source], zeroAfter });
   });
   for (const { how, source, guestAddress, length, fileOffset } of ranges) {
-    if (how !== "mapped") continue;
+    if (how !== 'mapped') continue;
     const address = guest.hostRange(guestAddress, length);
     const refused = mapFileOver(address, length, fileOf(files, source).fd, fileOffset);
     if (refused === undefined) continue;
@@ -123,11 +123,11 @@ function mapPlacements(
   return ranges;
 }
 
-function fileOf(files: ImageFiles, source: Placement["source"]): ImageFile {
+function fileOf(files: ImageFiles, source: Placement['source']): ImageFile {
   const file = files[source];
   if (file === undefined)
     throw new PandoError(
-      "IMAGE_FILE_MISSING",
+      'IMAGE_FILE_MISSING',
       `the plan places the ${source}, but no file is given`,
     );
   return file;
@@ -140,9 +140,9 @@ function checkFile(placement: Placement, file: ImageFile): void {
 
 function truncated(file: ImageFile, wanted: number, size: number): PandoError {
   return new PandoError(
-    "IMAGE_TRUNCATED",
+    'IMAGE_TRUNCATED',
     `${file.name} ends at ${size}, its headers name bytes up to ${wanted}`,
-    { remedy: "get the file again" },
+    { remedy: 'get the file again' },
   );
 }
 
@@ -160,7 +160,7 @@ function readUpTo(file: ImageFile, into: Uint8Array, position: number): number {
     const name = errnoOf(cause);
     if (name === undefined) throw cause;
     const at = `${file.name}, ${into.length} bytes at ${position}`;
-    throw new PandoError("IMAGE_READ_FAILED", `${at}: ${name}`, { cause });
+    throw new PandoError('IMAGE_READ_FAILED', `${at}: ${name}`, { cause });
   }
   return done;
 }

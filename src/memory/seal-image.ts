@@ -3,16 +3,16 @@
  * other is copied once per process into memory and sealed (memfd_create(2), fcntl(2) "File Sealing"),
  * and all VMs that are given the same file map the one copy.
  */
-import { type BigIntStats, closeSync, fstatSync, openSync, readSync, writeSync } from "node:fs";
-import { PandoError } from "../error.js";
-import { errnoOf } from "../host/errno.js";
-import { createMemoryFile, isSealed, sealMemoryFile } from "../host/memfd.js";
-import type { ImageFile } from "./place-images.js";
+import { type BigIntStats, closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs';
+import { PandoError } from '../error.js';
+import { errnoOf } from '../host/errno.js';
+import { createMemoryFile, isSealed, sealMemoryFile } from '../host/memfd.js';
+import type { ImageFile } from './place-images.js';
 
 /** An image file ready to be placed. */
 export interface SealedImage extends ImageFile {
   /** `immutable`: the file itself; `copied`: a sealed copy in memory. */
-  readonly kind: "immutable" | "copied";
+  readonly kind: 'immutable' | 'copied';
   /**
    * Where another process of the same user opens the very same file, so that it shares its pages; for
    * a copy only as long as this process holds it.
@@ -46,14 +46,14 @@ export function sealImage(path: string, options: { immutable?: boolean } = {}): 
   try {
     const stat = fstatSync(fd, { bigint: true });
     if (!stat.isFile())
-      throw new PandoError("IMAGE_NOT_REGULAR", `${path} is not a regular file`, {
-        remedy: "save it to a file first",
+      throw new PandoError('IMAGE_NOT_REGULAR', `${path} is not a regular file`, {
+        remedy: 'save it to a file first',
       });
     if (options.immutable || isSealed(fd)) {
       keep = true;
       const size = Number(stat.size);
       const close = once(() => closeSync(fd));
-      return { fd, size, name: path, kind: "immutable", path, close };
+      return { fd, size, name: path, kind: 'immutable', path, close };
     }
     return shareCopy(fd, path, stat);
   } finally {
@@ -63,13 +63,13 @@ export function sealImage(path: string, options: { immutable?: boolean } = {}): 
 
 function open(path: string): number {
   try {
-    return openSync(path, "r");
+    return openSync(path, 'r');
   } catch (cause) {
     const name = errnoOf(cause);
     if (name === undefined) throw cause;
-    if (name === "ENOENT")
-      throw new PandoError("IMAGE_NOT_FOUND", `${path} does not exist`, { cause });
-    throw new PandoError("IMAGE_NOT_READABLE", `${path}: ${name}`, { cause });
+    if (name === 'ENOENT')
+      throw new PandoError('IMAGE_NOT_FOUND', `${path} does not exist`, { cause });
+    throw new PandoError('IMAGE_NOT_READABLE', `${path}: ${name}`, { cause });
   }
 }
 
@@ -93,7 +93,7 @@ function shareCopy(fd: number, path: string, stat: BigIntStats): SealedImage {
     fd: held.fd,
     size: Number(settled.size),
     name: path,
-    kind: "copied",
+    kind: 'copied',
     path: shared,
     close,
   };
@@ -101,7 +101,7 @@ function shareCopy(fd: number, path: string, stat: BigIntStats): SealedImage {
 
 /** What tells one content from another without reading it. */
 function identity(stat: BigIntStats): string {
-  return [stat.dev, stat.ino, stat.size, stat.mtimeNs, stat.ctimeNs].join(":");
+  return [stat.dev, stat.ino, stat.size, stat.mtimeNs, stat.ctimeNs].join(':');
 }
 
 /**
@@ -110,7 +110,7 @@ function identity(stat: BigIntStats): string {
  * @param name for messages
  */
 export function sealBytes(name: string, bytes: Uint8Array): SealedImage {
-  const fd = createMemoryFile("pando-image");
+  const fd = createMemoryFile('pando-image');
   try {
     for (let done = 0; done < bytes.length; ) {
       done += writeSync(fd, bytes, done, Math.min(COPY_CHUNK, bytes.length - done), done);
@@ -122,7 +122,7 @@ export function sealBytes(name: string, bytes: Uint8Array): SealedImage {
   }
   const close = once(() => closeSync(fd));
   const path = `/proc/${process.pid}/fd/${fd}`;
-  return { fd, size: bytes.length, name, kind: "copied", path, close };
+  return { fd, size: bytes.length, name, kind: 'copied', path, close };
 }
 
 /** Waits until a further change to the file must leave another time stamp than the one it has. */
@@ -134,7 +134,7 @@ function settle(fd: number, stat: BigIntStats): BigIntStats {
 }
 
 function copyAndSeal(from: number, path: string, stat: BigIntStats): number {
-  const to = createMemoryFile("pando-image");
+  const to = createMemoryFile('pando-image');
   try {
     const size = Number(stat.size);
     const chunk = new Uint8Array(Math.min(COPY_CHUNK, Math.max(size, 1)));
@@ -155,8 +155,8 @@ function copyAndSeal(from: number, path: string, stat: BigIntStats): number {
 }
 
 function changed(path: string): PandoError {
-  return new PandoError("IMAGE_CHANGED", `${path} changed while it was being read`, {
-    remedy: "start again once nobody writes to it",
+  return new PandoError('IMAGE_CHANGED', `${path} changed while it was being read`, {
+    remedy: 'start again once nobody writes to it',
   });
 }
 

@@ -3,13 +3,13 @@
  * how many the VM has of its own. Counts what is in this process's page table; the kernel maps up to 16
  * file pages around a touched one, so `shared` includes neighbours of what the guest touched.
  */
-import { readFileSync } from "node:fs";
-import { PAGE_SIZE } from "../arch/layout.js";
-import { HostError } from "../host/errno.js";
-import { PAGE_OWN, PAGE_SHARED, readPageStates } from "../host/pagemap.js";
-import { parseSmaps } from "../host/smaps.js";
-import type { ImagePart } from "../loader/plan.js";
-import type { GuestMemory } from "./guest-memory.js";
+import { readFileSync } from 'node:fs';
+import { PAGE_SIZE } from '../arch/layout.js';
+import { HostError } from '../host/errno.js';
+import { PAGE_OWN, PAGE_SHARED, readPageStates } from '../host/pagemap.js';
+import { parseSmaps } from '../host/smaps.js';
+import type { ImagePart } from '../loader/plan.js';
+import type { GuestMemory } from './guest-memory.js';
 
 /** Pages of 4 KiB; `total` is the sum of the other three. */
 export interface PageCounts {
@@ -29,7 +29,7 @@ export interface PageCounts {
 /** Pages of one VM's RAM by part; a page that two parts enter counts for the first. */
 export interface Sharing {
   /** Where the figures come from. */
-  readonly source: "/proc/self/pagemap" | "/proc/self/smaps";
+  readonly source: '/proc/self/pagemap' | '/proc/self/smaps';
   /** False when a mapping spans parts and its pages were divided in proportion (smaps alone). */
   readonly exact: boolean;
   readonly parts: Readonly<Record<ImagePart, PageCounts>>;
@@ -43,8 +43,8 @@ export interface PartRange {
   readonly length: number;
 }
 
-const PARTS: readonly ImagePart[] = ["text", "rodata", "data", "initrd", "rest"];
-const REST = PARTS.indexOf("rest");
+const PARTS: readonly ImagePart[] = ['text', 'rodata', 'data', 'initrd', 'rest'];
+const REST = PARTS.indexOf('rest');
 
 /** Pages by part and kind of the VM whose memory lives in this process. All else is `rest`. */
 export function accountSharing(guest: GuestMemory, ranges: readonly PartRange[]): Sharing {
@@ -52,7 +52,7 @@ export function accountSharing(guest: GuestMemory, ranges: readonly PartRange[])
     return accountByPagemap(guest, partOfPage(guest.ramBytes / PAGE_SIZE, ranges));
   } catch (error) {
     if (!(error instanceof HostError)) throw error;
-    return accountSharingBySmaps(guest, ranges, readFileSync("/proc/self/smaps", "latin1"));
+    return accountSharingBySmaps(guest, ranges, readFileSync('/proc/self/smaps', 'latin1'));
   }
 }
 
@@ -77,7 +77,7 @@ function accountByPagemap(guest: GuestMemory, owners: Uint8Array): Sharing {
     const owner = owners[page] ?? REST;
     tally.add(owner, 1, state === PAGE_SHARED ? 1 : 0, state === PAGE_OWN ? 1 : 0);
   }
-  return { source: "/proc/self/pagemap", exact: true, parts: tally.counts() };
+  return { source: '/proc/self/pagemap', exact: true, parts: tally.counts() };
 }
 
 /**
@@ -98,8 +98,8 @@ export function accountSharingBySmaps(
     const end = Math.min(owners.length, (mapping.end - ram) / PAGE_SIZE);
     if (end <= first) continue;
     const figure = (name: string): number => (mapping.figures.get(name) ?? 0) / PAGE_SIZE;
-    const own = figure("Anonymous") + figure("Swap");
-    const shared = figure("Rss") - figure("Anonymous");
+    const own = figure('Anonymous') + figure('Swap');
+    const shared = figure('Rss') - figure('Anonymous');
     const perPart = new Array<number>(PARTS.length).fill(0);
     for (let page = first; page < end; page++) perPart[owners[page] ?? REST]!++;
     const mapped = (mapping.end - mapping.start) / PAGE_SIZE;
@@ -110,7 +110,7 @@ export function accountSharingBySmaps(
       tally.add(part, pages, Math.round(shared * share), Math.round(own * share));
     }
   }
-  return { source: "/proc/self/smaps", exact, parts: tally.counts() };
+  return { source: '/proc/self/smaps', exact, parts: tally.counts() };
 }
 
 /** Running sums per part. */
@@ -134,11 +134,11 @@ class Tally {
       return { total, shared, own, untouched: total - shared - own };
     };
     return {
-      text: of("text"),
-      rodata: of("rodata"),
-      data: of("data"),
-      initrd: of("initrd"),
-      rest: of("rest"),
+      text: of('text'),
+      rodata: of('rodata'),
+      data: of('data'),
+      initrd: of('initrd'),
+      rest: of('rest'),
     };
   }
 }

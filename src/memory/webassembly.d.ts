@@ -16,7 +16,7 @@ declare namespace WebAssembly {
     grow(delta: number): number;
   }
 
-  type ValueType = "i32" | "i64" | "f32" | "f64" | "v128" | "anyfunc" | "externref";
+  type ValueType = 'i32' | 'i64' | 'f32' | 'f64' | 'v128' | 'anyfunc' | 'externref';
 
   class Global {
     constructor(descriptor: { value: ValueType; mutable?: boolean }, value?: number | bigint);
@@ -26,7 +26,7 @@ declare namespace WebAssembly {
   type ExportedFunction = (...args: (number | bigint)[]) => number | bigint | undefined;
 
   class Table {
-    constructor(descriptor: { element: "anyfunc"; initial: number; maximum?: number });
+    constructor(descriptor: { element: 'anyfunc'; initial: number; maximum?: number });
     readonly length: number;
     get(index: number): ExportedFunction | null;
     set(index: number, value: ExportedFunction | null): void;

@@ -3,7 +3,7 @@
  * of guest time. It lies at VM_CONTROL in the VM's memory.
  */
 import { VM_CONTROL } from '../accel/wasm/layout.js';
-import type { Clock } from '../devices/device.js';
+import type { Clock } from '../arch/clock.js';
 import { hostNanoseconds } from './host-time.js';
 
 /* Words. */

@@ -1,14 +1,14 @@
 /**
  * From file names to images that can be placed: opened once, protected from later changes, planned.
  */
-import { FileSource } from '../loader/byte-source.js';
-import { relayoutElf } from '../loader/elf-relayout.js';
+
+import { LOW_MEMORY_LIMIT } from '../arch/layout.js';
+import { BytesSource, FileSource } from '../loader/byte-source.js';
 import { planElf } from '../loader/elf-plan.js';
+import { relayoutElf } from '../loader/elf-relayout.js';
 import { checkKernelFits, initrdPlacement, placeInitrd } from '../loader/initrd.js';
 import { openKernel } from '../loader/open-kernel.js';
-import { BytesSource } from '../loader/byte-source.js';
 import type { KernelPlan, PartRange, Placement } from '../loader/plan.js';
-import { LOW_MEMORY_LIMIT } from '../arch/layout.js';
 import { type SealedImage, sealBytes, sealImage } from '../memory/seal-image.js';
 
 /** Everything that is placed in a guest's memory at its start. */
@@ -73,4 +73,3 @@ export function openImages({ kernel, initrd, memory, immutable }: ImageOptions):
     throw error;
   }
 }
-

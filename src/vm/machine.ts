@@ -31,7 +31,12 @@ export interface MachineDescription {
 
 /** What a machine tells the thread that owns the VM. */
 export type MachineEvent =
-  | { readonly kind: 'stage'; readonly name: StageName; readonly at: number; readonly source: string }
+  | {
+      readonly kind: 'stage';
+      readonly name: StageName;
+      readonly at: number;
+      readonly source: string;
+    }
   | { readonly kind: 'console' }
   | { readonly kind: 'parked' }
   | { readonly kind: 'reset' }
@@ -137,9 +142,7 @@ export class Machine {
 
   /** Whether something came in that a sleeping VM must look at. */
   hasInput(): boolean {
-    return (
-      this.#board.serialInput.length > 0 || (this.#control.requests() & REQUEST_PARK) !== 0
-    );
+    return this.#board.serialInput.length > 0 || (this.#control.requests() & REQUEST_PARK) !== 0;
   }
 
   #park(event: MachineEvent): { state: number; deadline: number } {
@@ -164,4 +167,3 @@ export class Machine {
     return this.#park({ kind: 'error', code, message });
   }
 }
-

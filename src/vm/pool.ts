@@ -84,7 +84,9 @@ export class WorkerPool {
       workerData: start,
       transferList: [commands.port2, events.port2],
     });
-    events.port1.on('message', ({ slot, event }: WorkerEvent) => this.#listeners.get(slot)?.(event));
+    events.port1.on('message', ({ slot, event }: WorkerEvent) =>
+      this.#listeners.get(slot)?.(event),
+    );
     worker.on('error', (error) => {
       for (const listener of this.#listeners.values()) {
         listener({ kind: 'error', code: 'WORKER_FAILED', message: error.message });

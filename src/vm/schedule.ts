@@ -40,7 +40,9 @@ export class Schedule {
   /** Takes a free slot, parked; -1 when all are taken. */
   allocate(): number {
     for (let slot = 0; slot < SCHEDULE_SLOTS; slot++) {
-      if (Atomics.compareExchange(this.#words, FIRST + slot, SLOT_FREE, SLOT_PARKED) !== SLOT_FREE) {
+      if (
+        Atomics.compareExchange(this.#words, FIRST + slot, SLOT_FREE, SLOT_PARKED) !== SLOT_FREE
+      ) {
         continue;
       }
       if (Atomics.load(this.#words, IN_USE) <= slot) Atomics.store(this.#words, IN_USE, slot + 1);

@@ -293,7 +293,12 @@ export class Vm implements AsyncDisposable {
 }
 
 function checkOptions(options: VmOptions, memory: number, cpus: number): void {
-  if (!Number.isInteger(memory) || memory <= 0 || memory % 4096 !== 0 || memory > WASM_MEMORY_LIMIT) {
+  if (
+    !Number.isInteger(memory) ||
+    memory <= 0 ||
+    memory % 4096 !== 0 ||
+    memory > WASM_MEMORY_LIMIT
+  ) {
     throw new PandoError(
       'VM_MEMORY_INVALID',
       `guest memory of ${memory} bytes is not a multiple of 4096 up to ${WASM_MEMORY_LIMIT}`,

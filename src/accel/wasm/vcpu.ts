@@ -2,10 +2,11 @@
  * A vCPU of the wasm accelerator: the core's run loop with interrupts put in between its slices. Its
  * registers are in the VM's control area (layout.ts), so any thread may continue it.
  */
+
+import type { Clock } from '../../arch/clock.js';
 import type { EntryState, SegmentState } from '../../arch/entry-state.js';
 import type { VcpuState } from '../../arch/vcpu-state.js';
 import { PandoError } from '../../error.js';
-import type { Clock } from '../../devices/device.js';
 import type { MachineBus, Vcpu, VcpuStop } from '../accelerator.js';
 import { type Core, instantiateCore } from './core-module.js';
 import * as L from './layout.js';
@@ -42,12 +43,14 @@ export class WasmVcpu implements Vcpu {
     this.#core = instantiateCore(module, memory, {
       portIn: (port, size) => bus.portIn(port, size),
       portOut: (port, size, value) => bus.portOut(port, size, value >>> 0),
-      mmioRead: (low, high, size) =>
-        bus.mmioRead(id, (high >>> 0) * 2 ** 32 + (low >>> 0), size),
+      mmioRead: (low, high, size) => bus.mmioRead(id, (high >>> 0) * 2 ** 32 + (low >>> 0), size),
       mmioWrite: (low, high, size, value) =>
         bus.mmioWrite(id, (high >>> 0) * 2 ** 32 + (low >>> 0), size, value >>> 0),
       readMsr: (index) => {
-        const value = index === 0x11 ? BigInt(Math.round((Date.now() - clock.now() / 1e6) * 1e6)) : bus.readMsr(id, index >>> 0);
+        const value =
+          index === 0x11
+            ? BigInt(Math.round((Date.now() - clock.now() / 1e6) * 1e6))
+            : bus.readMsr(id, index >>> 0);
         if (value === undefined) return 0;
         view.setBigUint64(L.HOST_VALUE, value, true);
         return 1;

@@ -136,21 +136,3 @@ export function ioPorts(first: number, length: number): Uint8Array {
 export function isaIrq(irq: number): Uint8Array {
   return Uint8Array.of(0x22, (1 << irq) & 0xff, (1 << irq) >>> 8);
 }
-
-/** `Memory32Fixed (ReadWrite, base, length)`. */
-export function memory32(base: number, length: number): Uint8Array {
-  return Uint8Array.of(
-    0x86,
-    0x09,
-    0x00,
-    0x01,
-    ...littleEndian(BigInt(base), 4),
-    ...littleEndian(BigInt(length), 4),
-  );
-}
-
-/** `Interrupt (ResourceConsumer, trigger, ActiveHigh, Exclusive) { gsi }`. */
-export function interrupt(gsi: number, trigger: 'edge' | 'level'): Uint8Array {
-  const flags = 0x01 | (trigger === 'edge' ? 0x02 : 0);
-  return Uint8Array.of(0x89, 0x06, 0x00, flags, 0x01, ...littleEndian(BigInt(gsi), 4));
-}

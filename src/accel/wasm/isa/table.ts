@@ -172,7 +172,10 @@ export function decodeTables(): Uint8Array {
   };
   const putSlot = (at: number, digits: Map<number, [number, number]>): void => {
     const plain = digits.get(-1);
-    if (plain) return put(at, plain);
+    if (plain) {
+      put(at, plain);
+      return;
+    }
     const group = allocate(8);
     put(at, [group, ENTRY_GROUP | ENTRY_VALID]);
     for (const [digit, entry] of digits) put(group + digit * 8, entry);
