@@ -8,6 +8,7 @@
  *   0x020000  vCPU blocks, 64 KiB each, up to 8
  *   0x0a0000  the board: device state and console rings (devices/board-state.ts)
  *   0x0e0000  what the threads that drive the VM share (vm/control.ts)
+ *   0x0f0000  which modules of translated code the VM uses
  *   0x100000  block hash table
  *   0x180000  per-page code maps: u32 sub-block bitmap and u32 list head for each guest page
  *   0x800000  decoded blocks
@@ -23,6 +24,12 @@ export const VCPU_SIZE = 0x10000;
 export const VCPU_LIMIT = 8;
 export const BOARD_STATE_AREA = 0xa0000;
 export const VM_CONTROL = 0xe0000;
+/** u32 generation of the translations in use, u32 length of the list, u32 each: places in the sequence of modules. */
+export const TIER_STATE = 0xf0000;
+export const TIER_GENERATION = 0;
+export const TIER_COUNT = 4;
+export const TIER_LIST = 8;
+export const TIER_LIMIT = 0x3f00;
 export const BLOCK_HASH = 0x100000;
 /** Entries of 4 bytes: pointer to the first block of the chain. */
 export const BLOCK_HASH_ENTRIES = 0x8000;
@@ -149,7 +156,7 @@ export const JIT_LINK = 0x708;
 export const JIT_STATUS = 0x70c;
 /** u32: next free byte of the context arena (vCPU 0's is the VM's). */
 export const CONTEXT_NEXT = 0x710;
-/** u32: heat at which a block is put on the list; 0 never. */
+/** u32: heat at which a block is put on the list; 0 never; 1 before it first runs, and `run` returns. */
 export const HOT_THRESHOLD = 0x714;
 /** u32: entries on the list of hot blocks; entries of 16 bytes: u32 block, u32 TLB set, u64 RIP. */
 export const HOT_COUNT = 0x7000;
@@ -275,7 +282,7 @@ export const BLK_TAKEN = 16;
 export const BLK_FALL = 20;
 /** u32 next block of the same guest page. */
 export const BLK_PAGE_NEXT = 24;
-/** u32 how often the block was entered from the slow path (heat for the translator). */
+/** u32 how often the block was entered since it was decoded, or since the translator last looked. */
 export const BLK_HEAT = 28;
 /** u32 context of the translation that starts at this block, or 0. */
 export const BLK_CODE = 32;

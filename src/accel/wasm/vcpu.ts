@@ -10,6 +10,7 @@ import { PandoError } from '../../error.js';
 import type { MachineBus, Vcpu, VcpuStop } from '../accelerator.js';
 import { type Core, instantiateCore } from './core-module.js';
 import * as L from './layout.js';
+import type { Library } from './translate/library.js';
 import { Tier } from './translate/tier.js';
 
 /** RFLAGS.IF. */
@@ -21,6 +22,8 @@ export interface WasmVcpuOptions {
   readonly id: number;
   readonly bus: MachineBus;
   readonly clock: Clock;
+  /** The thread's translations; without them the vCPU only interprets. */
+  readonly library?: Library | undefined;
 }
 
 export class WasmVcpu implements Vcpu {
@@ -33,7 +36,7 @@ export class WasmVcpu implements Vcpu {
   readonly #words: Int32Array;
   readonly #tier: Tier | undefined;
 
-  constructor({ module, memory, id, bus, clock }: WasmVcpuOptions) {
+  constructor({ module, memory, id, bus, clock, library }: WasmVcpuOptions) {
     this.id = id;
     this.#bus = bus;
     this.#at = L.VCPU_BLOCKS + id * L.VCPU_SIZE;
@@ -61,7 +64,7 @@ export class WasmVcpu implements Vcpu {
       readCr8: () => bus.readCr8(id),
       writeCr8: (value) => bus.writeCr8(id, value),
     });
-    this.#tier = process.env['PANDO_TIER'] === '1' ? new Tier(this.#core, memory, this.#at) : undefined;
+    this.#tier = library ? new Tier(this.#core, memory, this.#at, library) : undefined;
   }
 
   reset(entry: EntryState): void {
@@ -70,6 +73,8 @@ export class WasmVcpu implements Vcpu {
       view.setUint32(word, 0, true);
     }
     view.setUint32(L.VCPU_ID, this.id, true);
+    view.setUint32(L.HOT_COUNT, 0, true);
+    view.setUint32(L.CONTEXT_NEXT, L.CONTEXT_ARENA, true);
     this.#core.resetVcpu(this.#at);
     view.setBigUint64(L.GPR + L.RDX, 0n, true);
     view.setBigUint64(L.RIP, BigInt(entry.eip), true);
@@ -152,8 +157,7 @@ export class WasmVcpu implements Vcpu {
       if (view.getUint32(L.HALTED, true) !== 0) return 'halt';
       const left = Number(limit - view.getBigUint64(L.ICOUNT, true));
       if (left <= 0) return 'budget';
-      const reason = this.#core.run(this.#at, left);
-      this.#tier?.serve();
+      const reason = this.#tier ? this.#tier.run(left) : this.#core.run(this.#at, left);
       switch (reason) {
         case L.EXIT_BUDGET:
           return 'budget';

@@ -655,7 +655,10 @@ export function run(cpu: usize, budget: i32): u32 {
     if (threshold) {
       const heat = load<u32>(block, BLK_HEAT) + 1;
       store<u32>(block, heat, BLK_HEAT);
-      if (heat == threshold) noteHot(cpu, block, set, rip);
+      if (heat == threshold) {
+        noteHot(cpu, block, set, rip);
+        if (threshold == 1) break;
+      }
     }
     translated = false;
     left -= load<u16>(block, BLK_COUNT);

@@ -28,7 +28,7 @@ const pushImmediate: Emit = (builder, operation, cursor) => {
 };
 
 const pushMemory: Emit = (builder, operation, cursor) => {
-  builder.address(operation, cursor.rip);
+  builder.address(operation, cursor);
   builder.readable(QUAD, cursor);
   builder.loadPointer(QUAD, false);
   builder.code.set(R64);
@@ -58,22 +58,23 @@ function call(match: RegExpExecArray): Emit {
   const form = match[1] ?? '';
   return (builder, operation, cursor) => {
     const { code } = builder;
-    const { block, rip } = cursor;
+    const { block, offset } = cursor;
     if (form === '_R') {
       builder.register(operation.b);
       code.set(A64);
     } else if (form === '_M') {
-      builder.address(operation, rip);
+      builder.address(operation, cursor);
       builder.readable(QUAD, cursor);
       builder.loadPointer(QUAD, false);
       code.set(A64);
     }
-    code.i64(rip + BigInt(block.length)).set(R64);
+    builder.linear(offset + block.length);
+    code.set(R64);
     code.get(RSP).i64(8).op('i64.sub');
     builder.writeCall(R64, cursor, () => {
       code.get(RSP).i64(8).op('i64.sub').set(RSP);
     });
-    if (form === '') builder.leave(rip + BigInt(operation.imm));
+    if (form === '') builder.leave(offset + operation.imm);
     else {
       code.get(A64).set(TARGET);
       builder.leaveIndirect();
@@ -85,7 +86,7 @@ function jump(match: RegExpExecArray): Emit {
   return (builder, operation, cursor) => {
     if (match[1] === 'R') builder.register(operation.b);
     else {
-      builder.address(operation, cursor.rip);
+      builder.address(operation, cursor);
       builder.readable(QUAD, cursor);
       builder.loadPointer(QUAD, false);
     }
@@ -119,7 +120,7 @@ function setcc(match: RegExpExecArray): Emit {
       return;
     }
     builder.code.set(R64);
-    builder.address(operation, cursor.rip);
+    builder.address(operation, cursor);
     builder.write(0, R64, cursor);
   };
 }
@@ -130,7 +131,7 @@ function cmov(match: RegExpExecArray): Emit {
     const { code } = builder;
     const { size } = operation;
     if (operation.memory) {
-      builder.address(operation, cursor.rip);
+      builder.address(operation, cursor);
       builder.readable(size, cursor);
       builder.loadPointer(size, false);
     } else builder.readRegister(operation.b, size, false);

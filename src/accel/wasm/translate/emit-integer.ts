@@ -104,7 +104,7 @@ function alu(match: RegExpExecArray): Emit {
       }
       return;
     }
-    builder.address(operation, cursor.rip);
+    builder.address(operation, cursor);
     if (form === 'RM') {
       builder.readable(size, cursor);
       builder.readRegister(operation.r, size, true);
@@ -165,7 +165,7 @@ function step(match: RegExpExecArray): Emit {
   return (builder, operation, cursor, flags) => {
     const { code } = builder;
     if (operation.memory) {
-      builder.address(operation, cursor.rip);
+      builder.address(operation, cursor);
       builder.modifiable(size, cursor);
       builder.loadPointer(size, true);
     } else builder.readRegister(operation.b, size, true);
@@ -226,7 +226,7 @@ function move(match: RegExpExecArray): Emit {
         builder.writeRegister(operation.b, size);
         return;
       case 'RM':
-        builder.address(operation, cursor.rip);
+        builder.address(operation, cursor);
         builder.readable(size, cursor);
         builder.loadPointer(size, false);
         if (size === 2) code.set(REGISTER + (operation.r >> 3));
@@ -236,7 +236,7 @@ function move(match: RegExpExecArray): Emit {
         if (form === 'MI') code.i64(truncated(operation.imm, size));
         else builder.readRegister(operation.r, operation.r & 1 ? 0 : 3, false);
         code.set(R64);
-        builder.address(operation, cursor.rip);
+        builder.address(operation, cursor);
         builder.write(size, R64, cursor);
     }
   };
@@ -249,7 +249,7 @@ function extension(match: RegExpExecArray): Emit {
   const size = SIZE_OF[match[4] ?? ''] ?? 3;
   return (builder, operation, cursor) => {
     if (form === 'RM') {
-      builder.address(operation, cursor.rip);
+      builder.address(operation, cursor);
       builder.readable(from, cursor);
       builder.loadPointer(from, signed);
     } else builder.readRegister(operation.b, from, signed);
@@ -319,7 +319,7 @@ function product(match: RegExpExecArray): Emit {
   return (builder, operation, cursor, flags) => {
     const { code } = builder;
     if (operation.memory) {
-      builder.address(operation, cursor.rip);
+      builder.address(operation, cursor);
       builder.readable(size, cursor);
       builder.loadPointer(size, true);
     } else builder.readRegister(operation.b, size, true);
@@ -345,11 +345,11 @@ function product(match: RegExpExecArray): Emit {
 }
 
 /** MUL of RAX by a 32- or 64-bit operand into RDX:RAX. Other sizes are the interpreter's. */
-const multiply: Emit = (builder, operation, cursor) => {
+const multiply: Emit = (builder, operation, cursor, flags) => {
   const { code } = builder;
   const size = operation.size;
   if (operation.memory) {
-    builder.address(operation, cursor.rip);
+    builder.address(operation, cursor);
     builder.readable(size, cursor);
     builder.loadPointer(size, false);
   } else builder.readRegister(operation.b, size, false);
@@ -367,8 +367,12 @@ const multiply: Emit = (builder, operation, cursor) => {
       .set(REGISTER + (L.RDX >> 3));
     code.get(R64).i64(0xffffffffn).op('i64.and').set(REGISTER);
   }
-  code.get(R64).set(CC_RES);
-  code.get(B64).op('i64.eqz').op('i32.eqz').op('i64.extend_i32_u').tee(CC_A).set(CC_B);
+  builder.kind = undefined;
+  if (!flags) return;
+  code.get(R64);
+  extend(builder, size);
+  code.set(CC_RES);
+  code.get(B64).i64(0).op('i64.ne').op('i64.extend_i32_u').tee(CC_A).set(CC_B);
   builder.setKind(FLAG_KIND.parts);
 };
 
@@ -376,7 +380,7 @@ const multiply: Emit = (builder, operation, cursor) => {
 function lea(match: RegExpExecArray): Emit {
   const size = SIZE_OF[match[1] ?? ''] ?? 3;
   return (builder, operation, cursor) => {
-    builder.offset(operation, cursor.rip);
+    builder.offset(operation, cursor.offset);
     builder.writeRegister(operation.r, size);
   };
 }
@@ -405,7 +409,7 @@ function negate(match: RegExpExecArray): Emit {
     const { code } = builder;
     const { size } = operation;
     if (operation.memory) {
-      builder.address(operation, cursor.rip);
+      builder.address(operation, cursor);
       builder.modifiable(size, cursor);
       builder.loadPointer(size, true);
     } else builder.readRegister(operation.b, size, true);

@@ -14,10 +14,12 @@ export const CC_OP = 3;
 export const POINTER = 4;
 export const ENTRY = 5;
 export const A32 = 6;
-export const B32 = 7;
-export const R32 = 8;
-export const STATUS = 9;
-export const LINK = 10;
+export const STATUS = 7;
+export const LINK = 8;
+/** The TLB set of the current privilege. */
+export const SET = 9;
+/** Where in the page and with how many instructions unspent a way out leaves. */
+export const PLACE = 10;
 export const VA = 11;
 export const A64 = 12;
 export const B64 = 13;
@@ -26,19 +28,21 @@ export const TARGET = 15;
 export const CC_A = 16;
 export const CC_B = 17;
 export const CC_RES = 18;
+/** Linear address of the page that the code lies in. */
+export const PAGE = 19;
 /** First of sixteen general registers. */
-export const REGISTER = 19;
+export const REGISTER = 20;
 export const I32_LOCALS = 8;
-export const I64_LOCALS = 24;
+export const I64_LOCALS = 25;
 
 /** (vCPU block, instructions left, region context) → instructions left. */
 export const FUNCTION_TYPE: FunctionType = { parameters: [I32, I32, I32], results: [I32] };
 
 /** What translated code calls in the core (core/index.ts). */
 export const CORE_IMPORTS: readonly (readonly [string, FunctionType])[] = [
-  ['readSlow', { parameters: [I32, I32, I64, I32], results: [I32] }],
-  ['modifySlow', { parameters: [I32, I32, I64, I32], results: [I32] }],
-  ['storeSlow', { parameters: [I32, I32, I64, I64, I32], results: [I32] }],
+  ['readMiss', { parameters: [I32, I64, I32], results: [I32] }],
+  ['modifyMiss', { parameters: [I32, I64, I32], results: [I32] }],
+  ['storeMiss', { parameters: [I32, I64, I64, I32], results: [I32] }],
   ['commit', { parameters: [I32], results: [] }],
   ['execute', { parameters: [I32, I32, I32], results: [I32] }],
   ['carryFlag', { parameters: [I32], results: [I32] }],
@@ -47,9 +51,9 @@ export const CORE_IMPORTS: readonly (readonly [string, FunctionType])[] = [
 ];
 
 const importIndex = (name: string): number => CORE_IMPORTS.findIndex(([known]) => known === name);
-export const READ_SLOW = importIndex('readSlow');
-export const MODIFY_SLOW = importIndex('modifySlow');
-export const STORE_SLOW = importIndex('storeSlow');
+export const READ_MISS = importIndex('readMiss');
+export const MODIFY_MISS = importIndex('modifyMiss');
+export const STORE_MISS = importIndex('storeMiss');
 export const COMMIT = importIndex('commit');
 export const EXECUTE = importIndex('execute');
 export const CARRY_FLAG = importIndex('carryFlag');
@@ -69,22 +73,25 @@ export const FLAG_KIND = {
   mul64: 8,
 } as const;
 
-/** Level of the block around everything: a branch to it writes the registers back. */
+/** Levels of the blocks around everything: what a branch out of each does, see `close`. */
 const EXIT_LEVEL = 0;
+const PLACE_LEVEL = 1;
+const FAULT_LEVEL = 2;
+/** In PLACE: bits of the offset in the page; the unspent instructions are above. */
+const PLACE_BITS = 16;
 const BITS = [8, 16, 32, 64] as const;
 
 /** One block's place while it is being translated. */
 export interface Cursor {
   readonly block: RegionBlock;
-  /** Linear address of the block. */
-  readonly rip: bigint;
+  /** Offset of the block in its page. */
+  readonly offset: number;
   /** Index of the operation. */
   index: number;
 }
 
 export class FunctionBuilder {
   readonly code = new Code();
-  readonly set: number;
   /** Bit n: general register n is kept in a local, respectively written. */
   readonly used: number;
   readonly written: number;
@@ -94,15 +101,17 @@ export class FunctionBuilder {
   readonly records: Uint8Array[] = [];
   links = 0;
 
-  constructor(set: number, used: number, written: number) {
-    this.set = set;
+  constructor(used: number, written: number) {
     this.used = used;
     this.written = written;
   }
 
   /** Opens the function: registers and flags into locals. */
   open(): void {
-    this.code.block();
+    const { code } = this;
+    code.block().block().block();
+    code.get(CPU).memory('i32.load', L.TLB_SET).get(CPU).op('i32.add').set(SET);
+    code.get(CPU).memory('i64.load', L.RIP).i64(-4096).op('i64.and').set(PAGE);
     this.loadState();
   }
 
@@ -145,9 +154,16 @@ export class FunctionBuilder {
     this.storeFlags();
   }
 
-  /** Closes the function: what every way out goes through. */
+  /** Closes the function: what the ways out go through. */
   close(): Uint8Array {
     const { code } = this;
+    code.end();
+    code.i32(L.ST_FAULT).set(STATUS);
+    code.end();
+    code.i32(0).set(LINK);
+    code.get(PAGE).get(PLACE).i32((1 << PLACE_BITS) - 1).op('i32.and').op('i64.extend_i32_u');
+    code.op('i64.add').set(TARGET);
+    code.get(LEFT).get(PLACE).i32(PLACE_BITS).op('i32.shr_u').op('i32.add').set(LEFT);
     code.end();
     this.storeState();
     code.get(CPU).get(TARGET).memory('i64.store', L.JIT_RIP);
@@ -162,25 +178,34 @@ export class FunctionBuilder {
     return L.CTX_LINKS - 4 * ++this.links;
   }
 
-  /** Leaves the region for a known address through a link of its own. */
-  leave(target: bigint): void {
-    this.code.i64(target).set(TARGET);
+  /** Pushes the linear address at an offset from the page, which may lie outside of it. */
+  linear(offset: number): void {
+    const { code } = this;
+    code.get(PAGE);
+    if (offset !== 0) code.i64(offset).op('i64.add');
+  }
+
+  /** Leaves the region for an offset from the page through a link of its own. */
+  leave(offset: number): void {
+    this.linear(offset);
+    this.code.set(TARGET);
     this.leaveIndirect();
   }
 
   /** Leaves the region for the address in TARGET. */
   leaveIndirect(): void {
     const { code } = this;
-    code.get(CONTEXT).i32(this.link()).op('i32.add').set(LINK);
-    code.i32(L.ST_NEXT).set(STATUS).br(EXIT_LEVEL);
+    code.get(CONTEXT).i32(this.link()).op('i32.add').set(LINK).br(EXIT_LEVEL);
   }
 
-  /** Leaves at an instruction boundary without a link, giving back `unspent` instructions. */
-  leaveAt(rip: bigint, unspent: number): void {
-    const { code } = this;
-    code.i64(rip).set(TARGET).i32(0).set(LINK).i32(L.ST_NEXT).set(STATUS);
-    this.giveBack(unspent);
-    code.br(EXIT_LEVEL);
+  #place(offset: number, unspent: number): void {
+    this.code.i32(offset | (unspent << PLACE_BITS)).set(PLACE);
+  }
+
+  /** Leaves at an instruction boundary of the page without a link, giving back `unspent` instructions. */
+  leaveAt(offset: number, unspent: number): void {
+    this.#place(offset, unspent);
+    this.code.br(PLACE_LEVEL);
   }
 
   /** Tells validation that the end of the code so far is not reached. */
@@ -194,26 +219,18 @@ export class FunctionBuilder {
     return L.CTX_RECORDS + L.REC_SIZE * (this.records.length - 1);
   }
 
-  giveBack(unspent: number): void {
-    if (unspent !== 0) this.code.get(LEFT).i32(unspent).op('i32.add').set(LEFT);
-  }
-
   /** The instruction faulted and has changed nothing. */
-  fault({ block, rip, index }: Cursor): void {
-    const { code } = this;
-    const operation = block.operations[index];
-    code.i64(rip + BigInt(operation?.off ?? 0)).set(TARGET);
-    code.i32(L.ST_FAULT).set(STATUS).i32(0).set(LINK);
-    this.giveBack(block.count - index);
-    code.br(EXIT_LEVEL);
+  fault({ block, offset, index }: Cursor): void {
+    this.#place(offset + (block.operations[index]?.off ?? 0), block.count - index);
+    this.code.br(FAULT_LEVEL);
   }
 
   /** Inside a slow path, after the instruction: leaves if the region's own code was overwritten. */
-  leaveIfDead({ block, rip, index }: Cursor): void {
+  leaveIfDead({ block, offset, index }: Cursor): void {
     const { code } = this;
     const operation = block.operations[index];
     code.get(CONTEXT).memory('i32.load', L.CTX_FUNCTION).op('i32.eqz').if();
-    const next = rip + BigInt((operation?.off ?? 0) + (operation?.length ?? 0));
+    const next = offset + (operation?.off ?? 0) + (operation?.length ?? 0);
     this.leaveAt(next, block.count - index - 1);
     code.end();
   }
@@ -224,9 +241,9 @@ export class FunctionBuilder {
   }
 
   /** Pushes the linear address of a memory operand. */
-  address(operation: Operation, rip: bigint): void {
+  address(operation: Operation, { offset }: Cursor): void {
     const { code } = this;
-    this.offset(operation, rip);
+    this.offset(operation, offset);
     const segment = (operation.ea >> L.EA_SEG_SHIFT) & 7;
     if (segment !== 0) {
       code
@@ -236,13 +253,16 @@ export class FunctionBuilder {
     }
   }
 
-  /** Pushes the operand's offset in its segment (what LEA gives), cut to the address size. */
-  offset(operation: Operation, rip: bigint): void {
+  /** Pushes the operand's offset in its segment (what LEA gives), cut to the address size; `place` is the block's offset in the page. */
+  offset(operation: Operation, place: number): void {
     const { code } = this;
     let constant = BigInt(operation.disp);
     let pushed = false;
-    if (operation.b === L.RIP) constant += rip;
-    else if (operation.b !== L.SLOT_ZERO) {
+    if (operation.b === L.RIP) {
+      constant += BigInt(place);
+      code.get(PAGE);
+      pushed = true;
+    } else if (operation.b !== L.SLOT_ZERO) {
       this.register(operation.b);
       pushed = true;
     }
@@ -259,82 +279,46 @@ export class FunctionBuilder {
     if (operation.ea & L.EA_ADDR32) code.i64(0xffffffffn).op('i64.and');
   }
 
-  /** With the address in VA: POINTER to the bytes when the TLB hits, else runs `miss`. */
-  #translate(tlb: number, size: number, hit: () => void, miss: () => void): void {
+  /** Takes an address from the stack into VA, and pushes whether the TLB hits; ENTRY is its entry. */
+  #look(tlb: number, size: number): void {
     const { code } = this;
-    code
-      .get(VA)
-      .op('i32.wrap_i64')
-      .i32(8)
-      .op('i32.shr_u')
-      .i32((L.TLB_ENTRIES - 1) << 4)
-      .op('i32.and');
-    code
-      .get(CPU)
-      .op('i32.add')
-      .tee(ENTRY)
-      .memory('i64.load', this.set + tlb);
+    code.tee(VA);
+    code.op('i32.wrap_i64').i32(8).op('i32.shr_u');
+    code.i32((L.TLB_ENTRIES - 1) << 4).op('i32.and');
+    code.get(SET).op('i32.add').tee(ENTRY).memory('i64.load', tlb);
     code.get(VA);
     const bytes = 1 << size;
     if (bytes > 1) code.i64(bytes - 1).op('i64.add');
-    code.i64(-4096).op('i64.and').op('i64.eq').if();
-    code
-      .get(VA)
-      .op('i32.wrap_i64')
-      .get(ENTRY)
-      .memory('i32.load', this.set + tlb + 8)
-      .op('i32.add');
+    code.i64(-4096).op('i64.and');
+  }
+
+  /** Pushes the pointer that a hit gives. */
+  #hit(tlb: number): void {
+    const { code } = this;
+    code.get(VA).op('i32.wrap_i64').get(ENTRY).memory('i32.load', tlb + 8).op('i32.add');
+  }
+
+  #pointer(tlb: number, size: number, miss: number, cursor: Cursor): void {
+    const { code } = this;
+    this.#look(tlb, size);
+    code.op('i64.eq').if();
+    this.#hit(tlb);
     code.set(POINTER);
-    hit();
     code.else();
-    miss();
-    code.end();
+    code.get(CPU).get(VA).i32(1 << size).call(miss).tee(POINTER);
+    code.op('i32.eqz').if();
+    this.fault(cursor);
+    code.end().end();
   }
 
   /** Takes an address from the stack; POINTER to `1 << size` readable bytes. */
   readable(size: number, cursor: Cursor): void {
-    const { code } = this;
-    code.set(VA);
-    this.#translate(
-      L.TLB_READ,
-      size,
-      () => {},
-      () => {
-        code
-          .get(CPU)
-          .i32(this.set)
-          .get(VA)
-          .i32(1 << size)
-          .call(READ_SLOW)
-          .tee(POINTER);
-        code.op('i32.eqz').if();
-        this.fault(cursor);
-        code.end();
-      },
-    );
+    this.#pointer(L.TLB_READ, size, READ_MISS, cursor);
   }
 
   /** Takes an address from the stack; POINTER to bytes to read and write. Call `modified` after writing. */
   modifiable(size: number, cursor: Cursor): void {
-    const { code } = this;
-    code.set(VA);
-    this.#translate(
-      L.TLB_WRITE,
-      size,
-      () => {},
-      () => {
-        code
-          .get(CPU)
-          .i32(this.set)
-          .get(VA)
-          .i32(1 << size)
-          .call(MODIFY_SLOW)
-          .tee(POINTER);
-        code.op('i32.eqz').if();
-        this.fault(cursor);
-        code.end();
-      },
-    );
+    this.#pointer(L.TLB_WRITE, size, MODIFY_MISS, cursor);
   }
 
   /** The last step of a read-modify-write instruction. */
@@ -346,57 +330,44 @@ export class FunctionBuilder {
     code.end();
   }
 
+  #store(size: number, value: number): void {
+    this.#hit(L.TLB_WRITE);
+    this.code.get(value);
+    this.code.memory(
+      (['i64.store8', 'i64.store16', 'i64.store32', 'i64.store'] as const)[size] ?? 'i64.store',
+      0,
+    );
+  }
+
   /**
    * Takes an address from the stack and stores the low bytes of the 64-bit local `value` there;
    * `after` is what remains of the instruction.
    */
   write(size: number, value: number, cursor: Cursor, after: () => void = () => {}): void {
     const { code } = this;
-    code.set(VA);
-    this.#translate(
-      L.TLB_WRITE,
-      size,
-      () => {
-        code.get(POINTER).get(value);
-        code.memory(
-          (['i64.store8', 'i64.store16', 'i64.store32', 'i64.store'] as const)[size] ?? 'i64.store',
-          0,
-        );
-        after();
-      },
-      () => {
-        code
-          .get(CPU)
-          .i32(this.set)
-          .get(VA)
-          .get(value)
-          .i32(1 << size)
-          .call(STORE_SLOW);
-        code.op('i32.eqz').if();
-        this.fault(cursor);
-        code.end();
-        after();
-        this.leaveIfDead(cursor);
-      },
-    );
+    this.#look(L.TLB_WRITE, size);
+    code.op('i64.eq').if();
+    this.#store(size, value);
+    after();
+    code.else();
+    code.get(CPU).get(VA).get(value).i32(1 << size).call(STORE_MISS).op('i32.eqz').if();
+    this.fault(cursor);
+    code.end();
+    after();
+    this.leaveIfDead(cursor);
+    code.end();
   }
 
   /** As `write` of 64 bits, for a call: the way out that follows is at an instruction boundary anyway. */
   writeCall(value: number, cursor: Cursor, after: () => void): void {
     const { code } = this;
-    code.set(VA);
-    this.#translate(
-      L.TLB_WRITE,
-      3,
-      () => {
-        code.get(POINTER).get(value).memory('i64.store', 0);
-      },
-      () => {
-        code.get(CPU).i32(this.set).get(VA).get(value).i32(8).call(STORE_SLOW).op('i32.eqz').if();
-        this.fault(cursor);
-        code.end();
-      },
-    );
+    this.#look(L.TLB_WRITE, 3);
+    code.op('i64.eq').if();
+    this.#store(3, value);
+    code.else();
+    code.get(CPU).get(VA).get(value).i32(8).call(STORE_MISS).op('i32.eqz').if();
+    this.fault(cursor);
+    code.end().end();
     after();
   }
 

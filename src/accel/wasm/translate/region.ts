@@ -1,16 +1,12 @@
 /**
  * A region: a hot block and the blocks that it reaches by direct branches inside its guest page. It is
  * a copy: the translator works on it while the guest goes on, and whoever installs the translation
- * compares the copied code bytes with the guest's.
+ * compares the copied code bytes with the guest's. Nothing in it depends on the linear address that
+ * the page is seen at: one translation serves all mappings, processes and VMs.
  */
 import { createHash } from 'node:crypto';
 import * as L from '../layout.js';
-
-/** Blocks and operations that one region holds at most. */
-const BLOCK_LIMIT = 48;
-const OPERATION_LIMIT = 400;
-/** A neighbour that ran less often than this stays outside. */
-const NEIGHBOUR_HEAT = 8;
+import { CONDITIONS } from './emitter.js';
 
 /** A decoded operation (layout.ts REC_*). */
 export interface Operation {
@@ -43,16 +39,87 @@ export interface RegionBlock {
   readonly falls: boolean;
 }
 
+/** A region as the translator sees it. */
 export interface Region {
-  /** Linear address of the root block. */
-  readonly rip: bigint;
   readonly mode: number;
-  /** TLB_SUPERVISOR or TLB_USER: the privilege that the code was seen at. */
-  readonly set: number;
   /** The root first. */
   readonly blocks: readonly RegionBlock[];
-  /** Code bytes, block after block. */
+}
+
+/* A packed region: u8 mode, u8 number of blocks, u16 number of records; for each block u16 offset,
+ * length, count and 1 when it falls through; the records; the code bytes, block after block. */
+const PACKED_HEADER = 4;
+const PACKED_BLOCK = 8;
+
+/** What installing a translation needs to know of a packed region. */
+export interface PackedHead {
+  readonly mode: number;
+  readonly blocks: readonly { readonly offset: number; readonly length: number }[];
   readonly bytes: Uint8Array;
+}
+
+export function packedHead(packed: Uint8Array): PackedHead {
+  const view = new DataView(packed.buffer, packed.byteOffset, packed.byteLength);
+  const count = packed[1] ?? 0;
+  const blocks = Array.from({ length: count }, (_, index) => {
+    const at = PACKED_HEADER + index * PACKED_BLOCK;
+    return { offset: view.getUint16(at, true), length: view.getUint16(at + 2, true) };
+  });
+  const records = PACKED_HEADER + count * PACKED_BLOCK;
+  return {
+    mode: packed[0] ?? 0,
+    blocks,
+    bytes: packed.subarray(records + view.getUint16(2, true) * L.REC_SIZE),
+  };
+}
+
+function operationAt(view: DataView, packed: Uint8Array, at: number): Operation {
+  const sizes = view.getUint8(at + L.REC_LEN);
+  return {
+    op: view.getUint16(at + L.REC_OP, true),
+    r: view.getUint8(at + L.REC_R),
+    b: view.getUint8(at + L.REC_B),
+    x: view.getUint8(at + L.REC_X),
+    ea: view.getUint8(at + L.REC_EA),
+    off: view.getUint8(at + L.REC_OFF),
+    length: sizes & L.LEN_MASK,
+    size: (sizes >> L.LEN_SIZE_SHIFT) & 3,
+    memory: (sizes & L.LEN_MEM) !== 0,
+    disp: view.getInt32(at + L.REC_DISP, true),
+    imm: view.getInt32(at + L.REC_IMM, true),
+    record: packed.subarray(at, at + L.REC_SIZE),
+  };
+}
+
+/** Takes a packed region apart. */
+export function unpack(packed: Uint8Array): Region {
+  const view = new DataView(packed.buffer, packed.byteOffset, packed.byteLength);
+  const number = packed[1] ?? 0;
+  let record = PACKED_HEADER + number * PACKED_BLOCK;
+  const blocks = Array.from({ length: number }, (_, index): RegionBlock => {
+    const at = PACKED_HEADER + index * PACKED_BLOCK;
+    const count = view.getUint16(at + 4, true);
+    const operations = Array.from({ length: count }, (_operation, i) =>
+      operationAt(view, packed, record + i * L.REC_SIZE),
+    );
+    record += count * L.REC_SIZE;
+    return {
+      offset: view.getUint16(at, true),
+      length: view.getUint16(at + 2, true),
+      count,
+      operations,
+      falls: view.getUint16(at + 6, true) !== 0,
+    };
+  });
+  return { mode: packed[0] ?? 0, blocks };
+}
+
+/** How large regions become. */
+export interface RegionLimits {
+  readonly blocks: number;
+  readonly operations: number;
+  /** A neighbour that was entered less often than this stays outside. */
+  readonly heat: number;
 }
 
 /** Reads regions out of a VM's block cache. */
@@ -60,11 +127,23 @@ export class RegionReader {
   readonly #view: DataView;
   readonly #bytes: Uint8Array;
   readonly #fall: number;
+  readonly #jump: number;
+  readonly #conditional = new Set<number>();
+  readonly #limits: RegionLimits;
 
-  constructor(memory: WebAssembly.Memory, operations: ReadonlyMap<string, number>) {
+  constructor(
+    memory: WebAssembly.Memory,
+    operations: ReadonlyMap<string, number>,
+    limits: RegionLimits,
+  ) {
     this.#view = new DataView(memory.buffer);
     this.#bytes = new Uint8Array(memory.buffer);
+    this.#limits = limits;
     this.#fall = operations.get('FALL') ?? 0;
+    this.#jump = operations.get('JMP') ?? 0;
+    for (const condition of CONDITIONS) {
+      this.#conditional.add(operations.get(`J${condition}`) ?? 0);
+    }
   }
 
   #word(at: number): number {
@@ -85,108 +164,135 @@ export class RegionReader {
     return 0;
   }
 
-  #operation(at: number): Operation {
-    const view = this.#view;
-    const packed = view.getUint8(at + L.REC_LEN);
-    return {
-      op: view.getUint16(at + L.REC_OP, true),
-      r: view.getUint8(at + L.REC_R),
-      b: view.getUint8(at + L.REC_B),
-      x: view.getUint8(at + L.REC_X),
-      ea: view.getUint8(at + L.REC_EA),
-      off: view.getUint8(at + L.REC_OFF),
-      length: packed & L.LEN_MASK,
-      size: (packed >> L.LEN_SIZE_SHIFT) & 3,
-      memory: (packed & L.LEN_MEM) !== 0,
-      disp: view.getInt32(at + L.REC_DISP, true),
-      imm: view.getInt32(at + L.REC_IMM, true),
-      record: this.#bytes.slice(at, at + L.REC_SIZE),
-    };
+  /** Whether `block` is a live block of 64-bit code that a region may start with. */
+  eligible(block: number): boolean {
+    if (block < L.BLOCK_ARENA || block >= L.BLOCK_ARENA_END) return false;
+    const phys = this.#word(block + L.BLK_PHYS);
+    if (phys === L.DEAD_BLOCK || this.#word(block + L.BLK_CODE) !== 0) return false;
+    const mode = this.#word(block + L.BLK_MODE);
+    if ((mode & (L.MODE_CODE_MASK | L.MODE_STEP)) !== L.MODE_CODE64) return false;
+    return this.#view.getUint16(block + L.BLK_COUNT, true) > 0;
   }
 
-  #block(at: number): RegionBlock {
-    const count = this.#view.getUint16(at + L.BLK_COUNT, true);
-    const operations: Operation[] = [];
-    for (let i = 0; i < count; i++) {
-      operations.push(this.#operation(at + L.BLK_HEADER + i * L.REC_SIZE));
+  /** Names what starts at a block: its mode, place in the page and code. */
+  rootKey(block: number): string {
+    const phys = this.#word(block + L.BLK_PHYS);
+    const from = L.GUEST_BASE + phys;
+    const length = this.#view.getUint16(block + L.BLK_LENGTH, true);
+    return rootKey(
+      this.#word(block + L.BLK_MODE),
+      phys & 0xfff,
+      this.#bytes.subarray(from, from + length),
+    );
+  }
+
+  #falls(block: number, count: number, length: number): boolean {
+    const after = block + L.BLK_HEADER + count * L.REC_SIZE;
+    return (
+      this.#view.getUint16(after, true) === this.#fall &&
+      this.#view.getUint8(after + L.REC_OFF) === length
+    );
+  }
+
+  /** Adds the offsets in the page that `block` goes on to. */
+  #successors(block: number, offset: number, into: number[]): void {
+    const count = this.#view.getUint16(block + L.BLK_COUNT, true);
+    const length = this.#view.getUint16(block + L.BLK_LENGTH, true);
+    if (this.#falls(block, count, length)) {
+      into.push(offset + length);
+      return;
     }
-    const after = at + L.BLK_HEADER + count * L.REC_SIZE;
-    const length = this.#view.getUint16(at + L.BLK_LENGTH, true);
-    return {
-      offset: this.#word(at + L.BLK_PHYS) & 0xfff,
-      length,
-      count,
-      operations,
-      falls:
-        this.#view.getUint16(after, true) === this.#fall &&
-        this.#view.getUint8(after + L.REC_OFF) === length,
-    };
+    const last = block + L.BLK_HEADER + (count - 1) * L.REC_SIZE;
+    const op = this.#view.getUint16(last, true);
+    const conditional = this.#conditional.has(op);
+    if (conditional) into.push(offset + length);
+    if (conditional || op === this.#jump) {
+      into.push(offset + this.#view.getInt32(last + L.REC_IMM, true));
+    }
   }
 
-  /**
-   * The region rooted at `root`; undefined when the block is gone or is not 64-bit code.
-   * @param successors offsets in the page that a block's last operation may go to directly
-   */
-  read(
-    root: number,
-    rip: bigint,
-    set: number,
-    successors: (block: RegionBlock) => readonly number[],
-  ): Region | undefined {
+  /** The blocks of the region rooted at `root`, which must be eligible. */
+  collect(root: number): number[] {
+    const { blocks: blockLimit, operations: operationLimit, heat } = this.#limits;
     const phys = this.#word(root + L.BLK_PHYS);
     const mode = this.#word(root + L.BLK_MODE);
-    if (phys === L.DEAD_BLOCK || (mode & (L.MODE_CODE_MASK | L.MODE_STEP)) !== L.MODE_CODE64) {
-      return undefined;
-    }
     const page = phys - (phys & 0xfff);
-    const blocks: RegionBlock[] = [];
+    const blocks: number[] = [];
     const known = new Set<number>();
     const queue = [phys & 0xfff];
     let operations = 0;
-    while (queue.length > 0 && blocks.length < BLOCK_LIMIT && operations < OPERATION_LIMIT) {
-      const offset = queue.shift() ?? 0;
-      if (known.has(offset)) continue;
+    for (let next = 0; next < queue.length; next++) {
+      if (blocks.length >= blockLimit || operations >= operationLimit) break;
+      const offset = queue[next] ?? 0;
+      if (offset < 0 || offset >= 0x1000 || known.has(offset)) continue;
       known.add(offset);
       const at = blocks.length === 0 ? root : this.#find(page + offset, mode);
       if (at === 0) continue;
-      if (blocks.length > 0 && this.#word(at + L.BLK_HEAT) < NEIGHBOUR_HEAT) continue;
-      const block = this.#block(at);
-      if (block.count === 0 || block.length === 0) continue;
-      blocks.push(block);
-      operations += block.count;
-      for (const next of successors(block)) if (next >= 0 && next < 0x1000) queue.push(next);
+      const entered = this.#word(at + L.BLK_HEAT) | 0;
+      if (blocks.length > 0 && entered >= 0 && entered < heat && this.#word(at + L.BLK_CODE) === 0) {
+        continue;
+      }
+      const count = this.#view.getUint16(at + L.BLK_COUNT, true);
+      if (count === 0) continue;
+      blocks.push(at);
+      operations += count;
+      this.#successors(at, offset, queue);
     }
-    if (blocks.length === 0) return undefined;
-    return { rip, mode, set, blocks, bytes: codeBytes(this.#bytes, page, blocks) };
+    return blocks;
+  }
+
+  /** A copy of what a region of these blocks is made of. */
+  pack(blocks: readonly number[]): Uint8Array {
+    const view = this.#view;
+    let records = 0;
+    let code = 0;
+    for (const block of blocks) {
+      records += view.getUint16(block + L.BLK_COUNT, true);
+      code += view.getUint16(block + L.BLK_LENGTH, true);
+    }
+    let recordAt = PACKED_HEADER + blocks.length * PACKED_BLOCK;
+    let codeAt = recordAt + records * L.REC_SIZE;
+    const packed = new Uint8Array(codeAt + code);
+    const into = new DataView(packed.buffer);
+    packed[0] = this.#word((blocks[0] ?? 0) + L.BLK_MODE);
+    packed[1] = blocks.length;
+    into.setUint16(2, records, true);
+    blocks.forEach((block, index) => {
+      const at = PACKED_HEADER + index * PACKED_BLOCK;
+      const phys = this.#word(block + L.BLK_PHYS);
+      const count = view.getUint16(block + L.BLK_COUNT, true);
+      const length = view.getUint16(block + L.BLK_LENGTH, true);
+      into.setUint16(at, phys & 0xfff, true);
+      into.setUint16(at + 2, length, true);
+      into.setUint16(at + 4, count, true);
+      into.setUint16(at + 6, this.#falls(block, count, length) ? 1 : 0, true);
+      const from = block + L.BLK_HEADER;
+      packed.set(this.#bytes.subarray(from, from + count * L.REC_SIZE), recordAt);
+      recordAt += count * L.REC_SIZE;
+      packed.set(this.#bytes.subarray(L.GUEST_BASE + phys, L.GUEST_BASE + phys + length), codeAt);
+      codeAt += length;
+    });
+    return packed;
   }
 }
 
-/** The code bytes of a region's blocks as they are in guest page `page` now. */
-export function codeBytes(
-  memory: Uint8Array,
-  page: number,
-  blocks: readonly { readonly offset: number; readonly length: number }[],
-): Uint8Array {
-  const total = blocks.reduce((sum, { length }) => sum + length, 0);
-  const bytes = new Uint8Array(total);
+/** Whether guest page `page` holds the code that a region was made of. */
+export function sameCode(memory: Uint8Array, page: number, { blocks, bytes }: PackedHead): boolean {
   let at = 0;
   for (const { offset, length } of blocks) {
     const from = L.GUEST_BASE + page + offset;
-    bytes.set(memory.subarray(from, from + length), at);
+    for (let i = 0; i < length; i++) if (memory[from + i] !== bytes[at + i]) return false;
     at += length;
   }
-  return bytes;
+  return true;
 }
 
-/** Names a root by what can be known before its region is: address, mode, privilege, first bytes. */
-export function rootKey(rip: bigint, mode: number, set: number): string {
-  return `${rip.toString(16)}.${mode}.${set}`;
+export function rootKey(mode: number, offset: number, code: Uint8Array): string {
+  const text = Buffer.from(code.buffer, code.byteOffset, code.byteLength).toString('latin1');
+  return `${mode}.${offset}.${text}`;
 }
 
-/** Names a translation: equal keys mean equal code. */
-export function regionKey(region: Region): string {
-  const hash = createHash('sha256');
-  for (const { offset, length } of region.blocks) hash.update(`${offset},${length};`);
-  hash.update(region.bytes);
-  return `${rootKey(region.rip, region.mode, region.set)}.${hash.digest('hex')}`;
+/** Names a region by its content: equal keys mean equal code. */
+export function regionKey(packed: Uint8Array): string {
+  return createHash('sha1').update(packed).digest('base64');
 }

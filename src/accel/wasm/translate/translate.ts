@@ -48,9 +48,8 @@ export function translate(table: OperationTable, region: Region): Translation {
   );
   const layout = layOut(edges);
   const { used, written } = table.registers(region.blocks);
-  const builder = new FunctionBuilder(region.set, used, written);
+  const builder = new FunctionBuilder(used, written);
   const { code } = builder;
-  const pageRip = region.rip - BigInt(region.blocks[0]?.offset ?? 0);
   const position = new Map<number, number>();
   layout.order.forEach((block, at) => {
     position.set(region.blocks[block]?.offset ?? -1, at);
@@ -63,9 +62,8 @@ export function translate(table: OperationTable, region: Region): Translation {
   /** Goes on at `offset` of the page, from layout position `from`; `next` follows it in the code. */
   const go = (from: number, offset: number, last: boolean): void => {
     const to = position.get(offset);
-    const target = pageRip + BigInt(offset);
     if (to === undefined || !layout.inside(from, to)) {
-      builder.leave(target);
+      builder.leave(offset);
       return;
     }
     if (to === from + 1) {
@@ -74,18 +72,18 @@ export function translate(table: OperationTable, region: Region): Translation {
     if (to > from) {
       const scope = open.find(({ end, loop }) => end === to && !loop);
       if (scope) code.br(scope.level);
-      else builder.leave(target);
+      else builder.leave(offset);
       return;
     }
     const scope = open.find(({ start, loop }) => start === to && loop);
     if (!scope) {
-      builder.leave(target);
+      builder.leave(offset);
       return;
     }
     // Poll at back edges.
     code.get(LEFT).i32(0).op('i32.le_s');
     code.get(CPU).memory('i32.load', L.POLL).op('i32.or').if();
-    builder.leaveAt(target, 0);
+    builder.leaveAt(offset, 0);
     code.end();
     code.br(scope.level);
   };
@@ -108,7 +106,7 @@ export function translate(table: OperationTable, region: Region): Translation {
         loop: scope.kind === 'loop',
       });
     }
-    translateBlock(table, builder, block, pageRip + BigInt(block.offset), {
+    translateBlock(table, builder, block, {
       go: (offset, last) => go(at, offset, last),
       isNext: (offset) => position.get(offset) === at + 1,
     });
@@ -139,14 +137,13 @@ function translateBlock(
   table: OperationTable,
   builder: FunctionBuilder,
   block: RegionBlock,
-  rip: bigint,
   { go, isNext }: Ways,
 ): void {
   const { code } = builder;
   code.get(LEFT).i32(block.count).op('i32.sub').set(LEFT);
   builder.kind = undefined;
   const needs = flagNeeds(table, block);
-  const cursor: Cursor = { block, rip, index: 0 };
+  const cursor: Cursor = { block, offset: block.offset, index: 0 };
   for (const [index, operation] of block.operations.entries()) {
     cursor.index = index;
     const condition = table.conditionOfJump(operation.op);
@@ -175,19 +172,20 @@ function translateBlock(
 }
 
 /** Lets the interpreter's routine do the instruction, with all state in memory. */
-function interpret(builder: FunctionBuilder, { block, rip, index }: Cursor): void {
+function interpret(builder: FunctionBuilder, { block, offset, index }: Cursor): void {
   const { code } = builder;
   const operation = block.operations[index];
   if (!operation) return;
   builder.storeState();
-  code.get(CPU).i64(rip).memory('i64.store', L.RIP);
+  code.get(CPU);
+  builder.linear(offset);
+  code.memory('i64.store', L.RIP);
   code.get(CPU).get(CONTEXT).i32(builder.record(operation.record)).op('i32.add').i32(operation.op);
   code.call(EXECUTE).tee(STATUS).if();
   // What the routine left in memory stands; its status tells the run loop how to go on.
-  code
-    .get(CPU)
-    .i64(rip + BigInt(operation.off))
-    .memory('i64.store', L.JIT_RIP);
+  code.get(CPU);
+  builder.linear(offset + operation.off);
+  code.memory('i64.store', L.JIT_RIP);
   code.get(CPU).i32(0).memory('i32.store', L.JIT_LINK);
   code.get(CPU).get(STATUS).memory('i32.store', L.JIT_STATUS);
   // ST_JUMP and ST_HALT have retired the instruction.
@@ -200,6 +198,6 @@ function interpret(builder: FunctionBuilder, { block, rip, index }: Cursor): voi
   builder.loadState();
   builder.kind = undefined;
   code.get(CONTEXT).memory('i32.load', L.CTX_FUNCTION).op('i32.eqz').if();
-  builder.leaveAt(rip + BigInt(operation.off + operation.length), block.count - index - 1);
+  builder.leaveAt(offset + operation.off + operation.length, block.count - index - 1);
   code.end();
 }

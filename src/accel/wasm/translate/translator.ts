@@ -1,39 +1,41 @@
-/**
- * Makes WebAssembly modules of regions, once for each content: every VM of the process that runs the
- * same code at the same address uses the same translation.
- */
+/** Makes WebAssembly modules of regions, once for each content. */
 import { operationNumbers } from '../isa/table.js';
+import * as L from '../layout.js';
 import { encodeModule } from './encoder.js';
 import { CORE_IMPORTS, FUNCTION_TYPE } from './function-builder.js';
 import { OperationTable } from './operations.js';
-import { type Region, type RegionBlock, regionKey } from './region.js';
-import { successors, translate } from './translate.js';
+import { unpack } from './region.js';
+import { type Translation, translate } from './translate.js';
 
 /** A translated region, ready to be installed in any VM. */
 export interface TranslatedRegion {
-  readonly key: string;
-  readonly region: Region;
-  /** Index of its function in the module. */
-  readonly index: number;
+  readonly packed: Uint8Array;
+  /** Links of its context. */
   readonly links: number;
-  readonly records: readonly Uint8Array[];
+  /** Records for the interpreter's routines, one after the other. */
+  readonly records: Uint8Array;
 }
 
-/** A module of translated regions. */
+/** A module of translated regions; its functions are called f0, f1, … in their order. */
 export interface TranslatedModule {
   readonly module: WebAssembly.Module;
   readonly regions: readonly TranslatedRegion[];
 }
 
+function joined(records: Translation['records']): Uint8Array {
+  const all = new Uint8Array(records.length * L.REC_SIZE);
+  records.forEach((record, index) => {
+    all.set(record, index * L.REC_SIZE);
+  });
+  return all;
+}
+
 export class Translator {
-  readonly table = new OperationTable(operationNumbers());
+  readonly #table = new OperationTable(operationNumbers());
 
-  /** For RegionReader. */
-  readonly successors = (block: RegionBlock): number[] => successors(this.table, block);
-
-  /** Translates regions into one module. */
-  translate(regions: readonly Region[]): TranslatedModule {
-    const translations = regions.map((region) => translate(this.table, region));
+  /** Translates packed regions into one module. */
+  translate(regions: readonly Uint8Array[]): TranslatedModule {
+    const translations = regions.map((packed) => translate(this.#table, unpack(packed)));
     const bytes = encodeModule(
       CORE_IMPORTS,
       FUNCTION_TYPE,
@@ -41,10 +43,11 @@ export class Translator {
     );
     return {
       module: new WebAssembly.Module(bytes),
-      regions: translations.map(({ links, records }, index) => {
-        const region = regions[index] as Region;
-        return { key: regionKey(region), region, index, links, records };
-      }),
+      regions: translations.map(({ links, records }, index) => ({
+        packed: regions[index] as Uint8Array,
+        links,
+        records: joined(records),
+      })),
     };
   }
 }
