@@ -36,6 +36,7 @@ import {
   GDT_BASE,
   GDT_LIMIT,
   GUEST_BASE,
+  HOT_THRESHOLD,
   IDT_BASE,
   IDT_LIMIT,
   LARGE_LOW,
@@ -359,6 +360,7 @@ export class Subject implements Processor {
     this.#tables ??= this.#physical(0, TABLES_END).slice();
     for (let register = 0; register < 16; register++)
       words.setBigUint64(cpu + register * 8, wide ? 0x8000_0000_0000_0000n : 0x5000_0000n, true);
+    words.setUint32(cpu + HOT_THRESHOLD, 0, true);
     words.setUint32(cpu + MODE, mode | MODE_STEP | MODE_STACK32, true);
     words.setBigUint64(cpu + RIP, BigInt(wide ? address : 0), true);
     words.setBigUint64(cpu + SEG_BASE + SEG_CS * 8, BigInt(wide ? 0 : address), true);
