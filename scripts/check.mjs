@@ -29,6 +29,7 @@ const checks = [
       ),
   ],
   ['types', () => tool('typescript/bin/tsc', '-p', '.', '--noEmit')],
+  ['types of whole boots', () => tool('typescript/bin/tsc', '-p', 'test', '--noEmit')],
   ['import rules', imports],
   ['unused code', () => tool('knip/bin/knip.js')],
 ];

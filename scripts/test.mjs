@@ -12,6 +12,19 @@ const build = spawnSync(process.execPath, [join(root, 'scripts', 'build.mjs')], 
   stdio: 'inherit',
 });
 if (build.status !== 0) process.exit(build.status ?? 1);
+const wholeBoots = spawnSync(
+  process.execPath,
+  [
+    join(root, 'node_modules', 'typescript', 'bin', 'tsc'),
+    '-p',
+    'test',
+    '--incremental',
+    '--tsBuildInfoFile',
+    join('dist', 'test', 'tsconfig.tsbuildinfo'),
+  ],
+  { cwd: root, stdio: 'inherit' },
+);
+if (wholeBoots.status !== 0) process.exit(wholeBoots.status ?? 1);
 
 const wanted = process.argv.slice(2);
 const files = readdirSync(join(root, 'dist'), { recursive: true, withFileTypes: true })

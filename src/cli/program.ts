@@ -2,9 +2,11 @@
 import { Command, CommanderError } from 'commander';
 import { PandoError } from '../error.js';
 import { VERSION } from '../version.js';
+import { registerBenchCommand } from './bench.js';
 import { registerDemoCommand } from './demo.js';
 import { registerDoctorCommand } from './doctor.js';
 import { registerImageCommand } from './image.js';
+import { registerQemuCommand } from './qemu.js';
 import { registerRunCommand } from './run.js';
 
 const STATUS_ERROR = 1;
@@ -27,6 +29,8 @@ export function createProgram(): Command {
   registerDemoCommand(program);
   registerImageCommand(program);
   registerDoctorCommand(program);
+  registerBenchCommand(program);
+  registerQemuCommand(program);
   quieten(program);
   return program;
 }

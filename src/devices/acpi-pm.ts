@@ -29,7 +29,9 @@ const WAK_STS = 0x8000;
 const STATUS_BITS = TMR_STS | GBL_STS | PWRBTN_STS | WAK_STS;
 
 // PM1 enable
-const ENABLE_BITS = TMR_STS | GBL_STS | PWRBTN_STS;
+// RTC_EN can be set though the RTC wakes nothing: a guest checks that it sticks.
+const RTC_EN = 0x0400;
+const ENABLE_BITS = TMR_STS | GBL_STS | PWRBTN_STS | RTC_EN;
 
 // PM1 control
 const SCI_EN = 0x0001;

@@ -22,6 +22,7 @@ import {
   stateBlock,
   type TimedDevice,
 } from './device.js';
+import { ExternalLines } from './external-lines.js';
 import { I8042, I8042_COMMAND_PORT, I8042_DATA_PORT } from './i8042.js';
 import { IOAPIC_MMIO_BYTES, IoApic } from './ioapic.js';
 import { LocalApic } from './local-apic.js';
@@ -65,7 +66,8 @@ export interface BoardDevices {
   readonly timed: readonly TimedDevice[];
   /** By vCPU. */
   readonly apics: readonly LocalApic[];
-  readonly pic: Pic8259;
+  /** Missing, and `apics` empty, when the interrupt controllers are outside the board. */
+  readonly pic: Pic8259 | undefined;
   readonly uart: Uart16550;
   readonly pm: AcpiPm;
   readonly serialInput: ByteRing;
@@ -74,7 +76,7 @@ export interface BoardDevices {
 
 /** Constructs and connects every device over the state that `options` names. */
 export function assembleDevices(options: BoardOptions, signals: BoardSignals): BoardDevices {
-  const { state, byteOffset, vcpus, clock } = options;
+  const { state, byteOffset, clock } = options;
   const ports = new PortBus();
   const mmio = new MmioBus();
   const all: Device[] = [];
@@ -94,6 +96,73 @@ export function assembleDevices(options: BoardOptions, signals: BoardSignals): B
 
   const block = (place: { readonly offset: number; readonly bytes: number }): StateBlock =>
     stateBlock(state, byteOffset + place.offset, place.bytes);
+  const { interruptLines } = options;
+  let pic: Pic8259 | undefined;
+  let isaLine: (irq: number) => InterruptLine;
+  if (interruptLines === undefined) {
+    const own = addControllers({ options, signals, block, ports, mmio, apics, add, addTimed });
+    pic = own.pic;
+    isaLine = own.isaLine;
+  } else {
+    const lines = add(new ExternalLines(block(BOARD_STATE.externalLines), interruptLines));
+    isaLine = (irq) => ({ set: (level) => lines.set(irq, level) });
+  }
+
+  const rtc = addTimed(new Rtc(block(BOARD_STATE.rtc), clock, options.wallClock, isaLine(IRQ_RTC)));
+  const uart = addTimed(
+    new Uart16550(
+      'uart0',
+      SERIAL_PORT,
+      block(BOARD_STATE.uart0),
+      clock,
+      isaLine(IRQ_SERIAL),
+      serialInput,
+      serialOutput,
+    ),
+  );
+  const pm = addTimed(
+    new AcpiPm(block(BOARD_STATE.acpiPm), clock, isaLine(SCI_IRQ), signals.powerOff),
+  );
+  const i8042 = add(new I8042(block(BOARD_STATE.i8042), signals.resetMachine));
+  const resetControl = add(new ResetControl(block(BOARD_STATE.resetControl), signals.resetMachine));
+  const diagnostic = add(new DiagnosticPort(block(BOARD_STATE.diagnostic)));
+  const stages = add(
+    new BootStagePorts(block(BOARD_STATE.bootStage), (value, alias) => {
+      signals.bootStage(value, clock.now(), BOOT_STAGE_PORT + (alias ? 1 : 0));
+    }),
+  );
+
+  ports.attach(i8042, I8042_DATA_PORT, 1);
+  ports.attach(i8042, I8042_COMMAND_PORT, 1);
+  ports.attach(rtc, RTC_PORT, 2);
+  ports.attach(diagnostic, DIAGNOSTIC_PORT, 1);
+  ports.attach(stages, BOOT_STAGE_PORT, 2);
+  ports.attach(uart, SERIAL_PORT, 8);
+  ports.attach(pm, PM1A_EVENT_PORT, ACPI_PM_PORTS, 4);
+  ports.attach(resetControl, RESET_CONTROL_FIRST_PORT, RESET_CONTROL_PORTS, 4);
+
+  return { ports, mmio, all, timed, apics, pic, uart, pm, serialInput, serialOutput };
+}
+
+/** What the interrupt controllers are made with: the board under construction. */
+interface Assembly {
+  readonly options: BoardOptions;
+  readonly signals: BoardSignals;
+  readonly block: (place: { readonly offset: number; readonly bytes: number }) => StateBlock;
+  readonly ports: PortBus;
+  readonly mmio: MmioBus;
+  readonly apics: LocalApic[];
+  readonly add: <T extends Device>(device: T) => T;
+  readonly addTimed: <T extends TimedDevice>(device: T) => T;
+}
+
+/** I/O APIC, local APICs, 8259A pair, 8254 and port 61h, where it shows. */
+function addControllers(assembly: Assembly): {
+  pic: Pic8259;
+  isaLine: (irq: number) => InterruptLine;
+} {
+  const { options, signals, block, ports, mmio, apics, add, addTimed } = assembly;
+  const { state, byteOffset, vcpus, clock } = options;
   const bus = new ApicBus();
   const rate = new Rate(options.tscFrequency);
   const ioapic = add(new IoApic(block(BOARD_STATE.ioapic), bus));
@@ -115,7 +184,6 @@ export function assembleDevices(options: BoardOptions, signals: BoardSignals): B
   const pic = add(
     new Pic8259(block(BOARD_STATE.pic), { set: (level) => bootstrap.setLint(0, level) }),
   );
-
   const isaLine = (irq: number): InterruptLine => {
     const pin = irq === IRQ_TIMER ? TIMER_GSI : irq;
     return {
@@ -125,47 +193,13 @@ export function assembleDevices(options: BoardOptions, signals: BoardSignals): B
       },
     };
   };
-
   const pit = addTimed(new Pit8254(block(BOARD_STATE.pit), clock, isaLine(IRQ_TIMER)));
-  const rtc = addTimed(new Rtc(block(BOARD_STATE.rtc), clock, options.wallClock, isaLine(IRQ_RTC)));
-  const uart = addTimed(
-    new Uart16550(
-      'uart0',
-      SERIAL_PORT,
-      block(BOARD_STATE.uart0),
-      clock,
-      isaLine(IRQ_SERIAL),
-      serialInput,
-      serialOutput,
-    ),
-  );
-  const pm = addTimed(
-    new AcpiPm(block(BOARD_STATE.acpiPm), clock, isaLine(SCI_IRQ), signals.powerOff),
-  );
-  const i8042 = add(new I8042(block(BOARD_STATE.i8042), signals.resetMachine));
-  const resetControl = add(new ResetControl(block(BOARD_STATE.resetControl), signals.resetMachine));
   const control = add(new SystemControl(block(BOARD_STATE.systemControl), clock, pit));
-  const diagnostic = add(new DiagnosticPort(block(BOARD_STATE.diagnostic)));
-  const stages = add(
-    new BootStagePorts(block(BOARD_STATE.bootStage), (value, alias) => {
-      signals.bootStage(value, clock.now(), BOOT_STAGE_PORT + (alias ? 1 : 0));
-    }),
-  );
-
   ports.attach(pic, PIC_MASTER_PORT, 2);
   ports.attach(pic, PIC_SLAVE_PORT, 2);
   ports.attach(pic, PIC_ELCR_PORT, 2);
   ports.attach(pit, PIT_PORT, 4);
-  ports.attach(i8042, I8042_DATA_PORT, 1);
   ports.attach(control, SYSTEM_CONTROL_PORT, 1);
-  ports.attach(i8042, I8042_COMMAND_PORT, 1);
-  ports.attach(rtc, RTC_PORT, 2);
-  ports.attach(diagnostic, DIAGNOSTIC_PORT, 1);
-  ports.attach(stages, BOOT_STAGE_PORT, 2);
-  ports.attach(uart, SERIAL_PORT, 8);
-  ports.attach(pm, PM1A_EVENT_PORT, ACPI_PM_PORTS, 4);
-  ports.attach(resetControl, RESET_CONTROL_FIRST_PORT, RESET_CONTROL_PORTS, 4);
   mmio.attach(ioapic, IOAPIC_ADDRESS, IOAPIC_MMIO_BYTES);
-
-  return { ports, mmio, all, timed, apics, pic, uart, pm, serialInput, serialOutput };
+  return { pic, isaLine };
 }

@@ -16,6 +16,12 @@ export interface BoardHooks {
   wake?(vcpu: number): void;
 }
 
+/** The inputs of interrupt controllers outside the board. */
+export interface InterruptLines {
+  /** @param irq ISA interrupt, 0–15 */
+  set(irq: number, level: boolean): void;
+}
+
 export interface BoardOptions {
   /** At `byteOffset` (a multiple of 64), BOARD_TOTAL_BYTES bytes that start as zeros. */
   readonly state: SharedArrayBuffer;
@@ -28,5 +34,11 @@ export interface BoardOptions {
   readonly wallClock: WallClock;
   /** Width of guest physical addresses; 40 when missing. */
   readonly physicalAddressBits?: number;
+  /**
+   * Given when somebody else has the interrupt controllers and the timers that come with them (8259A,
+   * I/O APIC, local APICs, 8254, port 61h): told of each change of an ISA input's level, under the
+   * board's lock. The board then has none of these devices, and no vCPU asks it for interrupts.
+   */
+  readonly interruptLines?: InterruptLines;
   readonly hooks?: BoardHooks;
 }

@@ -26,6 +26,8 @@ export const BOARD_STATE = {
   i8042: { offset: 0x070, bytes: I8042_STATE_BYTES },
   resetControl: { offset: 0x080, bytes: RESET_CONTROL_STATE_BYTES },
   acpiPm: { offset: 0x0a0, bytes: ACPI_PM_STATE_BYTES },
+  /** Levels of the ISA inputs of interrupt controllers outside the board, a byte each. */
+  externalLines: { offset: 0x0c0, bytes: 16 },
   uart0: { offset: 0x100, bytes: UART_STATE_BYTES },
   pic: { offset: 0x180, bytes: PIC_STATE_BYTES },
   pit: { offset: 0x200, bytes: PIT_STATE_BYTES },

@@ -97,7 +97,9 @@ test('console bytes go both ways', () => {
   for (const byte of new TextEncoder().encode('boot')) board.portOut(0x3f8, 1, byte);
   assert.equal(new TextDecoder().decode(board.serialOutput.read()), 'boot');
   board.serialInput.write(Uint8Array.of(0x0d));
-  assert.equal(board.portIn(0x3fd, 1) & 1, 0);
+  board.pumpInput();
+  assert.equal(board.portIn(0x3fd, 1) & 1, 0, 'the port is not open: RTS is off');
+  board.portOut(0x3fc, 1, 0x0b);
   board.pumpInput();
   assert.equal(board.portIn(0x3fd, 1) & 1, 1);
   assert.equal(board.portIn(0x3f8, 1), 0x0d);

@@ -81,7 +81,7 @@ export class Board {
     this.#enter();
     try {
       for (const device of this.#devices.all) device.reset();
-      this.#devices.apics[0]!.configureVirtualWire();
+      this.#devices.apics[0]?.configureVirtualWire();
     } finally {
       this.#leave();
     }
@@ -115,9 +115,9 @@ export class Board {
   mmioRead(vcpu: number, gpa: number, size: number): number {
     this.#enter();
     try {
-      const apic = this.#devices.apics[vcpu]!;
-      const base = apic.mmioBase;
-      if (base >= 0 && gpa >= base && gpa < base + LOCAL_APIC_MMIO_BYTES) {
+      const apic = this.#devices.apics[vcpu];
+      const base = apic?.mmioBase ?? -1;
+      if (apic !== undefined && base >= 0 && gpa >= base && gpa < base + LOCAL_APIC_MMIO_BYTES) {
         return apic.readMmio(gpa - base, size);
       }
       return this.#devices.mmio.read(gpa, size);
@@ -130,9 +130,9 @@ export class Board {
   mmioWrite(vcpu: number, gpa: number, size: number, value: number): void {
     this.#enter();
     try {
-      const apic = this.#devices.apics[vcpu]!;
-      const base = apic.mmioBase;
-      if (base >= 0 && gpa >= base && gpa < base + LOCAL_APIC_MMIO_BYTES) {
+      const apic = this.#devices.apics[vcpu];
+      const base = apic?.mmioBase ?? -1;
+      if (apic !== undefined && base >= 0 && gpa >= base && gpa < base + LOCAL_APIC_MMIO_BYTES) {
         apic.writeMmio(gpa - base, size, value >>> 0);
       } else {
         this.#devices.mmio.write(gpa, size, value);
@@ -146,7 +146,8 @@ export class Board {
   readMsr(vcpu: number, index: number): bigint | undefined {
     this.#enter();
     try {
-      const apic = this.#devices.apics[vcpu]!;
+      const apic = this.#devices.apics[vcpu];
+      if (apic === undefined) return undefined;
       if (index === IA32_APIC_BASE) return apic.base;
       if (index === IA32_TSC_DEADLINE) return apic.timer.timeStampDeadline;
       if (index === IA32_TIME_STAMP_COUNTER) return apic.timer.timeStamp(this.#clock.now());
@@ -161,7 +162,8 @@ export class Board {
   writeMsr(vcpu: number, index: number, value: bigint): boolean {
     this.#enter();
     try {
-      const apic = this.#devices.apics[vcpu]!;
+      const apic = this.#devices.apics[vcpu];
+      if (apic === undefined) return false;
       if (index === IA32_APIC_BASE) return apic.setBase(value);
       if (index === IA32_TSC_DEADLINE) {
         apic.setTimeStampDeadline(value);
@@ -211,7 +213,7 @@ export class Board {
     this.#enter();
     try {
       const apic = this.#devices.apics[vcpu]!;
-      if (this.#hasExtInt(vcpu)) return this.#devices.pic.acknowledge();
+      if (this.#hasExtInt(vcpu)) return this.#devices.pic!.acknowledge();
       const vector = apic.pendingVector();
       if (vector >= 0) apic.acknowledge(vector);
       return vector;
@@ -320,12 +322,12 @@ export class Board {
   }
 
   #hasExtInt(vcpu: number): boolean {
-    return vcpu === 0 && this.#devices.pic.requesting && this.#devices.apics[0]!.acceptsExtInt;
+    return vcpu === 0 && this.#devices.pic!.requesting && this.#devices.apics[0]!.acceptsExtInt;
   }
 
   #pendingVector(vcpu: number): number {
     return this.#hasExtInt(vcpu)
-      ? this.#devices.pic.peek()
+      ? this.#devices.pic!.peek()
       : this.#devices.apics[vcpu]!.pendingVector();
   }
 

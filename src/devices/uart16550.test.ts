@@ -15,6 +15,7 @@ const MCR = BASE + 4;
 const LSR = BASE + 5;
 const MSR = BASE + 6;
 const SCR = BASE + 7;
+const RTS = 0x02;
 const OUT2 = 0x08;
 
 function setUp(outputCapacity = 1024) {
@@ -41,6 +42,7 @@ function setUp(outputCapacity = 1024) {
   uart.reset();
   const out = (port: number, value: number): void => uart.writePort(port, 1, value);
   const send = (...bytes: number[]): void => {
+    out(MCR, uart.readPort(MCR) | RTS);
     input.write(Uint8Array.from(bytes));
     uart.pumpInput();
   };
@@ -53,6 +55,18 @@ test('after reset the transmitter is empty, no interrupt pends, the terminal is 
   assert.equal(uart.readPort(IIR), 0x01);
   assert.equal(uart.readPort(MSR), 0xb0);
   assert.equal(uart.readPort(IER), 0);
+});
+
+test('the far end holds its bytes back until RTS is set', () => {
+  const { uart, out, input } = setUp();
+  input.write(Uint8Array.of(0x61));
+  uart.pumpInput();
+  assert.equal(uart.readPort(LSR) & 1, 0);
+  out(FCR, 0x07);
+  out(MCR, RTS);
+  uart.pumpInput();
+  assert.equal(uart.readPort(LSR) & 1, 1);
+  assert.equal(uart.readPort(RBR), 0x61);
 });
 
 test('bytes written to THR reach the host in order', () => {

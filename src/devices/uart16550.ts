@@ -210,7 +210,8 @@ export class Uart16550 implements PortDevice, TimedDevice {
 
   /** Takes bytes from the host's ring as far as the receiver has room. */
   pumpInput(): void {
-    if ((this.#s.u32[S_MCR]! & MCR_LOOP) !== 0) return;
+    // The far end honours RTS: a driver that has not opened the port would throw the bytes away.
+    if ((this.#s.u32[S_MCR]! & (MCR_LOOP | MCR_RTS)) !== MCR_RTS) return;
     let received = false;
     while (this.#s.u32[S_RX_COUNT]! < this.#fifoDepth()) {
       const byte = this.#input.shift();

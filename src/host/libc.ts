@@ -26,6 +26,11 @@ export interface Libc {
   fcntl(fd: number, command: number, argument: number): number;
   memfdCreate(name: string, flags: number): number;
   eventfd(initial: number, flags: number): number;
+  /** `handle` null: the global scope. */
+  dlsym(handle: null, name: string): bigint | null;
+  sigaction(signal: number, action: Uint8Array | null, old: Uint8Array | null): number;
+  gettid(): number;
+  tgkill(process: number, thread: number, signal: number): number;
   getpagesize(): number;
 }
 
@@ -49,6 +54,10 @@ function load(): Host {
     fcntl: library.func('int fcntl(int, int, int)'),
     memfdCreate: library.func('int memfd_create(const char *, unsigned int)'),
     eventfd: library.func('int eventfd(unsigned int, int)'),
+    dlsym: library.func('void *dlsym(void *, const char *)'),
+    sigaction: library.func('int sigaction(int, void *, void *)'),
+    gettid: library.func('int gettid()'),
+    tgkill: library.func('int tgkill(int, int, int)'),
     getpagesize: library.func('int getpagesize()'),
   };
   return { koffi, libc };

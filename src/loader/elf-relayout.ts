@@ -2,11 +2,12 @@
  * Rewrites a vmlinux so that all of its segments can be mapped: each PT_LOAD moves to a file offset that
  * is congruent with its physical address modulo the page size. Guest memory comes out the same.
  */
+
+import { PAGE_SIZE } from '../arch/layout.js';
 import { PandoError } from '../error.js';
 import { BytesSource } from './byte-source.js';
 import { ELF_LAYOUT, type ElfFile, PT_LOAD, PT_PHDR, readElf, SHT_NOBITS } from './elf.js';
 import { planElf } from './elf-plan.js';
-import { PAGE_SIZE } from './mapping.js';
 
 /** Alignment of what is not loaded; covers every field of ELF64. */
 const TABLE_ALIGN = 16;

@@ -2,10 +2,10 @@
  * Where the initrd goes: as high as RAM below the limit allows, on pages of its own. Linux frees an
  * initrd by whole pages, so its last page may hold nothing else; PVH wants it below 4 GiB.
  */
+import { PAGE_SIZE } from '../arch/layout.js';
 import { PandoError } from '../error.js';
 import type { KernelPlan, Placement } from './plan.js';
 
-const PAGE_SIZE = 4096;
 const ADDRESS_LIMIT = 0x1_0000_0000;
 
 /** What decides an initrd's address; all in bytes. */

@@ -5,7 +5,7 @@ import type { ByteSource } from './byte-source.js';
 import type { CompressionFormat } from './decompress/decompress.js';
 import { PT_LOAD, readElf } from './elf.js';
 import { type ElfNote, readSectionNotes, readSegmentNotes } from './elf-notes.js';
-import { type PlacementSplit, splitPlacement } from './mapping.js';
+import { isZeroAfter, type PlacementSplit, splitPlacement } from './mapping.js';
 import { openKernel } from './open-kernel.js';
 import type { KernelPlan, Placement } from './plan.js';
 
@@ -51,7 +51,9 @@ export function inspectKernel(source: ByteSource): KernelInspection {
       flags: header.flags,
       virtualAddress: header.vaddr,
       placement,
-      split: splitPlacement(placement, plan.placements, opened.elf),
+      split: splitPlacement(placement, plan.placements, (offset) =>
+        isZeroAfter(opened.elf, offset),
+      ),
     };
   });
   const sum = (lengthOf: (segment: SegmentInspection) => number) =>

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BytesSource } from './byte-source.js';
-import { type PlacementSplit, splitPlacement as split } from './mapping.js';
+import { isZeroAfter, type PlacementSplit, splitPlacement as split } from './mapping.js';
 import type { Placement } from './plan.js';
 
 const base: Placement = {
@@ -19,11 +19,8 @@ function splitPlacement(
   fileSize: number,
   others: readonly Placement[] = [],
 ): PlacementSplit {
-  return split(
-    placement,
-    [placement, ...others],
-    new BytesSource(new Uint8Array(fileSize).fill(1)),
-  );
+  const source = new BytesSource(new Uint8Array(fileSize).fill(1));
+  return split(placement, [placement, ...others], (offset) => isZeroAfter(source, offset));
 }
 
 test('whole pages are mapped', () => {
@@ -77,7 +74,9 @@ test('the page that the file ends in is mapped, unless another placement is in i
 test('a last page is mapped only when the file goes on with zeros', () => {
   const placement = { ...base, fileOffset: 0, fileLength: 0x1234 };
   const bytes = new Uint8Array(0x3000);
-  const mappedOf = () => split(placement, [placement], new BytesSource(bytes)).mapped?.length;
+  const source = new BytesSource(bytes);
+  const mappedOf = () =>
+    split(placement, [placement], (offset) => isZeroAfter(source, offset)).mapped?.length;
   assert.equal(mappedOf(), 0x1234);
   bytes[0x2000] = 1;
   assert.equal(mappedOf(), 0x1234);

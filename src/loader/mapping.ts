@@ -2,10 +2,9 @@
  * Which bytes of a placement can be mapped over guest memory, and which have to be read (mmap(2):
  * offset and address are whole pages, and what follows the end of the file in its last page is zeros).
  */
+import { PAGE_SIZE } from '../arch/layout.js';
 import type { ByteSource } from './byte-source.js';
 import type { Placement } from './plan.js';
-
-export const PAGE_SIZE = 4096;
 
 /** A run of bytes, in a file and in the guest. */
 export interface ByteRange {
@@ -31,7 +30,7 @@ export function placementEnd(placement: Placement): number {
 }
 
 /** True when the file has nothing but zeros, or nothing, from `offset` to the end of that page. */
-function isZeroAfter(source: ByteSource, offset: number): boolean {
+export function isZeroAfter(source: ByteSource, offset: number): boolean {
   const pageEnd = Math.ceil(offset / PAGE_SIZE) * PAGE_SIZE;
   const length = Math.min(pageEnd, source.size) - offset;
   return length <= 0 || source.read(offset, length).every((byte) => byte === 0);
@@ -41,12 +40,12 @@ function isZeroAfter(source: ByteSource, offset: number): boolean {
  * Splits by pages. A page is mapped when it holds nothing but this placement: the last page may hold a
  * part of it when the file goes on with zeros (or ends) and no other placement is in that page.
  * @param all every placement of the guest, this one among them
- * @param source the file that the placement is in
+ * @param zeroAfter whether its file has nothing but zeros from an offset to the end of that page
  */
 export function splitPlacement(
   placement: Placement,
   all: readonly Placement[],
-  source: ByteSource,
+  zeroAfter: (fileOffset: number) => boolean,
 ): PlacementSplit {
   const { fileOffset, guestAddress, fileLength, zeroLength } = placement;
   const range = (from: number, to: number): ByteRange => ({
@@ -66,7 +65,8 @@ export function splitPlacement(
       other.guestAddress >= lastPage + PAGE_SIZE ||
       placementEnd(other) <= lastPage,
   );
-  const last = isAlone && isZeroAfter(source, fileOffset + fileLength) ? end : lastPage;
+  const partial = end > lastPage;
+  const last = partial && isAlone && zeroAfter(fileOffset + fileLength) ? end : lastPage;
   if (last <= first) return { congruent, read: whole, zeroLength };
   const read = [range(guestAddress, first), range(last, end)].filter(({ length }) => length > 0);
   return { congruent, mapped: range(first, last), read, zeroLength };

@@ -7,6 +7,7 @@ import { LOW_MEMORY_LIMIT } from '../arch/layout.js';
 import { PandoError } from '../error.js';
 import { addressOf } from '../host/libc.js';
 import { mapZeroOver } from '../host/mmap.js';
+import type { GuestRam } from './guest-ram.js';
 
 /** Unit of a WebAssembly.Memory (WebAssembly Core Specification, "Memory Instances"). */
 const WASM_PAGE = 0x10000;
@@ -21,7 +22,7 @@ export interface GuestMemorySizes {
 }
 
 /** Guest RAM and the control area before it. */
-export class GuestMemory {
+export class GuestMemory implements GuestRam {
   /** To instantiate engines with, and to post to workers. */
   readonly memory: WebAssembly.Memory;
   readonly buffer: SharedArrayBuffer;

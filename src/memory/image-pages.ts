@@ -4,6 +4,7 @@
  */
 import { PAGE_SIZE } from '../arch/layout.js';
 import { PandoError } from '../error.js';
+import { placementEnd, splitPlacement as splitByPages } from '../loader/mapping.js';
 import type { ImagePart, Placement } from '../loader/plan.js';
 
 /** One run of guest RAM and where its bytes come from. */
@@ -30,11 +31,7 @@ export const READ_REASON = {
   partialPage: 'the page is not all of this range',
 } as const;
 
-const down = (value: number): number => value - (value % PAGE_SIZE);
-const up = (value: number): number => down(value + PAGE_SIZE - 1);
-
-/** One past the last byte of a placement, its zeros included. */
-const endOf = (p: Placement): number => p.guestAddress + p.fileLength + p.zeroLength;
+const up = (value: number): number => Math.ceil(value / PAGE_SIZE) * PAGE_SIZE;
 
 /**
  * @throws PandoError IMAGE_OVERLAP when two placements share a byte, IMAGE_PAST_RAM when one does not
@@ -45,19 +42,19 @@ export function checkPlacements(placements: readonly Placement[], ramBytes: numb
   let end = 0;
   for (const placement of sorted) {
     const at = `${placement.source} ${placement.part} at 0x${placement.guestAddress.toString(16)}`;
-    if (endOf(placement) > ramBytes)
+    if (placementEnd(placement) > ramBytes)
       throw new PandoError(
         'IMAGE_PAST_RAM',
-        `${at} ends at 0x${endOf(placement).toString(16)}, guest RAM at 0x${ramBytes.toString(16)}`,
+        `${at} ends at 0x${placementEnd(placement).toString(16)}, guest RAM at 0x${ramBytes.toString(16)}`,
         { remedy: 'give the guest more memory' },
       );
-    if (placement.guestAddress < end && endOf(placement) > placement.guestAddress)
+    if (placement.guestAddress < end && placementEnd(placement) > placement.guestAddress)
       throw new PandoError(
         'IMAGE_OVERLAP',
         `${at} overlaps another segment that ends at 0x${end.toString(16)}`,
         { remedy: 'give the guest more memory, or check the image with `pando image inspect`' },
       );
-    end = Math.max(end, endOf(placement));
+    end = Math.max(end, placementEnd(placement));
   }
 }
 
@@ -74,7 +71,7 @@ export interface MappingTerms {
   zeroAfter(fileOffset: number): boolean;
 }
 
-/** Splits a placement into ranges, in guest order. */
+/** Splits a placement into ranges, in guest order, as the loader's plan says. */
 export function splitPlacement(placement: Placement, terms: MappingTerms): ImageRange[] {
   const { guestAddress: start, fileLength, fileOffset, source, part } = placement;
   const end = start + fileLength;
@@ -86,27 +83,20 @@ export function splitPlacement(placement: Placement, terms: MappingTerms): Image
     ranges.push({ source, part, guestAddress: from, length, fileOffset: offset, how, reason });
   };
 
-  const congruent = start % PAGE_SIZE === fileOffset % PAGE_SIZE;
-  const first = up(start);
-  let last = Math.max(first, down(end));
+  const { congruent, mapped } = splitByPages(placement, terms.all, terms.zeroAfter);
   if (terms.unmappable !== undefined || !congruent) {
     add(start, end, 'read', terms.unmappable ?? READ_REASON.incongruent);
-    last = first;
+  } else if (mapped === undefined) {
+    add(start, end, 'read', READ_REASON.partialPage);
   } else {
-    const tail = end > last;
-    if (tail && isAlone(placement, last, terms.all) && terms.zeroAfter(fileOffset + fileLength))
-      last += PAGE_SIZE;
-    add(start, Math.min(first, end), 'read', READ_REASON.partialPage);
-    add(first, last, 'mapped');
+    // mmap(2) takes whole pages; what follows the file's bytes in the last one is zeros.
+    const last = up(mapped.guestAddress + mapped.length);
+    add(start, mapped.guestAddress, 'read', READ_REASON.partialPage);
+    add(mapped.guestAddress, last, 'mapped');
     add(last, end, 'read', READ_REASON.partialPage);
+    add(Math.max(last, end), end + placement.zeroLength, 'zero');
+    return ranges;
   }
-  add(last > first ? Math.max(last, end) : end, end + placement.zeroLength, 'zero');
+  add(end, end + placement.zeroLength, 'zero');
   return ranges;
-}
-
-function isAlone(placement: Placement, page: number, others: readonly Placement[]): boolean {
-  return others.every(
-    (other) =>
-      other === placement || other.guestAddress >= page + PAGE_SIZE || endOf(other) <= page,
-  );
 }

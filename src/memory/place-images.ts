@@ -8,7 +8,7 @@ import { PandoError } from '../error.js';
 import { errnoOf } from '../host/errno.js';
 import { discard, mapFileOver, probeFileMapping } from '../host/mmap.js';
 import type { Placement } from '../loader/plan.js';
-import type { GuestMemory } from './guest-memory.js';
+import type { GuestRam } from './guest-ram.js';
 import { checkPlacements, type ImageRange, READ_REASON, splitPlacement } from './image-pages.js';
 
 /** A file whose contents do not change while it is in use (see `sealImage`). */
@@ -48,7 +48,7 @@ const READ_CHUNK = 1 << 24;
  * IMAGE_READ_FAILED; guest RAM is then all zeros and nothing is mapped
  */
 export function placeImages(
-  guest: GuestMemory,
+  guest: GuestRam,
   placements: readonly Placement[],
   files: ImageFiles,
   mode: LoadMode,
@@ -101,7 +101,7 @@ const refusal = (errno: string): string => `mmap was refused: ${errno}`;
 
 /** Maps what can be mapped over cleared guest RAM; gives every range, those to read included. */
 function mapPlacements(
-  guest: GuestMemory,
+  guest: GuestRam,
   all: readonly Placement[],
   files: ImageFiles,
   unmappable: Unmappable,
@@ -165,7 +165,7 @@ function readUpTo(file: ImageFile, into: Uint8Array, position: number): number {
   return done;
 }
 
-function readRange(guest: GuestMemory, file: ImageFile, range: ImageRange): void {
+function readRange(guest: GuestRam, file: ImageFile, range: ImageRange): void {
   const into = guest.bytes(range.guestAddress, range.length);
   const got = readUpTo(file, into, range.fileOffset);
   if (got < range.length)

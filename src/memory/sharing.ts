@@ -9,7 +9,7 @@ import { HostError } from '../host/errno.js';
 import { PAGE_OWN, PAGE_SHARED, readPageStates } from '../host/pagemap.js';
 import { parseSmaps } from '../host/smaps.js';
 import type { ImagePart } from '../loader/plan.js';
-import type { GuestMemory } from './guest-memory.js';
+import type { GuestRam } from './guest-ram.js';
 
 /** Pages of 4 KiB; `total` is the sum of the other three. */
 export interface PageCounts {
@@ -47,7 +47,7 @@ const PARTS: readonly ImagePart[] = ['text', 'rodata', 'data', 'initrd', 'rest']
 const REST = PARTS.indexOf('rest');
 
 /** Pages by part and kind of the VM whose memory lives in this process. All else is `rest`. */
-export function accountSharing(guest: GuestMemory, ranges: readonly PartRange[]): Sharing {
+export function accountSharing(guest: GuestRam, ranges: readonly PartRange[]): Sharing {
   try {
     return accountByPagemap(guest, partOfPage(guest.ramBytes / PAGE_SIZE, ranges));
   } catch (error) {
@@ -69,7 +69,7 @@ function partOfPage(pages: number, ranges: readonly PartRange[]): Uint8Array {
   return owners;
 }
 
-function accountByPagemap(guest: GuestMemory, owners: Uint8Array): Sharing {
+function accountByPagemap(guest: GuestRam, owners: Uint8Array): Sharing {
   const states = readPageStates(guest.ramHostAddress, owners.length);
   const tally = new Tally();
   for (let page = 0; page < owners.length; page++) {
@@ -85,7 +85,7 @@ function accountByPagemap(guest: GuestMemory, owners: Uint8Array): Sharing {
  * mapping lies within one part.
  */
 export function accountSharingBySmaps(
-  guest: GuestMemory,
+  guest: GuestRam,
   ranges: readonly PartRange[],
   smaps: string,
 ): Sharing {

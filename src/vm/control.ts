@@ -1,8 +1,7 @@
 /**
  * What the threads that drive a VM share beside its devices and vCPUs: requests, notices, the origin
- * of guest time. It lies at VM_CONTROL in the VM's memory.
+ * of guest time. It lies in the VM's control area, where the accelerator has room for it.
  */
-import { VM_CONTROL } from '../accel/wasm/layout.js';
 import type { Clock } from '../arch/clock.js';
 import { hostNanoseconds } from './host-time.js';
 
@@ -11,21 +10,29 @@ const REQUEST = 0;
 const CONSOLE_NOTICE = 1;
 const ENTERED = 2;
 const SPOKE = 3;
+const CHANGES = 4;
+const EPOCH = 5;
 /* Doubles, behind the words. */
 const TIME_ORIGIN = 8;
 const PAUSED_AT = 9;
+const DEADLINE = 10;
 const BYTES = 128;
 
-/** Requests to the thread that drives the VM. */
+/** Requests to the threads that drive the VM: leave the guest and wait. */
 export const REQUEST_PARK = 1;
+/** Leave the guest for a moment, without a word, until this is withdrawn. */
+export const REQUEST_HOLD = 2;
+/** Leave the VM for good. */
+export const REQUEST_DETACH = 4;
 
 export class VmControl implements Clock {
   readonly #words: Int32Array;
   readonly #times: Float64Array;
 
-  constructor(memory: WebAssembly.Memory) {
-    this.#words = new Int32Array(memory.buffer, VM_CONTROL, BYTES / 4);
-    this.#times = new Float64Array(memory.buffer, VM_CONTROL, BYTES / 8);
+  /** @param byteOffset a multiple of 8; 128 bytes from there */
+  constructor(buffer: SharedArrayBuffer, byteOffset: number) {
+    this.#words = new Int32Array(buffer, byteOffset, BYTES / 4);
+    this.#times = new Float64Array(buffer, byteOffset, BYTES / 8);
   }
 
   /** Guest time starts here, stopped. */
@@ -33,6 +40,7 @@ export class VmControl implements Clock {
     this.#words.fill(0);
     this.#times[TIME_ORIGIN] = hostNanoseconds();
     this.#times[PAUSED_AT] = this.#times[TIME_ORIGIN] ?? 0;
+    this.#times[DEADLINE] = Number.POSITIVE_INFINITY;
   }
 
   /** Guest time in nanoseconds. */
@@ -59,16 +67,53 @@ export class VmControl implements Clock {
     return this.#times[TIME_ORIGIN] ?? 0;
   }
 
+  /** When somebody will next look at the devices' timers, in guest nanoseconds; Infinity for never. */
+  get deadline(): number {
+    return this.#times[DEADLINE] ?? Number.POSITIVE_INFINITY;
+  }
+
+  set deadline(time: number) {
+    this.#times[DEADLINE] = time;
+  }
+
   request(bits: number): void {
     Atomics.or(this.#words, REQUEST, bits);
+    this.#announce();
   }
 
   withdraw(bits: number): void {
     Atomics.and(this.#words, REQUEST, ~bits);
+    this.#announce();
   }
 
   requests(): number {
     return Atomics.load(this.#words, REQUEST);
+  }
+
+  /** Withdraws REQUEST_PARK for a new run: whoever parks after this says so anew. */
+  startEpoch(): void {
+    Atomics.add(this.#words, EPOCH, 1);
+    this.withdraw(REQUEST_PARK);
+  }
+
+  /** Counts the runs, from 0 for none yet. */
+  epoch(): number {
+    return Atomics.load(this.#words, EPOCH);
+  }
+
+  #announce(): void {
+    Atomics.add(this.#words, CHANGES, 1);
+    Atomics.notify(this.#words, CHANGES);
+  }
+
+  /** Counts changes of requests and epoch: read it before looking at them. */
+  changes(): number {
+    return Atomics.load(this.#words, CHANGES);
+  }
+
+  /** Sleeps until there is a change after `seen`. */
+  waitForChange(seen: number): void {
+    Atomics.wait(this.#words, CHANGES, seen);
   }
 
   /** True for the first caller since `takeConsoleNotice`: that one tells the owner of the console. */

@@ -1,68 +1,64 @@
 /**
- * The guest's memory with everything in it that a boot needs: images, boot data, decoder and CPUID
- * tables, board and vCPU state. `restart` makes all of it new, as a reset does.
+ * The guest's memory with everything in it that a boot needs: images and boot data. `restore` makes it
+ * new, as a reset does.
  */
-import { coreModule, installDecodeTables } from '../accel/wasm/core-module.js';
-import * as L from '../accel/wasm/layout.js';
-import { WasmVcpu } from '../accel/wasm/vcpu.js';
-import { buildCpuid } from '../arch/cpuid.js';
-import { pvhEntryState } from '../arch/entry-state.js';
+import { CONTROL_BYTES, VM_CONTROL as KVM_VM_CONTROL } from '../accel/kvm/layout.js';
+import { GUEST_BASE, VM_CONTROL as WASM_VM_CONTROL } from '../accel/wasm/layout.js';
+import { type EntryState, pvhEntryState } from '../arch/entry-state.js';
+import { LOW_MEMORY_LIMIT } from '../arch/layout.js';
 import { writeBootData } from '../boot/boot-data.js';
-import type { Board } from '../devices/board.js';
-import { PandoError } from '../error.js';
 import { GuestMemory } from '../memory/guest-memory.js';
+import type { GuestRam } from '../memory/guest-ram.js';
+import { MappedMemory } from '../memory/mapped-memory.js';
 import { type PlacedImages, placeImages } from '../memory/place-images.js';
 import { VmControl } from './control.js';
+import type { Execution, MachineEvent } from './execution.js';
 import type { GuestImages } from './images.js';
-import { attachBoard, TSC_FREQUENCY } from './machine.js';
-import type { LoadMode } from './types.js';
+import { KvmExecution } from './kvm-execution.js';
+import type { AcceleratorName, LoadMode, TierChoice } from './types.js';
+import { WasmExecution } from './wasm-execution.js';
 
 export interface GuestOptions {
+  readonly accelerator: AcceleratorName;
   readonly images: GuestImages;
   readonly memory: number;
   readonly cpus: number;
+  /** CPU model, see VmOptions. */
+  readonly cpu: string;
   readonly commandLine: string;
   readonly load: LoadMode;
+  readonly tier: TierChoice;
 }
 
-/** Bytes of one row of the CPUID table: leaf, subleaf, flags, EAX, EBX, ECX, EDX, reserved. */
-const CPUID_ROW_BYTES = 32;
-/** Flag of a row that answers one subleaf only. */
-const CPUID_SUBLEAF_MATTERS = 1;
-
 export class Guest {
-  readonly memory: GuestMemory;
+  readonly memory: GuestRam;
   readonly control: VmControl;
-  readonly board: Board;
   readonly placed: PlacedImages;
-  readonly #vcpu: WasmVcpu;
+  readonly execution: Execution;
   readonly #options: GuestOptions;
 
-  constructor(options: GuestOptions) {
+  /** @param listener hears what the execution says, never before this returns */
+  constructor(options: GuestOptions, listener: (event: MachineEvent) => void) {
     this.#options = options;
-    const { images, memory, cpus, load } = options;
-    this.memory = GuestMemory.create({ ramBytes: memory, controlBytes: L.GUEST_BASE });
+    const { images, load } = options;
+    const { memory, controlOffset, execute } = machineFor(options, listener);
+    this.memory = memory;
+    let execution: Execution | undefined;
     try {
       const files = {
         kernel: images.kernel,
         ...(images.initrd ? { initrd: images.initrd } : {}),
       };
-      this.placed = placeImages(this.memory, images.placements, files, load);
-      const wasm = this.memory.memory;
-      this.control = new VmControl(wasm);
+      this.placed = placeImages(memory, images.placements, files, load);
+      this.control = new VmControl(memory.buffer, controlOffset);
       this.control.initialise();
-      installDecodeTables(wasm);
-      this.board = attachBoard(wasm, cpus, this.control);
-      this.#vcpu = new WasmVcpu({
-        module: coreModule(),
-        memory: wasm,
-        id: 0,
-        bus: this.board,
-        clock: this.control,
-      });
-      this.#initialise();
+      const entry = this.#writeBootData();
+      execution = execute(this.control);
+      this.execution = execution;
+      execution.reset(entry);
     } catch (error) {
-      this.memory.release();
+      if (execution === undefined) memory.release();
+      else void execution.close().then(() => memory.release());
       throw error;
     }
   }
@@ -70,17 +66,11 @@ export class Guest {
   /** After a reset: images, RAM, devices and vCPUs as at the start. No thread runs the VM. */
   restart(): void {
     this.placed.restore();
-    this.#initialise();
+    this.execution.reset(this.#writeBootData());
   }
 
-  #initialise(): void {
+  #writeBootData(): EntryState {
     const { images, memory, cpus, commandLine } = this.#options;
-    const view = new DataView(this.memory.buffer);
-    new Uint8Array(this.memory.buffer, L.BLOCK_HASH, L.BLOCK_ARENA - L.BLOCK_HASH).fill(0);
-    const vcpu = L.VCPU_BLOCKS;
-    view.setUint32(vcpu + L.ARENA_NEXT, L.BLOCK_ARENA, true);
-    view.setUint32(vcpu + L.RAM_PAGES, memory / 4096, true);
-    view.setUint32(vcpu + L.CPUID_ROWS, this.#writeCpuid(view), true);
     const modules = images.initrd
       ? [{ address: images.initrdAddress, size: images.initrd.size }]
       : [];
@@ -88,37 +78,39 @@ export class Guest {
       { write: (address, bytes) => this.memory.bytes(address, bytes.length).set(bytes) },
       { memoryBytes: memory, vcpus: cpus, commandLine, modules },
     );
-    this.board.reset();
-    this.#vcpu.reset(pvhEntryState(images.plan.entry, startInfo));
+    return pvhEntryState(images.plan.entry, startInfo);
   }
 
-  /** Writes the CPUID table; returns the number of rows. */
-  #writeCpuid(view: DataView): number {
-    const rows = buildCpuid({
-      vcpus: this.#options.cpus,
-      apicId: 0,
-      tscFrequency: TSC_FREQUENCY,
-    });
-    const limit = (L.CPUID_TABLE_LIMIT - L.CPUID_TABLE) / CPUID_ROW_BYTES;
-    if (rows.length > limit) {
-      throw new PandoError('CPUID_TABLE_FULL', `CPUID has ${rows.length} rows, the table ${limit}`);
-    }
-    rows.forEach((row, index) => {
-      const subleaf = row.subleaf === 'any' ? 0 : row.subleaf;
-      const flags = row.subleaf === 'any' ? 0 : CPUID_SUBLEAF_MATTERS;
-      const words = [row.leaf, subleaf, flags, row.eax, row.ebx, row.ecx, row.edx, 0];
-      words.forEach((word, at) => {
-        view.setUint32(L.CPUID_TABLE + index * CPUID_ROW_BYTES + at * 4, word, true);
-      });
-    });
-    return rows.length;
-  }
-
-  vcpu(): WasmVcpu {
-    return this.#vcpu;
-  }
-
-  release(): void {
+  /** No vCPU runs any more. */
+  async release(): Promise<void> {
+    await this.execution.close();
     this.memory.release();
   }
+}
+
+/** Memory as the accelerator wants it, and how to make the execution over it. */
+interface MachineParts {
+  readonly memory: GuestRam;
+  readonly controlOffset: number;
+  readonly execute: (control: VmControl) => Execution;
+}
+
+function machineFor(options: GuestOptions, listener: (event: MachineEvent) => void): MachineParts {
+  const { accelerator, memory: ramBytes, cpus, cpu, tier } = options;
+  if (accelerator === 'wasm') {
+    const memory = GuestMemory.create({ ramBytes, controlBytes: GUEST_BASE });
+    return {
+      memory,
+      controlOffset: WASM_VM_CONTROL,
+      execute: (control) => new WasmExecution(memory, control, tier === '1', listener),
+    };
+  }
+  const sizes = { ramBytes, controlBytes: CONTROL_BYTES };
+  const memory =
+    ramBytes > LOW_MEMORY_LIMIT ? MappedMemory.create(sizes) : GuestMemory.create(sizes);
+  return {
+    memory,
+    controlOffset: KVM_VM_CONTROL,
+    execute: (control) => new KvmExecution({ memory, control, cpus, cpu, listener }),
+  };
 }

@@ -3,15 +3,15 @@
  * have a Machine of the same VM; the schedule lets one at a time run it.
  */
 import type { Vcpu } from '../accel/accelerator.js';
-import { BOARD_STATE_AREA } from '../accel/wasm/layout.js';
+import { BOARD_STATE_AREA, VM_CONTROL } from '../accel/wasm/layout.js';
+import type { Library } from '../accel/wasm/translate/library.js';
 import { WasmVcpu } from '../accel/wasm/vcpu.js';
-import { BOOT_STAGE_PORT } from '../arch/layout.js';
-import { Board } from '../devices/board.js';
-import { PandoError } from '../error.js';
+import { Board, type BoardHooks } from '../devices/board.js';
 import { REQUEST_PARK, VmControl } from './control.js';
+import type { MachineEvent } from './execution.js';
 import { hostNanoseconds } from './host-time.js';
+import { failureEvent, Reporter } from './reporter.js';
 import { SLOT_ASLEEP, SLOT_PARKED, SLOT_READY } from './schedule.js';
-import type { StageName } from './types.js';
 
 /** Guest time-stamp counter: one tick a nanosecond. */
 export const TSC_FREQUENCY = 1_000_000_000;
@@ -27,29 +27,16 @@ export interface MachineDescription {
   readonly memory: WebAssembly.Memory;
   readonly vcpus: number;
   readonly module: WebAssembly.Module;
+  /** Whether hot code is translated. */
+  readonly translate: boolean;
 }
-
-/** What a machine tells the thread that owns the VM. */
-export type MachineEvent =
-  | {
-      readonly kind: 'stage';
-      readonly name: StageName;
-      readonly at: number;
-      readonly source: string;
-    }
-  | { readonly kind: 'console' }
-  | { readonly kind: 'parked' }
-  | { readonly kind: 'reset' }
-  | { readonly kind: 'poweroff' }
-  | { readonly kind: 'shutdown'; readonly vcpu: number }
-  | { readonly kind: 'error'; readonly code: string; readonly message: string };
 
 /** The board of a VM, on whichever thread. */
 export function attachBoard(
   memory: WebAssembly.Memory,
   vcpus: number,
   control: VmControl,
-  hooks: ConstructorParameters<typeof Board>[0]['hooks'] = {},
+  hooks: BoardHooks = {},
 ): Board {
   return new Board({
     state: memory.buffer as unknown as SharedArrayBuffer,
@@ -62,53 +49,42 @@ export function attachBoard(
   });
 }
 
-/** Stages by the value that the guest writes to BOOT_STAGE_PORT. */
-const STAGE_VALUES: Readonly<Record<number, StageName>> = {
-  6: 'linux_start_kernel',
-  7: 'linux_start_user',
-};
-
 export class Machine {
   readonly #control: VmControl;
   readonly #board: Board;
   readonly #vcpu: Vcpu;
   readonly #emit: (event: MachineEvent) => void;
+  /** Console input that the guest did not take when it was last offered. */
+  #inputLeft = 0;
+  readonly #reporter: Reporter;
   /** What the devices ended the slice with. */
   #ending: MachineEvent | undefined;
 
-  constructor(description: MachineDescription, emit: (event: MachineEvent) => void) {
+  /** @param library the thread's translations, for a machine that uses them */
+  constructor(
+    description: MachineDescription,
+    emit: (event: MachineEvent) => void,
+    library?: Library,
+  ) {
     const { memory, module, vcpus } = description;
     this.#emit = emit;
-    this.#control = new VmControl(memory);
+    this.#control = new VmControl(memory.buffer as SharedArrayBuffer, VM_CONTROL);
     const end = (event: MachineEvent): void => {
       this.#ending = event;
       this.#vcpu.kick();
     };
-    this.#board = attachBoard(memory, vcpus, this.#control, {
-      onPowerOff: () => end({ kind: 'poweroff' }),
-      onReset: () => end({ kind: 'reset' }),
-      onBootStage: (value, time, port) => this.#stage(value, time, port),
-      wake: () => vcpu.interruptsChanged(),
+    this.#reporter = new Reporter(this.#control, emit, end);
+    const hooks = this.#reporter.hooks(() => vcpu.interruptsChanged());
+    this.#board = attachBoard(memory, vcpus, this.#control, hooks);
+    const vcpu = new WasmVcpu({
+      module,
+      memory,
+      id: 0,
+      bus: this.#board,
+      clock: this.#control,
+      library,
     });
-    const vcpu = new WasmVcpu({ module, memory, id: 0, bus: this.#board, clock: this.#control });
     this.#vcpu = vcpu;
-  }
-
-  #stage(value: number, time: number, port: number): void {
-    const name = STAGE_VALUES[value];
-    if (name === undefined || port !== BOOT_STAGE_PORT) return;
-    if (name === 'linux_start_kernel') this.#control.firstSign();
-    const source = `port 0x${port.toString(16)} value ${value}`;
-    this.#emit({ kind: 'stage', name, at: this.#control.origin + time, source });
-  }
-
-  #console(): void {
-    if (this.#board.serialOutput.length === 0) return;
-    if (this.#control.firstSign()) {
-      const source = 'first console byte';
-      this.#emit({ kind: 'stage', name: 'linux_start_kernel', at: hostNanoseconds(), source });
-    }
-    if (this.#control.noticeConsole()) this.#emit({ kind: 'console' });
   }
 
   /** Runs the VM for a while; returns the slot's next state and, for SLOT_ASLEEP, the deadline. */
@@ -116,17 +92,15 @@ export class Machine {
     const control = this.#control;
     const board = this.#board;
     const end = hostNanoseconds() + SLICE;
-    if (control.firstEntry()) {
-      const source = 'first vCPU entry';
-      this.#emit({ kind: 'stage', name: 'vmm_init_end', at: hostNanoseconds(), source });
-    }
+    this.#reporter.entering();
     for (;;) {
       if (control.requests() & REQUEST_PARK) return this.#park({ kind: 'parked' });
       board.pumpInput();
+      this.#inputLeft = board.serialInput.length;
       board.pumpOutput();
       board.advance(control.now());
       const stop = this.#vcpu.run(TURN);
-      this.#console();
+      this.#reporter.console(board);
       if (this.#ending !== undefined) return this.#park(this.#ending);
       if (stop === 'shutdown') return this.#park({ kind: 'shutdown', vcpu: this.#vcpu.id });
       if (stop === 'halt') {
@@ -142,7 +116,10 @@ export class Machine {
 
   /** Whether something came in that a sleeping VM must look at. */
   hasInput(): boolean {
-    return this.#board.serialInput.length > 0 || (this.#control.requests() & REQUEST_PARK) !== 0;
+    return (
+      this.#board.serialInput.length > this.#inputLeft ||
+      (this.#control.requests() & REQUEST_PARK) !== 0
+    );
   }
 
   #park(event: MachineEvent): { state: number; deadline: number } {
@@ -162,8 +139,6 @@ export class Machine {
 
   /** Reports an exception of the monitor itself as the VM's end. */
   fail(error: unknown): { state: number; deadline: number } {
-    const code = error instanceof PandoError ? error.code : 'INTERNAL';
-    const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    return this.#park({ kind: 'error', code, message });
+    return this.#park(failureEvent(error));
   }
 }

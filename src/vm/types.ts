@@ -16,15 +16,24 @@ export interface VmOptions {
   readonly memory?: number;
   /** Number of virtual processors; 1 when absent. */
   readonly cpus?: number;
-  /** `auto` takes kvm where it opens and works. */
+  /**
+   * CPU model on kvm: `host`, `v1`, `v2` or `v3` (x86-64 micro-architecture levels), and `,-NAME` for
+   * each feature to take away, e.g. `host,-cx16`; `host` when absent.
+   */
+  readonly cpu?: string;
+  /** `auto` takes kvm where it opens and works; `auto` when absent. */
   readonly accelerator?: AcceleratorName | 'auto';
   /** The files are immutable (the image store's): map them as they are instead of a sealed copy. */
   readonly immutableImages?: boolean;
+  /** Tier of the wasm accelerator, see TierChoice; `auto` when absent. */
+  readonly tier?: TierChoice;
   /** `map` maps the images copy-on-write over guest RAM, `read` copies them; `map` when absent. */
   readonly load?: LoadMode;
 }
 
 export type AcceleratorName = 'kvm' | 'wasm';
+/** `0` interprets, `1` also translates hot code to WebAssembly; `auto` is `0`. */
+export type TierChoice = '0' | '1' | 'auto';
 export type LoadMode = 'map' | 'read';
 
 /** The stages of a boot, in order. */

@@ -2,17 +2,15 @@
  * A virtual machine, as the program that runs it sees it. The guest runs on the process's worker
  * threads (pool.ts); this object lives on the thread that created it.
  */
-import { coreModule } from '../accel/wasm/core-module.js';
+import { MAX_VCPUS } from '../devices/board-state.js';
 import { PandoError } from '../error.js';
 import type { ImagePart } from '../loader/plan.js';
 import { accountSharing } from '../memory/sharing.js';
-import { REQUEST_PARK } from './control.js';
+import { chooseAccelerator } from './accelerators.js';
+import type { MachineEvent } from './execution.js';
 import { Guest } from './guest.js';
 import { hostNanoseconds } from './host-time.js';
 import { type GuestImages, openImages } from './images.js';
-import type { MachineEvent } from './machine.js';
-import { WorkerPool } from './pool.js';
-import { SLOT_PARKED, SLOT_READY } from './schedule.js';
 import type {
   AcceleratorName,
   LoadMode,
@@ -24,6 +22,8 @@ import type {
 } from './types.js';
 
 const DEFAULT_MEMORY = 1 << 30;
+/** All that the host's processor can give. */
+const DEFAULT_CPU = 'host';
 /** Guest RAM of the wasm accelerator: what a 32-bit memory holds beside the control area. */
 const WASM_MEMORY_LIMIT = 3 * 2 ** 30;
 
@@ -32,8 +32,10 @@ let created = 0;
 /** What `Vm.create` found out before the object exists. */
 interface VmParts {
   readonly images: GuestImages;
-  readonly guest: Guest;
+  readonly accelerator: AcceleratorName;
   readonly load: LoadMode;
+  /** Makes the guest; what its machine says goes to the listener. */
+  readonly makeGuest: (listener: (event: MachineEvent) => void) => Guest;
 }
 
 /** Where a VM stands. */
@@ -42,14 +44,13 @@ type Phase = 'created' | 'running' | 'pausing' | 'paused' | 'ended';
 export class Vm implements AsyncDisposable {
   /** Unique in the process, from 0. */
   readonly id: number = created++;
-  readonly accelerator: AcceleratorName = 'wasm';
+  /** What runs the guest. */
+  readonly accelerator: AcceleratorName;
   readonly load: LoadMode;
   /** Settles when the VM has ended; never rejects. */
   readonly exited: Promise<VmExit>;
   readonly #images: GuestImages;
   readonly #guest: Guest;
-  readonly #pool = WorkerPool.shared();
-  readonly #slot: number;
   readonly #stages: Stage[] = [];
   readonly #consoleListeners = new Set<(bytes: Uint8Array) => void>();
   readonly #stageListeners = new Set<(stage: Stage) => void>();
@@ -67,7 +68,8 @@ export class Vm implements AsyncDisposable {
   static async create(options: VmOptions): Promise<Vm> {
     const memory = options.memory ?? DEFAULT_MEMORY;
     const cpus = options.cpus ?? 1;
-    checkOptions(options, memory, cpus);
+    const accelerator = await chooseAccelerator(options.accelerator ?? 'auto', { memory, cpus });
+    checkOptions(options, accelerator, memory, cpus);
     const load = options.load ?? 'map';
     const images = openImages({
       kernel: options.kernel,
@@ -76,34 +78,28 @@ export class Vm implements AsyncDisposable {
       immutable: options.immutableImages ?? false,
     });
     try {
-      const guest = new Guest({
+      const { commandLine = '', cpu = DEFAULT_CPU, tier = 'auto' } = options;
+      const guestOptions = { accelerator, images, memory, cpus, cpu, commandLine, load, tier };
+      return new Vm({
         images,
-        memory,
-        cpus,
-        commandLine: options.commandLine ?? '',
+        accelerator,
         load,
+        makeGuest: (listener) => new Guest(guestOptions, listener),
       });
-      return new Vm({ images, guest, load });
     } catch (error) {
       images.close();
       throw error;
     }
   }
 
-  private constructor({ images, guest, load }: VmParts) {
+  private constructor({ images, accelerator, load, makeGuest }: VmParts) {
     this.#images = images;
-    this.#guest = guest;
+    this.accelerator = accelerator;
     this.load = load;
     this.exited = new Promise((resolve) => {
       this.#settle = resolve;
     });
-    this.#slot = this.#pool.allocate((event) => this.#hear(event));
-    this.#pool.attach({
-      slot: this.#slot,
-      memory: guest.memory.memory,
-      vcpus: 1,
-      module: coreModule(),
-    });
+    this.#guest = makeGuest((event) => this.#hear(event));
   }
 
   /** Boot stages seen so far. */
@@ -115,9 +111,7 @@ export class Vm implements AsyncDisposable {
   start(): void {
     if (this.#phase !== 'created' && this.#phase !== 'paused') return;
     this.#phase = 'running';
-    this.#guest.control.withdraw(REQUEST_PARK);
-    this.#guest.control.startTime();
-    this.#pool.schedule.transition(this.#slot, SLOT_PARKED, SLOT_READY);
+    this.#guest.execution.start();
   }
 
   /** Stops the guest and its time until `start`. */
@@ -138,12 +132,10 @@ export class Vm implements AsyncDisposable {
 
   /** Resolves when no thread runs the guest. */
   #park(): Promise<void> {
-    if (this.#pool.schedule.state(this.#slot) === SLOT_PARKED) return Promise.resolve();
+    if (this.#guest.execution.parked) return Promise.resolve();
     return new Promise((resolve) => {
       this.#parked.push(resolve);
-      this.#guest.control.request(REQUEST_PARK);
-      this.#guest.vcpu().kick();
-      this.#pool.schedule.wake(this.#slot);
+      this.#guest.execution.park();
     });
   }
 
@@ -176,7 +168,7 @@ export class Vm implements AsyncDisposable {
         this.#end({ kind: 'poweroff' });
         break;
       case 'shutdown':
-        this.#end({ kind: 'shutdown', vcpu: this.vcpuState() });
+        this.#end({ kind: 'shutdown', vcpu: this.vcpuState(event.vcpu) });
         break;
       case 'error':
         this.#end(event);
@@ -191,9 +183,7 @@ export class Vm implements AsyncDisposable {
     if (this.#phase === 'ended') return;
     this.#drainConsole();
     this.#guest.restart();
-    if (this.#phase === 'running') {
-      this.#pool.schedule.transition(this.#slot, SLOT_PARKED, SLOT_READY);
-    }
+    if (this.#phase === 'running') this.#guest.execution.start();
   }
 
   #addStage(stage: Stage): void {
@@ -204,14 +194,14 @@ export class Vm implements AsyncDisposable {
 
   #drainConsole(): void {
     this.#guest.control.takeConsoleNotice();
-    const ring = this.#guest.board.serialOutput;
+    const ring = this.#guest.execution.board.serialOutput;
     const full = ring.length === ring.capacity;
     for (;;) {
       const bytes = ring.read();
       if (bytes.length === 0) break;
       for (const listener of this.#consoleListeners) listener(bytes);
     }
-    if (full) this.#pool.schedule.wake(this.#slot);
+    if (full) this.#guest.execution.consoleMoved();
     if (this.#input.length > 0) this.#feed();
   }
 
@@ -222,7 +212,7 @@ export class Vm implements AsyncDisposable {
   }
 
   #feed(): void {
-    const ring = this.#guest.board.serialInput;
+    const ring = this.#guest.execution.board.serialInput;
     while (this.#input[0] !== undefined) {
       const bytes = this.#input[0];
       const taken = ring.write(bytes);
@@ -232,7 +222,7 @@ export class Vm implements AsyncDisposable {
         break;
       }
     }
-    this.#pool.schedule.wake(this.#slot);
+    this.#guest.execution.consoleMoved();
     // The guest empties the ring without telling: look again while something waits.
     if (this.#input.length > 0 && this.#phase !== 'ended') {
       setTimeout(() => this.#feed(), 10).unref();
@@ -253,12 +243,12 @@ export class Vm implements AsyncDisposable {
 
   /** Instructions retired so far; 0 where the accelerator does not count them. */
   instructions(): bigint {
-    return this.#guest.vcpu().instructions();
+    return this.#guest.execution.instructions();
   }
 
-  /** What the vCPU is doing now (the VM keeps running). */
-  vcpuState(): VcpuState {
-    return this.#guest.vcpu().state();
+  /** What a vCPU, by its number, is doing now (the VM keeps running). */
+  vcpuState(vcpu = 0): VcpuState {
+    return this.#guest.execution.vcpuState(vcpu);
   }
 
   /** Where the VM's memory is, by part of its image. */
@@ -282,8 +272,7 @@ export class Vm implements AsyncDisposable {
 
   async #close(): Promise<void> {
     if (this.#phase !== 'ended') await this.stop();
-    await this.#pool.release(this.#slot);
-    this.#guest.release();
+    await this.#guest.release();
     this.#images.close();
   }
 
@@ -292,27 +281,35 @@ export class Vm implements AsyncDisposable {
   }
 }
 
-function checkOptions(options: VmOptions, memory: number, cpus: number): void {
-  if (
-    !Number.isInteger(memory) ||
-    memory <= 0 ||
-    memory % 4096 !== 0 ||
-    memory > WASM_MEMORY_LIMIT
-  ) {
+function checkOptions(
+  options: VmOptions,
+  accelerator: AcceleratorName,
+  memory: number,
+  cpus: number,
+): void {
+  const limit = accelerator === 'wasm' ? WASM_MEMORY_LIMIT : Number.MAX_SAFE_INTEGER;
+  if (!Number.isInteger(memory) || memory <= 0 || memory % 4096 !== 0 || memory > limit) {
     throw new PandoError(
       'VM_MEMORY_INVALID',
-      `guest memory of ${memory} bytes is not a multiple of 4096 up to ${WASM_MEMORY_LIMIT}`,
-      { remedy: 'choose a whole number of MiB up to 3 GiB' },
+      `guest memory of ${memory} bytes is not a multiple of 4096 up to ${limit}`,
+      { remedy: `choose a whole number of MiB${accelerator === 'wasm' ? ' up to 3 GiB' : ''}` },
     );
   }
-  if (cpus !== 1) {
-    throw new PandoError('VM_CPUS_UNSUPPORTED', `${cpus} vCPUs: the wasm accelerator has one`, {
-      remedy: 'use --cpus 1',
+  if (!Number.isInteger(cpus) || cpus < 1 || cpus > MAX_VCPUS) {
+    throw new PandoError('VM_CPUS_INVALID', `${cpus} vCPUs are not within 1–${MAX_VCPUS}`, {
+      remedy: `choose 1 to ${MAX_VCPUS}`,
     });
   }
-  if (options.accelerator === 'kvm') {
-    throw new PandoError('KVM_UNSUPPORTED', 'the kvm accelerator is not part of this version', {
-      remedy: 'use --accel wasm or --accel auto',
+  if (accelerator === 'wasm' && cpus !== 1) {
+    throw new PandoError('VM_CPUS_UNSUPPORTED', `${cpus} vCPUs: the wasm accelerator has one`, {
+      remedy: 'use --cpus 1, or --accel kvm',
     });
+  }
+  if (accelerator === 'wasm' && options.cpu !== undefined) {
+    throw new PandoError(
+      'VM_CPU_MODEL_UNSUPPORTED',
+      `CPU model "${options.cpu}": the wasm accelerator has one model only`,
+      { remedy: 'leave --cpu away, or use --accel kvm' },
+    );
   }
 }

@@ -18,6 +18,8 @@ export interface CoreImports {
   writeMsr(index: number): number;
   /** Guest time in nanoseconds. */
   clock(): number;
+  /** Wall-clock time of guest time 0, in milliseconds since 1970. */
+  bootTime(): number;
   readCr8(): number;
   writeCr8(value: number): void;
 }
@@ -43,6 +45,8 @@ export interface Core {
   interrupt(cpu: number, vector: number): number;
   /** Delivers an NMI; 0 after a triple fault. */
   nmi(cpu: number): number;
+  /** 1 when the guest would take an external interrupt now. */
+  interruptible(cpu: number): number;
   /** 1 from an NMI to the next IRET. */
   nmiBlocked(cpu: number): number;
   /** RFLAGS with the arithmetic flags computed. */

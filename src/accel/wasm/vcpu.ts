@@ -13,8 +13,6 @@ import * as L from './layout.js';
 import type { Library } from './translate/library.js';
 import { Tier } from './translate/tier.js';
 
-/** RFLAGS.IF. */
-const INTERRUPT_FLAG = 0x200;
 /** The host's hooks of one vCPU. */
 export interface WasmVcpuOptions {
   readonly module: WebAssembly.Module;
@@ -50,10 +48,7 @@ export class WasmVcpu implements Vcpu {
       mmioWrite: (low, high, size, value) =>
         bus.mmioWrite(id, (high >>> 0) * 2 ** 32 + (low >>> 0), size, value >>> 0),
       readMsr: (index) => {
-        const value =
-          index === 0x11
-            ? BigInt(Math.round((Date.now() - clock.now() / 1e6) * 1e6))
-            : bus.readMsr(id, index >>> 0);
+        const value = bus.readMsr(id, index >>> 0);
         if (value === undefined) return 0;
         view.setBigUint64(L.HOST_VALUE, value, true);
         return 1;
@@ -61,6 +56,7 @@ export class WasmVcpu implements Vcpu {
       writeMsr: (index) =>
         bus.writeMsr(id, index >>> 0, view.getBigUint64(L.HOST_VALUE, true)) ? 1 : 0,
       clock: () => Math.floor(clock.now()),
+      bootTime: () => Date.now() - clock.now() / 1e6,
       readCr8: () => bus.readCr8(id),
       writeCr8: (value) => bus.writeCr8(id, value),
     });
@@ -116,14 +112,6 @@ export class WasmVcpu implements Vcpu {
     view.setUint32(L.SEG_ATTR + slot * 4, attributes, true);
   }
 
-  /** Whether the guest would take an interrupt now. */
-  #interruptible(): boolean {
-    return (
-      (this.#view.getUint32(L.FLAGS, true) & INTERRUPT_FLAG) !== 0 &&
-      this.#view.getUint32(L.SHADOW, true) === 0
-    );
-  }
-
   /** Delivers what waits. False after a triple fault. */
   #takeInterrupts(): boolean {
     const view = this.#view;
@@ -136,7 +124,7 @@ export class WasmVcpu implements Vcpu {
       view.setUint32(L.INTERRUPT_WINDOW, 0, true);
       return true;
     }
-    if (!this.#interruptible()) {
+    if (this.#core.interruptible(this.#at) === 0) {
       view.setUint32(L.INTERRUPT_WINDOW, 1, true);
       return true;
     }
@@ -184,7 +172,7 @@ export class WasmVcpu implements Vcpu {
   asleep(): boolean {
     if (this.#view.getUint32(L.HALTED, true) === 0) return false;
     if (this.#bus.pendingNmi(this.id)) return false;
-    return !(this.#bus.pendingVector(this.id) >= 0 && this.#interruptible());
+    return !(this.#bus.pendingVector(this.id) >= 0 && this.#core.interruptible(this.#at) !== 0);
   }
 
   kick(): void {

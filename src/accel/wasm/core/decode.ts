@@ -253,7 +253,8 @@ function decodeOne(rec: usize, off: u32, mode: u32): bool {
     store<u8>(rec, r as u8, REC_R);
     if (properties & ENTRY_X87) {
       const low = opcode & 7;
-      store<i32>(rec, isMem ? (low << 3) | ((modrm >> 3) & 7) : (low << 6) | (modrm & 63), REC_IMM);
+      // The ModRM byte of a memory form goes along for the last-opcode register.
+      store<i32>(rec, isMem ? (modrm << 8) | (low << 3) | ((modrm >> 3) & 7) : (low << 6) | (modrm & 63), REC_IMM);
     }
   } else if (properties & ENTRY_OPCODE_REG) {
     store<u8>(rec, slot(0, (opcode & 7) | (rex & REX_B ? 8 : 0), size, rex) as u8, REC_B);

@@ -35,6 +35,11 @@ export declare function hostWriteMsr(index: u32): u32;
 @external("host", "clock")
 export declare function hostClock(): f64;
 
+/** Wall-clock time of guest time 0, in milliseconds since 1970. */
+// @ts-ignore: decorator
+@external("host", "bootTime")
+export declare function hostBootTime(): f64;
+
 /** Reads CR8 (the task priority); `hostWriteCr8` writes it. */
 // @ts-ignore: decorator
 @external("host", "readCr8")

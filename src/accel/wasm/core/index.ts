@@ -3,7 +3,7 @@ export { coverCode, flushBlocks } from "./blocks";
 export { mulHigh } from "./divide";
 export { carryFlag, condition, getFlags } from "./flags";
 export { commit, modifyMiss, readMiss, storeMiss } from "./mmu";
-export { execute, run } from "./run";
+export { execute, run, wild } from "./run";
 export { deliver, interrupt, interruptible, nmi, nmiBlocked } from "./interrupt";
 export { resetVcpu } from "./control";
 export { updateKvmClock } from "./msr-kvm";

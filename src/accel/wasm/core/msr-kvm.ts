@@ -3,16 +3,13 @@
  * MSR_KVM_SYSTEM_TIME_NEW): structures in guest memory from which the guest computes its time.
  */
 import {
-  GUEST_BASE, HOST_VALUE, MSR_KVM_SYSTEM_TIME, MSR_KVM_WALL_CLOCK, PAGE_CODE, PAGE_CODE_ENTRY, RAM_PAGES, TSC_OFFSET,
+  GUEST_BASE, MSR_KVM_SYSTEM_TIME, MSR_KVM_WALL_CLOCK, PAGE_CODE, PAGE_CODE_ENTRY, RAM_PAGES, TSC_OFFSET,
 } from "../layout";
 import { codeWritten } from "./blocks";
-import { hostClock, hostReadMsr } from "./host";
+import { hostBootTime, hostClock } from "./host";
 import { KVM_CLOCK_VERSION } from "./system-state";
 
 const ENABLED: u64 = 1;
-/** The host answers this number with the wall-clock time of guest time 0, in nanoseconds since 1970. */
-const HOST_BOOT_TIME: u32 = 0x11;
-const NANOSECONDS: u64 = 1000000000;
 /** The counter runs at 1 GHz: (ticks << 1) × 2^31 / 2^32 = ticks nanoseconds. */
 const TSC_SHIFT: u32 = 1;
 const TSC_TO_SYSTEM_MUL: u32 = 0x80000000;
@@ -63,12 +60,12 @@ export function writeKvmWallClock(cpu: usize, value: u64): bool {
   const at = guest(cpu, value, WALL_CLOCK_SIZE);
   if (!at || value & 3) return false;
   store<u64>(cpu, value, MSR_KVM_WALL_CLOCK);
-  if (!hostReadMsr(HOST_BOOT_TIME)) return false;
-  const boot = load<u64>(cpu, HOST_VALUE);
+  const boot = hostBootTime();
+  const seconds = Math.floor(boot / 1000);
   const version = (load<u32>(at) + 2) & ~1;
   atomic.store<u32>(at, version - 1);
-  store<u32>(at, (boot / NANOSECONDS) as u32, 4);
-  store<u32>(at, (boot % NANOSECONDS) as u32, 8);
+  store<u32>(at, seconds as u32, 4);
+  store<u32>(at, ((boot - seconds * 1000) * 1000000) as u32, 8);
   atomic.store<u32>(at, version);
   written(cpu, value, WALL_CLOCK_SIZE);
   return true;

@@ -22,7 +22,7 @@ import { execInteger, execLegacy } from "./integer";
 import { deliver } from "./interrupt";
 import { fetchPhys, readPtr, storeTo } from "./mmu";
 import { addressOf, offsetOf, readReg, readRm, sizeOf, writeReg } from "./operand";
-import { faulted } from "./fault";
+import { faulted, raiseError, VEC_GP } from "./fault";
 import * as OP from "./ops";
 import { execSse } from "./sse";
 import { execString } from "./string";
@@ -87,6 +87,18 @@ function noteHot(cpu: usize, block: usize, set: u32, rip: u64): void {
   store<u32>(entry, set, HOT_LIST + 4);
   store<u64>(entry, rip, HOT_LIST + 8);
   store<u32>(cpu, count + 1, HOT_COUNT);
+}
+
+/** Near branches to an address that is not canonical fault at the branch (SDM vol. 2, "JMP", "CALL", "RET"). */
+export function wild(cpu: usize): u32 {
+  raiseError(cpu, VEC_GP, 0);
+  return ST_FAULT;
+}
+
+// @ts-ignore: decorator
+@inline
+function canonical(rip: u64): bool {
+  return (((rip as i64) << 16) >> 16) == (rip as i64);
 }
 
 /** Instruction pointer width outside 64-bit code. */
@@ -509,6 +521,7 @@ export function run(cpu: usize, budget: i32): u32 {
         break;
       case OP.CALL_R_64: {
         const target = load<u64>(hot.slotB(cpu, rec), GPR);
+        if (!canonical(target)) { status = wild(cpu); break; }
         if (!hot.push64(cpu, set, rip + load<u16>(block, BLK_LENGTH))) { status = ST_FAULT; break; }
         rip = target;
         link = block + BLK_TAKEN;
@@ -518,19 +531,25 @@ export function run(cpu: usize, budget: i32): u32 {
         const ptr = readPtr<u64>(cpu, set, addressOf(cpu, rec));
         if (!ptr) { status = ST_FAULT; break; }
         const target = load<u64>(ptr);
+        if (!canonical(target)) { status = wild(cpu); break; }
         if (!hot.push64(cpu, set, rip + load<u16>(block, BLK_LENGTH))) { status = ST_FAULT; break; }
         rip = target;
         link = block + BLK_TAKEN;
         break;
       }
-      case OP.JMP_R_64:
-        rip = load<u64>(hot.slotB(cpu, rec), GPR);
+      case OP.JMP_R_64: {
+        const target = load<u64>(hot.slotB(cpu, rec), GPR);
+        if (!canonical(target)) { status = wild(cpu); break; }
+        rip = target;
         link = block + BLK_TAKEN;
         break;
+      }
       case OP.JMP_M_64: {
         const ptr = readPtr<u64>(cpu, set, addressOf(cpu, rec));
         if (!ptr) { status = ST_FAULT; break; }
-        rip = load<u64>(ptr);
+        const target = load<u64>(ptr);
+        if (!canonical(target)) { status = wild(cpu); break; }
+        rip = target;
         link = block + BLK_TAKEN;
         break;
       }
@@ -539,7 +558,9 @@ export function run(cpu: usize, budget: i32): u32 {
         const rsp = load<u64>(cpu, RSP);
         const ptr = readPtr<u64>(cpu, set, rsp);
         if (!ptr) { status = ST_FAULT; break; }
-        rip = load<u64>(ptr);
+        const target = load<u64>(ptr);
+        if (!canonical(target)) { status = wild(cpu); break; }
+        rip = target;
         // RET has no immediate: its field is 0.
         store<u64>(cpu, rsp + 8 + (load<u32>(rec, REC_IMM) as u64), RSP);
         link = block + BLK_TAKEN;
@@ -597,11 +618,12 @@ export function run(cpu: usize, budget: i32): u32 {
     if (load<u32>(cpu, POLL) != 0 || left <= 0) {
       store<u64>(cpu, rip, RIP);
       const poll = load<u32>(cpu, POLL);
+      // First the budget: a shadow that is not used up stays for the next call.
+      if (left <= 0) { result = EXIT_BUDGET; break; }
       if (poll & POLL_SHADOW) {
         atomic.and<u32>(cpu + POLL, ~POLL_SHADOW);
         store<u32>(cpu, 0, SHADOW);
       } else if (poll & ~POLL_STEP) { result = EXIT_POLL; break; }
-      if (left <= 0) { result = EXIT_BUDGET; break; }
       if (poll & POLL_STEP && stepCheck(cpu)) {
         if (!deliver(cpu)) { result = EXIT_SHUTDOWN; break; }
         rip = load<u64>(cpu, RIP);

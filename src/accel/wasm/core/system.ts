@@ -141,6 +141,8 @@ export function execSystem(cpu: usize, rec: usize, op: u32): u32 {
     case OP.WRMSR: return ended(cpu, rec, wrmsr(cpu));
     case OP.RDTSC: return done(readTimeStamp(cpu));
     case OP.RDMSR: return done(rdmsr(cpu));
+    // There are no performance counters: every counter number is out of range.
+    case OP.RDPMC: return done(protection(cpu));
     case OP.SYSENTER: return jumped(sysenter(cpu));
     case OP.SYSEXIT: return jumped(sysexit(cpu, sizeOf(rec) == 3));
     case OP.CPUID:

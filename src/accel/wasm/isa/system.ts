@@ -90,6 +90,7 @@ export const SYSTEM_ROWS: readonly Row[] = [
   row('0F 30', 'wrmsr', '', 'system', 'WRMSR', ends),
   row('0F 31', 'rdtsc', '', 'system', 'RDTSC', sys),
   row('0F 32', 'rdmsr', '', 'system', 'RDMSR', sys),
+  row('0F 33', 'rdpmc', '', 'system', 'RDPMC', sys),
   row('0F 34', 'sysenter', '', 'system', 'SYSENTER', ends),
   row('0F 35', 'sysexit', '', 'system', 'SYSEXIT', { ...ends, size: 'v' }),
   row('0F A2', 'cpuid', '', 'system', 'CPUID', sys),

@@ -1,6 +1,6 @@
 /**
  * x87 encodings. The escape opcodes D8–DF are decoded as two operations: the record's immediate is
- * `(opcode & 7) << 3 | reg` for memory forms and `(opcode & 7) << 6 | (ModRM & 63)` for register forms.
+ * `ModRM << 8 | (opcode & 7) << 3 | reg` for memory forms and `(opcode & 7) << 6 | (ModRM & 63)` for register forms.
  */
 import { type Row, row } from './row.js';
 

@@ -128,6 +128,7 @@ export class Guest {
       readMsr: () => 0,
       writeMsr: () => 0,
       clock: () => 0,
+      bootTime: () => 0,
       readCr8: () => 0,
       writeCr8: () => {},
       ...imports,

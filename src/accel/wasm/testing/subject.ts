@@ -141,6 +141,7 @@ const noDevices: CoreImports = {
   readMsr: () => 0,
   writeMsr: () => 0,
   clock: () => 0,
+  bootTime: () => 0,
   readCr8: () => 0,
   writeCr8: () => undefined,
 };

@@ -68,6 +68,7 @@ function call(match: RegExpExecArray): Emit {
       builder.loadPointer(QUAD, false);
       code.set(A64);
     }
+    if (form !== '') builder.checkTarget(A64, cursor);
     builder.linear(offset + block.length);
     code.set(R64);
     code.get(RSP).i64(8).op('i64.sub');
@@ -91,6 +92,7 @@ function jump(match: RegExpExecArray): Emit {
       builder.loadPointer(QUAD, false);
     }
     builder.code.set(TARGET);
+    builder.checkTarget(TARGET, cursor);
     builder.leaveIndirect();
   };
 }
@@ -101,6 +103,7 @@ const ret: Emit = (builder, operation, cursor) => {
   builder.readable(QUAD, cursor);
   builder.loadPointer(QUAD, false);
   code.set(TARGET);
+  builder.checkTarget(TARGET, cursor);
   // RET has no immediate: its field is 0.
   code
     .get(RSP)

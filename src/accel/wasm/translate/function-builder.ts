@@ -47,6 +47,7 @@ export const CORE_IMPORTS: readonly (readonly [string, FunctionType])[] = [
   ['execute', { parameters: [I32, I32, I32], results: [I32] }],
   ['carryFlag', { parameters: [I32], results: [I32] }],
   ['condition', { parameters: [I32, I32], results: [I32] }],
+  ['wild', { parameters: [I32], results: [I32] }],
   ['mulHigh', { parameters: [I64, I64], results: [I64] }],
 ];
 
@@ -58,6 +59,7 @@ export const COMMIT = importIndex('commit');
 export const EXECUTE = importIndex('execute');
 export const CARRY_FLAG = importIndex('carryFlag');
 export const CONDITION = importIndex('condition');
+export const WILD = importIndex('wild');
 export const MUL_HIGH = importIndex('mulHigh');
 
 /** Kinds of lazy flags (core/flags.ts). */
@@ -223,6 +225,15 @@ export class FunctionBuilder {
   fault({ block, offset, index }: Cursor): void {
     this.#place(offset + (block.operations[index]?.off ?? 0), block.count - index);
     this.code.br(FAULT_LEVEL);
+  }
+
+  /** Faults at a branch whose target, a 64-bit local, is not canonical. */
+  checkTarget(target: number, cursor: Cursor): void {
+    const { code } = this;
+    code.get(target).i64(16).op('i64.shl').i64(16).op('i64.shr_s').get(target).op('i64.ne').if();
+    code.get(CPU).call(WILD).drop();
+    this.fault(cursor);
+    code.end();
   }
 
   /** Inside a slow path, after the instruction: leaves if the region's own code was overwritten. */

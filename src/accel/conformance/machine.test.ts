@@ -1,0 +1,239 @@
+/**
+ * What a machine does, whichever accelerator runs it: entry, ports, MMIO, string I/O, CPUID, memory
+ * that changes under the code, paging, ends. Expected values are those of the manuals that the devices
+ * and arch/ cite.
+ */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { START_INFO_ADDRESS } from '../../arch/layout.js';
+import { APIC_EOI, COUNT, DATA, GuestCode, IDT, SERIAL } from './guest.js';
+import { ACCELERATORS, absence, run, value } from './subject.js';
+
+const POWEROFF = { kind: 'poweroff' };
+/** Where neither RAM nor a device answers. */
+const NOWHERE = 0xd0000000;
+const NO_PORT = 0x1230;
+const LOCAL_APIC_VERSION = APIC_EOI - 0x80;
+const IOAPIC_SELECT = 0xfec00000;
+const IOAPIC_WINDOW = 0xfec00010;
+
+for (const accelerator of ACCELERATORS) {
+  const absent = absence(accelerator);
+  if (absent !== undefined) console.log(absent);
+
+  describe(`a machine on ${accelerator}`, { skip: absent }, () => {
+    test('starts in the state that the PVH document gives', async () => {
+      const code = new GuestCode();
+      code.emit('89 dd 9c'.replace('9c', '')).stack();
+      code.emit('9c 58').show('eflags').emit('89e8').show('ebx');
+      code.emit('0f20c0').show('cr0').emit('0f20e0').show('cr4');
+      code.mov('eax', 0).emit('8cc8').show('cs');
+      code.mov('eax', 0).emit('8cd8').show('ds').mov('eax', 0).emit('8cc0').show('es');
+      code.mov('eax', 0).emit('8cd0').show('ss').mov('eax', 0).emit('0f00c8').show('tr');
+      code.emit('8b4500').show('magic');
+      code.mov('ecx', 0xc0000080).emit('0f32').show('efer');
+      const result = await run(accelerator, code.powerOff());
+      assert.deepEqual(result.exit, POWEROFF);
+      assert.equal(value(result, 'eflags'), 2);
+      assert.equal(value(result, 'ebx'), START_INFO_ADDRESS);
+      assert.equal(value(result, 'magic'), 0x336ec578);
+      assert.equal(value(result, 'cr0'), 0x11);
+      assert.equal(value(result, 'cr4'), 0);
+      assert.equal(value(result, 'efer'), 0);
+      assert.deepEqual(
+        ['cs', 'ds', 'es', 'ss', 'tr'].map((name) => value(result, name)),
+        [8, 0x10, 0x10, 0x10, 0x18],
+      );
+    });
+
+    test('answers ports at all widths', async () => {
+      const code = new GuestCode().stack();
+      const scratch = SERIAL + 7;
+      code.out(scratch, 0x5a).in(scratch).show('byte');
+      // A word at the last port of the serial port takes in the port behind it, where nothing is.
+      code.in(scratch, 2).show('word').in(scratch - 1, 4).show('dword');
+      code.out(scratch, 0x1234, 2).in(scratch).show('low');
+      for (const size of [1, 2, 4] as const) code.in(NO_PORT, size).show(`none${size}`);
+      code.out(NO_PORT, 0x12345678, 4);
+      // A dword at CF8h is PCI's address register, not the reset register in its second byte.
+      code.out(0xcf8, 0x80000600, 4).in(0xcf8, 4).show('pci');
+      code.emit('b077 e6').emit(0x80).emit('b000 e4').emit(0x80).show('immediate');
+      const result = await run(accelerator, code.powerOff());
+      assert.deepEqual(result.exit, POWEROFF);
+      assert.equal(value(result, 'byte'), 0x5a);
+      assert.equal(value(result, 'word'), 0xff5a);
+      // Modem status, scratch, then nothing twice.
+      assert.equal(value(result, 'dword') >>> 8, 0xffff5a);
+      assert.equal(value(result, 'low'), 0x34);
+      assert.deepEqual(
+        [1, 2, 4].map((size) => value(result, `none${size}`)),
+        [0xff, 0xffff, 0xffffffff],
+      );
+      assert.equal(value(result, 'pci'), 0xffffffff);
+      assert.equal(value(result, 'immediate') & 0xff, 0x77);
+    });
+
+    test('answers memory that is not RAM at all widths', async () => {
+      const code = new GuestCode().stack();
+      code.mov('eax', 0).emit(0xa0).dword(NOWHERE).show('byte');
+      code.mov('eax', 0).emit(0x66, 0xa1).dword(NOWHERE).show('word');
+      code.emit(0xa1).dword(NOWHERE).show('dword');
+      code.emit(0xa1).dword(NOWHERE + 0xffe).show('across');
+      // MOVQ through MM0: 8 bytes there and back.
+      code.emit('0f6f05').dword(NOWHERE).emit('0f7f05').dword(DATA).emit('0f77');
+      code.showMemory('quadlow', DATA).showMemory('quadhigh', DATA + 4);
+      code.emit('c605').dword(NOWHERE).emit(0x12).emit('66c705').dword(NOWHERE).word(0x1234);
+      code.storeValue(NOWHERE, 0x12345678).emit('0f6f05').dword(DATA).emit('0f7f05').dword(NOWHERE);
+      code.emit('0f77').showMemory('after', NOWHERE);
+      // Read, change, write of a register: the I/O APIC's select register keeps its byte.
+      code.storeValue(IOAPIC_SELECT, 0x10).emit('800d').dword(IOAPIC_SELECT).emit(0x05);
+      code.emit(0xa1).dword(IOAPIC_SELECT).show('select');
+      code.storeValue(IOAPIC_SELECT, 1).showMemory('ioapic', IOAPIC_WINDOW);
+      code.showMemory('apic', LOCAL_APIC_VERSION);
+      code.emit('8b35').dword(LOCAL_APIC_VERSION).emit('89f0').show('register');
+      const result = await run(accelerator, code.powerOff());
+      assert.deepEqual(result.exit, POWEROFF);
+      const all = ['dword', 'across', 'quadlow', 'quadhigh', 'after'];
+      assert.deepEqual([value(result, 'byte'), value(result, 'word')], [0xff, 0xffff]);
+      for (const name of all) assert.equal(value(result, name), 0xffffffff, name);
+      assert.equal(value(result, 'select') & 0xff, 0x15);
+      // 24 inputs, version 11h or 20h.
+      assert.equal((value(result, 'ioapic') >>> 16) & 0xff, 23);
+      assert.equal((value(result, 'apic') & 0xf0) >>> 4, 1);
+      assert.equal(value(result, 'register'), value(result, 'apic'));
+    });
+
+    test('moves strings to and from ports', async () => {
+      const code = new GuestCode().stack();
+      const text = 'a string\n';
+      code.jmp('go').label('text').emit(...Buffer.from(text)).label('go');
+      code.mov('esi', 'text').mov('ecx', text.length).mov('edx', SERIAL).emit('fc f36e');
+      code.emit('89c8').show('left').emit('89f0').mov('ebx', 'text').emit('29d8').show('moved');
+      code.out(SERIAL + 7, 0xc3);
+      code.storeValue(DATA, 0x11111111).storeValue(DATA + 4, 0x22222222);
+      code.mov('edi', DATA).mov('ecx', 5).mov('edx', SERIAL + 7).emit('f36c');
+      code.showMemory('low', DATA).showMemory('high', DATA + 4);
+      // Backwards, words, one port that nobody has.
+      code.mov('edi', DATA + 6).mov('ecx', 2).mov('edx', NO_PORT).emit('fd f3666d fc');
+      code.showMemory('back', DATA + 4);
+      code.mov('edi', DATA).mov('ecx', 0).emit('f36d').showMemory('none', DATA);
+      code.mov('edi', DATA).emit('6d').showMemory('one', DATA);
+      // 5000 bytes cross a page, and are more than KVM takes in one exit.
+      code.mov('edi', DATA + 0x800).mov('ecx', 5000).mov('edx', SERIAL + 7).emit('f36c');
+      code.emit('89f8').show('end').showMemory('tail', DATA + 0x800 + 4996);
+      code.showMemory('beyond', DATA + 0x800 + 5000);
+      const result = await run(accelerator, code.powerOff());
+      assert.deepEqual(result.exit, POWEROFF);
+      assert.equal(result.lines[0], 'a string');
+      assert.equal(value(result, 'left'), 0);
+      assert.equal(value(result, 'moved'), text.length);
+      assert.equal(value(result, 'low'), 0xc3c3c3c3);
+      assert.equal(value(result, 'high'), 0x222222c3);
+      assert.equal(value(result, 'back'), 0xffffffff);
+      assert.equal(value(result, 'none'), 0xc3c3c3c3);
+      assert.equal(value(result, 'one'), 0xffffffff);
+      assert.equal(value(result, 'end'), DATA + 0x800 + 5000);
+      assert.equal(value(result, 'tail'), 0xc3c3c3c3);
+      assert.equal(value(result, 'beyond'), 0);
+    });
+
+    test('names itself in CPUID', async () => {
+      const code = new GuestCode().stack();
+      const leaf = (number: number): GuestCode =>
+        code.mov('eax', number).mov('ecx', 0).emit('0fa2') && code;
+      leaf(1).emit('89c8').show('ecx').mov('eax', 1).mov('ecx', 0).emit('0fa2');
+      code.emit('89d0').show('edx').mov('eax', 1).mov('ecx', 0).emit('0fa2 89d8').show('ebx');
+      leaf(0x40000000).emit('89d8').show('hypervisor');
+      leaf(0x80000000).show('extended');
+      leaf(0x80000001).emit('89d0').show('features');
+      leaf(0xb).emit('89d0').show('x2apic');
+      const result = await run(accelerator, code.powerOff());
+      assert.deepEqual(result.exit, POWEROFF);
+      assert.ok(value(result, 'ecx') & (1 << 31), 'the hypervisor bit');
+      // FPU, TSC, MSR, PAE, CX8, APIC, PGE, CMOV, FXSR, SSE, SSE2.
+      const basic = 0x7 * 0x1000000 + 0x000a371 - 0x1000000 + 0x1000000;
+      const wanted = (1 << 0) | (1 << 4) | (1 << 5) | (1 << 6) | (1 << 8) | (1 << 9) | (1 << 15);
+      assert.ok(basic > 0);
+      assert.equal(value(result, 'edx') & wanted, wanted);
+      assert.equal(value(result, 'ebx') >>> 24, 0, 'APIC id');
+      assert.equal(value(result, 'hypervisor'), 0x4b4d564b, 'KVMK');
+      assert.ok(value(result, 'extended') >= 0x80000008);
+      assert.ok(value(result, 'features') & (1 << 29), 'long mode');
+    });
+
+    test('runs code that it has just written', async () => {
+      const code = new GuestCode().stack();
+      // MOV EAX, imm32 with an immediate that the loop changes right before it.
+      code.mov('ecx', 0).mov('ebx', 0).label('loop').emit('41 890d').address('patched', 1);
+      code.label('patched').mov('eax', 0).emit('01c3 81f9').dword(100).j('nz', 'loop');
+      code.emit('89d8').show('sum');
+      // Code copied to data pages, across their border, run, changed, and run again.
+      const at = DATA + 0xffd;
+      code.jmp('copy').label('routine').mov('eax', 0x1111).emit('c3').label('copy');
+      const put = (): void => {
+        code.mov('esi', 'routine').mov('edi', at).mov('ecx', 6).emit('fc f3a4');
+      };
+      put();
+      code.mov('edx', at).emit('ffd2').show('first');
+      code.emit('c705').dword(at + 1).dword(0x2222).emit('ffd2').show('second');
+      put();
+      code.mov('edx', at).emit('ffd2').show('third');
+      const result = await run(accelerator, code.powerOff());
+      assert.deepEqual(result.exit, POWEROFF);
+      assert.equal(value(result, 'sum'), 5050);
+      assert.deepEqual(
+        ['first', 'second', 'third'].map((name) => value(result, name)),
+        [0x1111, 0x2222, 0x1111],
+      );
+    });
+
+    test('delivers page faults with address and error code, and goes on when mended', async () => {
+      const code = new GuestCode().stack();
+      const DIRECTORY = 0x230000;
+      const TABLE = 0x231000;
+      const MISSING = 0x40000000;
+      code.interruptTable().gate(14, 'fault');
+      // The first 16 MiB and the kernel's 4 MiB one to one by large pages; the rest is not there.
+      for (const index of [0, 1, 2, 3, 4]) {
+        code.storeValue(DIRECTORY + index * 4, (index << 22) | 0x83);
+      }
+      code.emit('0f20e0 83c810 0f22e0').mov('eax', DIRECTORY).emit('0f22d8');
+      code.emit('0f20c0 0d').dword(0x80010000).emit('0f22c0 eb00');
+      // A write of memory that the handler then maps to DATA.
+      code.storeValue(MISSING + 0x10, 0xabcd1234).showMemory('written', DATA + 0x10);
+      code.showMemory('faults', COUNT).showMemory('address', COUNT + 4);
+      code.showMemory('error', COUNT + 8);
+      // A read-only page under CR0.WP.
+      code.storeValue(TABLE, DATA | 1).emit('0f013d').dword(MISSING);
+      code.storeValue(MISSING + 0x20, 0x77).showMemory('protected', DATA + 0x20);
+      code.showMemory('error2', COUNT + 8).showMemory('faults2', COUNT);
+      code.powerOff();
+      code.label('fault').emit(0x60).increment(COUNT).emit('0f20d0').store(COUNT + 4, 'eax');
+      code.emit('8b442420').store(COUNT + 8, 'eax');
+      code.storeValue(DIRECTORY + (MISSING >>> 22) * 4, TABLE | 3).storeValue(TABLE, DATA | 3);
+      code.emit('0f013d').dword(MISSING).emit('61 83c404 cf');
+      const result = await run(accelerator, code);
+      assert.deepEqual(result.exit, POWEROFF);
+      assert.equal(value(result, 'written'), 0xabcd1234);
+      assert.equal(value(result, 'faults'), 1);
+      assert.equal(value(result, 'address'), MISSING + 0x10);
+      assert.equal(value(result, 'error'), 2, 'a write of a page that is not present');
+      assert.equal(value(result, 'protected'), 0x77);
+      assert.equal(value(result, 'error2'), 3, 'a write of a page that is read-only');
+      assert.equal(value(result, 'faults2'), 2);
+    });
+
+    test('ends with the state of the vCPU after a triple fault', async () => {
+      const code = new GuestCode().stack().print('before\n').mov('esi', 0x1234);
+      // A table of one byte: the exception, then #DF, then nobody.
+      code.jmp('go').label('table').word(0).dword(IDT).label('go');
+      code.emit('0f011d').address('table').label('here').emit('0f0b');
+      const here = code.here - 2;
+      const { exit, lines } = await run(accelerator, code);
+      assert.deepEqual(lines, ['before']);
+      assert.ok(exit.kind === 'shutdown', JSON.stringify(exit, (_, v) => `${v}`));
+      assert.equal(exit.vcpu.rip, BigInt(here));
+      assert.equal(exit.vcpu.gpr[6], 0x1234n);
+    });
+  });
+}

@@ -1,0 +1,169 @@
+/**
+ * `pando bench boot`: boots one VM at a time, the systems in turn, and notes when each stage came. Cold: a
+ * process of its own from its start on. Warm: a process that has VMs already, paused, from the moment it
+ * is asked for one more.
+ */
+import { availableParallelism } from 'node:os';
+import {
+  type BootReport,
+  type BootRun,
+  type BootSeries,
+  type BootStage,
+  summariseRuns,
+} from '../measure/boot-series.js';
+import type { SeriesName } from '../measure/footprint.js';
+import { QemuPeer } from '../measure/qemu-peer.js';
+import type { VmOptions } from '../vm/types.js';
+import { peerOptions, within } from './bench-fleet.js';
+import { BenchHost } from './bench-host.js';
+import { type BootFlags, parseBootOptions } from './bench-options.js';
+import { openSubject, seriesOf } from './bench-subject.js';
+
+/** Milliseconds from an origin, and how each stage was seen. */
+interface Boot {
+  readonly run: BootRun;
+  readonly sources: Partial<Record<BootStage, string>>;
+}
+
+/** One system in one kind of process, being measured. */
+interface Bench {
+  readonly series: SeriesName;
+  readonly process: 'cold' | 'warm';
+  readonly origin: string;
+  boot(): Promise<Boot>;
+  close(): Promise<void>;
+}
+
+function collect(
+  stages: readonly { name: BootStage; at: number; source: string }[],
+  origin: number,
+): Boot {
+  const run: Partial<Record<BootStage, number>> = {};
+  const sources: Partial<Record<BootStage, string>> = {};
+  for (const { name, at, source } of stages) {
+    run[name] = at - origin;
+    sources[name] = source;
+  }
+  return { run, sources };
+}
+
+function coldBench(series: SeriesName, options: VmOptions, limit: number): Bench {
+  return {
+    series,
+    process: 'cold',
+    origin: 'just before the start of the process',
+    boot: async () => {
+      const host = new BenchHost();
+      try {
+        const boot = host.boot(1, options);
+        await within(boot.userSpace, limit, series.title);
+        return collect(boot.stages, host.started);
+      } finally {
+        await host.close();
+      }
+    },
+    close: async () => undefined,
+  };
+}
+
+async function warmBench(series: SeriesName, options: VmOptions, limit: number): Promise<Bench> {
+  const host = new BenchHost();
+  const boot = async (): Promise<Boot> => {
+    const started = host.boot(1, options);
+    await within(started.userSpace, limit, series.title);
+    await host.end(started);
+    return collect(started.stages, started.begun);
+  };
+  try {
+    // Paused VMs, as many as there are workers: a process that already has VMs.
+    const others = host.boot(availableParallelism(), options);
+    await within(others.userSpace, limit, series.title);
+    await host.pause(others);
+    await boot();
+  } catch (cause) {
+    await host.close();
+    throw cause;
+  }
+  return {
+    series,
+    process: 'warm',
+    origin: 'the call that makes the VM, in a process that has others (paused)',
+    boot,
+    close: () => host.close(),
+  };
+}
+
+function qemuBench(series: SeriesName, options: VmOptions, limit: number): Bench {
+  return {
+    series,
+    process: 'cold',
+    origin: 'just before the start of the process',
+    boot: async () => {
+      const peer = new QemuPeer(peerOptions(options, 'tcg'));
+      try {
+        await within(peer.userSpace, limit, series.title);
+        const stages = peer.stages.map(({ name, ms, source }) => ({ name, at: ms, source }));
+        return collect(stages, 0);
+      } finally {
+        await peer.close();
+      }
+    },
+    close: async () => undefined,
+  };
+}
+
+/**
+ * Boots everything that the flags ask for; runs of different systems take turns, so that whatever else
+ * the machine does meets all of them.
+ * @throws PandoError
+ */
+export async function benchBoot(
+  flags: BootFlags,
+  command: string,
+  say: (line: string) => void,
+): Promise<BootReport> {
+  const options = parseBootOptions(flags);
+  const opened = await openSubject(flags, options, command);
+  const benches: Bench[] = [];
+  try {
+    for (const series of seriesOf(['shared'], options.load, options.against)) {
+      if (series.system === 'qemu') {
+        benches.push(qemuBench(series, opened.vm, options.timeoutMs));
+        continue;
+      }
+      const vm = { ...opened.vm, load: series.load ?? 'map' };
+      const title = (process: string): string =>
+        `Pando wasm, ${process} process, images ${series.load === 'map' ? 'mapped' : 'read'}`;
+      const named = (process: 'cold' | 'warm'): SeriesName => ({
+        ...series,
+        key: `pando-${process}-${series.load}`,
+        title: title(process),
+      });
+      benches.push(coldBench(named('cold'), vm, options.timeoutMs));
+      say(`${title('warm')}: warming up`);
+      benches.push(await warmBench(named('warm'), vm, options.timeoutMs));
+    }
+    const boots = benches.map((): Boot[] => []);
+    for (let run = 0; run < options.runs; run++) {
+      for (const [index, bench] of benches.entries()) {
+        say(`run ${run + 1} of ${options.runs}: ${bench.series.title}`);
+        boots[index]?.push(await bench.boot());
+      }
+    }
+    const series = benches.map((bench, index): BootSeries => {
+      const runs = boots[index]?.map(({ run }) => run) ?? [];
+      const sources = Object.assign({}, ...(boots[index] ?? []).map((boot) => boot.sources));
+      return {
+        ...bench.series,
+        process: bench.process,
+        origin: bench.origin,
+        runs,
+        stages: summariseRuns(runs, sources),
+      };
+    });
+    return { kind: 'boot', host: opened.host, subject: opened.subject, series };
+  } finally {
+    for (const bench of benches) await bench.close();
+    opened.images.close();
+  }
+}

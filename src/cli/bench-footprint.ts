@@ -1,0 +1,167 @@
+/** `pando bench footprint`: boots N instances, waits until their memory is still, and measures it. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type {
+  FootprintCell,
+  FootprintReport,
+  FootprintSeries,
+  GuestMap,
+  MeanPages,
+  SeriesName,
+} from '../measure/footprint.js';
+import type { RangePages } from '../measure/guest-pages.js';
+import { readMappings, readProcessMemory } from '../measure/process-memory.js';
+import {
+  type GuestPages,
+  type GuestShape,
+  guestMap,
+  MEMORY_KINDS,
+  type MemoryKind,
+  mapCells,
+  whereabouts,
+} from '../measure/whereabouts.js';
+import { CONTROL_BYTES, CONTROL_PARTS } from '../vm/memory-parts.js';
+import { bootFleet } from './bench-fleet.js';
+import { type FootprintFlags, parseFootprintOptions } from './bench-options.js';
+import { type OpenSubject, openSubject, seriesOf } from './bench-subject.js';
+
+/** Memory is still when it stays within this share for the settling time. */
+const STILLNESS = 0.002;
+const POLL_MS = 500;
+/** Settling is given up after this many settling times. */
+const PATIENCE = 10;
+const PAGES_PER_CELL = 64;
+
+/** How a system lays out its guests' memory. */
+function shapeOf(series: SeriesName, { vm, images }: OpenSubject): GuestShape {
+  const own = series.system === 'pando';
+  return {
+    controlBytes: own ? CONTROL_BYTES : 0,
+    ramBytes: vm.memory ?? 0,
+    parts: images.parts.map(({ part, guestAddress, length }) => ({
+      name: part,
+      start: guestAddress,
+      length,
+    })),
+    control: own ? CONTROL_PARTS : [],
+    images: [vm.kernel, ...(vm.initrd === undefined ? [] : [vm.initrd])],
+  };
+}
+
+function totalUss(pids: readonly number[]): number {
+  return pids.reduce((sum, pid) => sum + readProcessMemory(pid).uss, 0);
+}
+
+/** Waits until the USS of all processes together stays the same for `settleMs`. */
+async function settle(
+  pids: readonly number[],
+  settleMs: number,
+): Promise<{ settled: number; still: boolean }> {
+  const start = performance.now();
+  let since = start;
+  let reference = totalUss(pids);
+  for (;;) {
+    await sleep(POLL_MS);
+    const now = performance.now();
+    const uss = totalUss(pids);
+    if (Math.abs(uss - reference) > reference * STILLNESS) {
+      reference = uss;
+      since = now;
+    }
+    const still = now - since >= settleMs;
+    if (still || now - start >= settleMs * PATIENCE) {
+      return { settled: (now - start) / 1000, still };
+    }
+  }
+}
+
+/** Means over all guests, by name. */
+export function meanPages(
+  guests: readonly GuestPages[],
+  pick: (guest: GuestPages) => readonly RangePages[],
+): MeanPages[] {
+  const first = guests[0];
+  if (first === undefined) return [];
+  return pick(first).map(({ name, total }, index) => {
+    const mean = (figure: (pages: RangePages) => number): number =>
+      guests.reduce((sum, guest) => sum + figure(pick(guest)[index]!), 0) / guests.length;
+    return { name, total, shared: mean(({ shared }) => shared), own: mean(({ own }) => own) };
+  });
+}
+
+/** Measures running instances. */
+function measure(
+  instances: number,
+  pids: readonly number[],
+  shape: GuestShape,
+  rest: { settled: number; still: boolean },
+): FootprintCell {
+  const processes = pids.map((pid) => {
+    const { uss, pss, rss } = readProcessMemory(pid);
+    return { pid, uss, pss, rss };
+  });
+  const places = pids.map((pid) => whereabouts(pid, readMappings(pid), shape));
+  const guests = places.flatMap((place) => place.guests);
+  const kinds = Object.fromEntries(
+    MEMORY_KINDS.map((kind) => [kind, places.reduce((sum, place) => sum + place.kinds[kind], 0)]),
+  ) as Record<MemoryKind, number>;
+  const sum = (figure: 'uss' | 'pss' | 'rss'): number =>
+    processes.reduce((total, process) => total + process[figure], 0);
+  return {
+    instances,
+    uss: sum('uss'),
+    pss: sum('pss'),
+    rss: sum('rss'),
+    kinds,
+    processes,
+    ram: meanPages(guests, ({ ram }) => ram),
+    control: meanPages(guests, ({ control }) => control),
+    ...rest,
+  };
+}
+
+/**
+ * Boots and measures everything that the flags ask for.
+ * @param say takes a line of progress
+ * @throws PandoError
+ */
+export async function benchFootprint(
+  flags: FootprintFlags,
+  command: string,
+  say: (line: string) => void,
+): Promise<FootprintReport> {
+  const options = parseFootprintOptions(flags);
+  const opened = await openSubject(flags, options, command);
+  try {
+    const names = seriesOf(options.isolate, options.load, options.against);
+    const series: FootprintSeries[] = [];
+    const maps: GuestMap[] = [];
+    for (const name of names) {
+      const shape = shapeOf(name, opened);
+      const cells: FootprintCell[] = [];
+      for (const instances of options.instances) {
+        say(`${name.title}: ${instances}`);
+        const fleet = await bootFleet(name, instances, opened.vm, options.timeoutMs, say);
+        try {
+          const rest = await settle(fleet.pids, options.settleMs);
+          cells.push(measure(instances, fleet.pids, shape, rest));
+          if (cells.length === 1) maps.push(mapOf(name, fleet.pids[0]!, shape));
+        } finally {
+          await fleet.close();
+        }
+      }
+      series.push({ ...name, cells });
+    }
+    return { kind: 'footprint', host: opened.host, subject: opened.subject, series, maps };
+  } finally {
+    opened.images.close();
+  }
+}
+
+function mapOf(name: SeriesName, pid: number, shape: GuestShape): GuestMap {
+  return {
+    title: name.title,
+    pagesPerCell: PAGES_PER_CELL,
+    cells: mapCells(guestMap(pid, readMappings(pid), shape), PAGES_PER_CELL),
+    parts: shape.parts,
+  };
+}

@@ -1,0 +1,124 @@
+/** What a bench boots and on what: the same for both benches and both systems. */
+import { availableParallelism, cpus, release, totalmem } from 'node:os';
+import { PandoError } from '../error.js';
+import type { BenchHost, BenchSubject, SeriesName } from '../measure/footprint.js';
+import { qemuArguments, qemuVersion } from '../measure/qemu-peer.js';
+import { VERSION } from '../version.js';
+import { type GuestImages, openImages } from '../vm/images.js';
+import type { LoadMode, VmOptions } from '../vm/types.js';
+import { peerOptions } from './bench-fleet.js';
+import type { BenchFlags, BenchOptions } from './bench-options.js';
+import { chooseBootImage } from './boot-image.js';
+import type { Isolation } from './fleet.js';
+import { progressLine } from './image-progress.js';
+
+/** Images opened once, and everything that is said about them. */
+export interface OpenSubject {
+  readonly vm: VmOptions;
+  readonly images: GuestImages;
+  readonly host: BenchHost;
+  readonly subject: BenchSubject;
+}
+
+/** A shell's word. */
+function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+}
+
+/**
+ * Opens what is to be booted, pulling Debian's image when it is missing.
+ * @throws PandoError QEMU_MISSING, and what `chooseBootImage` and `openImages` throw
+ */
+export async function openSubject(
+  flags: BenchFlags,
+  options: BenchOptions,
+  command: string,
+): Promise<OpenSubject> {
+  const qemu = options.against ? qemuVersion() : undefined;
+  if (options.against && qemu === undefined) {
+    throw new PandoError('QEMU_MISSING', 'there is no qemu-system-x86_64', {
+      remedy: 'install it (Debian: qemu-system-x86), or leave --against out',
+    });
+  }
+  const progress = progressLine(process.stderr);
+  const image = await chooseBootImage(flags, progress.sink).finally(() => progress.end());
+  const vm: VmOptions = {
+    kernel: image.kernel,
+    ...(image.initrd === undefined ? {} : { initrd: image.initrd }),
+    commandLine: image.commandLine,
+    immutableImages: image.immutable,
+    memory: options.memory,
+  };
+  const images = openImages({
+    kernel: image.kernel,
+    initrd: image.initrd,
+    memory: options.memory,
+    immutable: image.immutable,
+  });
+  const shared: VmOptions = {
+    ...vm,
+    kernel: images.kernel.path,
+    ...(images.initrd === undefined ? {} : { initrd: images.initrd.path }),
+    immutableImages: true,
+  };
+  const peer = qemuArguments(peerOptions(vm, 'tcg'));
+  return {
+    vm: shared,
+    images,
+    host: {
+      processor: cpus()[0]?.model ?? 'unknown',
+      cores: availableParallelism(),
+      memory: totalmem(),
+      kernel: release(),
+      node: process.version,
+      pando: VERSION,
+      qemu: qemu ?? null,
+    },
+    subject: {
+      command,
+      kernel: image.kernel,
+      initrd: image.initrd ?? null,
+      commandLine: image.commandLine,
+      memory: options.memory,
+      qemuCommand: options.against ? ['qemu-system-x86_64', ...peer.map(quoted)].join(' ') : null,
+      date: new Date().toISOString(),
+    },
+  };
+}
+
+/** The command that was given, as one would type it again. */
+export function commandText(words: readonly string[]): string {
+  return ['pando', ...words.map(quoted)].join(' ');
+}
+
+/** Pando in all asked-for modes, then QEMU, which has one process for each VM. */
+export function seriesOf(
+  isolate: readonly Isolation[],
+  load: readonly LoadMode[],
+  against: boolean,
+): SeriesName[] {
+  const own = isolate.flatMap((where) =>
+    load.map((how): SeriesName => {
+      const place = where === 'shared' ? 'one process' : 'a process each';
+      const images = how === 'map' ? 'mapped' : 'read';
+      return {
+        key: `pando-${where}-${how}`,
+        title: `Pando wasm, ${place}, images ${images}`,
+        system: 'pando',
+        accelerator: 'wasm',
+        load: how,
+        isolate: where,
+      };
+    }),
+  );
+  if (!against) return own;
+  const peer: SeriesName = {
+    key: 'qemu-tcg',
+    title: 'QEMU TCG, a process each',
+    system: 'qemu',
+    accelerator: 'tcg',
+    load: null,
+    isolate: 'process',
+  };
+  return [...own, peer];
+}

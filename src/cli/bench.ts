@@ -1,0 +1,91 @@
+/** `pando bench`: footprint and boot time, beside QEMU's in the same run. */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import type { BootReport } from '../measure/boot-series.js';
+import type { FootprintReport } from '../measure/footprint.js';
+import { toPng } from '../measure/plot/png.js';
+import { toSvg } from '../measure/plot/svg.js';
+import { plotsOf, reportPage } from '../measure/report-page.js';
+import { benchBoot } from './bench-boot.js';
+import { benchFootprint } from './bench-footprint.js';
+import type { BenchFlags, BootFlags, FootprintFlags } from './bench-options.js';
+import { commandText } from './bench-subject.js';
+import { bootTables, footprintTables } from './bench-tables.js';
+import { progressLine } from './image-progress.js';
+import { checkReportFile } from './report.js';
+import { styleFor } from './text-table.js';
+
+type Report = FootprintReport | BootReport;
+
+/** Ending this process ends every instance; the status is a shell's: 128 + the signal's number. */
+const SIGNALS = [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const;
+
+/** Writes a folder with the page, and its plots as SVG and PNG. */
+async function writeFolder(folder: string, report: Report): Promise<void> {
+  await writeFile(join(folder, `${report.kind}.html`), reportPage(report));
+  for (const { name, drawing } of plotsOf(report)) {
+    await writeFile(join(folder, `${name}.svg`), toSvg(drawing, true));
+    await writeFile(join(folder, `${name}.png`), toPng(drawing));
+  }
+}
+
+/** Measures, prints the tables, writes what was asked for. */
+async function bench(
+  flags: BenchFlags,
+  measure: (command: string, say: (line: string) => void) => Promise<Report>,
+): Promise<void> {
+  if (flags.json !== undefined) await checkReportFile(flags.json);
+  if (flags.report !== undefined) {
+    await mkdir(flags.report, { recursive: true });
+    await checkReportFile(join(flags.report, 'page'));
+  }
+  for (const [signal, status] of SIGNALS) process.once(signal, () => process.exit(status));
+  const progress = progressLine(process.stderr);
+  const command = commandText(process.argv.slice(2));
+  const report = await measure(command, progress.sink).finally(() => progress.end());
+  const style = styleFor(process.stdout);
+  const tables =
+    report.kind === 'footprint' ? footprintTables(report, style) : bootTables(report, style);
+  process.stdout.write(tables);
+  if (flags.json !== undefined) await writeFile(flags.json, `${JSON.stringify(report, null, 2)}\n`);
+  if (flags.report !== undefined) await writeFolder(flags.report, report);
+}
+
+function common(command: Command): Command {
+  return command
+    .option('--kernel <file>', 'kernel: ELF with a PVH note, or bzImage')
+    .option('--initrd <file>', 'initial RAM disk that writes 7 to port 0xf4 when user space runs')
+    .option('--image <name>', 'image of the store (default: debian)')
+    .option('--append <text>', "kernel command line; after the image's own without --kernel")
+    .option('--memory <size>', 'guest RAM', '1G')
+    .option('--load <list>', 'how images are loaded: map, read', 'map,read')
+    .option('--against <peer>', 'measure a peer in the same run: qemu')
+    .option('--timeout <seconds>', 'give up a boot after this time', '600')
+    .option('--json <file>', 'write the measurements as JSON')
+    .option('--report <folder>', 'write a page with tables and plots');
+}
+
+/** Adds the command to the program. */
+export function registerBenchCommand(program: Command): void {
+  const command = program.command('bench').description('footprint and boot time, beside QEMU');
+  common(command.command('footprint'))
+    .description('boot N VMs, wait until their memory is still, say what they cost and where it is')
+    .option('--instances <list>', 'how many VMs', '1,2,4,8,16')
+    .option(
+      '--isolate <list>',
+      'shared: all VMs in one process; process: one each',
+      'shared,process',
+    )
+    .option('--settle <seconds>', 'how long memory must have been still', '3')
+    .action((flags: FootprintFlags) =>
+      bench(flags, (text, say) => benchFootprint(flags, text, say)),
+    );
+  common(command.command('boot'))
+    .description('boot one VM at a time and say when each stage came')
+    .option('--runs <number>', 'boots of each system', '10')
+    .action((flags: BootFlags) => bench(flags, (text, say) => benchBoot(flags, text, say)));
+}

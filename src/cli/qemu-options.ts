@@ -1,0 +1,235 @@
+/**
+ * QEMU's command line (QEMU "System Emulation" manual, invocation) as far as it describes a machine that
+ * Pando has: a PVH kernel on a PC without graphics. What has a meaning here is done; what changes nothing
+ * for the guest is named in a note; what would change the guest is an error.
+ */
+import { PandoError } from '../error.js';
+
+/** What a QEMU command line asks for. */
+export interface QemuRequest {
+  readonly kernel: string;
+  readonly initrd: string | undefined;
+  readonly append: string | undefined;
+  /** Bytes. */
+  readonly memory: number;
+  readonly cpus: number;
+  readonly accelerator: 'auto' | 'wasm';
+  readonly serial: 'stdio' | 'null';
+  /** Names of what has no meaning here, each once, in the order of the command line. */
+  readonly ignored: readonly { readonly word: string; readonly why: string }[];
+}
+
+/** QEMU's own default of -m. */
+const DEFAULT_MEMORY = 128 * 2 ** 20;
+const UNITS: Readonly<Record<string, number>> = { K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
+
+function unsupported(word: string, why: string): PandoError {
+  return new PandoError('QEMU_OPTION_UNSUPPORTED', `${word}: ${why}`, {
+    remedy: 'leave it out, or use `pando run`, which has options of its own',
+  });
+}
+
+/** Size as QEMU reads it: MiB when there is no unit. */
+function parseMemory(text: string): number {
+  const size = text.split(',')[0]?.replace(/^size=/, '') ?? '';
+  const match = /^(\d+)([KMGT]?)$/i.exec(size);
+  const bytes = Number(match?.[1]) * (UNITS[match?.[2]?.toUpperCase() || 'M'] ?? Number.NaN);
+  if (!Number.isSafeInteger(bytes) || bytes === 0) {
+    throw new PandoError('QEMU_OPTION_INVALID', `-m ${text} is no size`, {
+      remedy: 'write it like 512M or 1G',
+    });
+  }
+  if (/,(slots|maxmem)=/.test(text))
+    throw unsupported(`-m ${text}`, 'memory cannot be added later');
+  return bytes;
+}
+
+function parseCpus(text: string): number {
+  const [first = '', ...rest] = text.split(',');
+  const count = Number(first.replace(/^cpus=/, ''));
+  if (!Number.isInteger(count) || count < 1) {
+    throw new PandoError('QEMU_OPTION_INVALID', `-smp ${text} is no number of processors`);
+  }
+  for (const word of rest) {
+    const [name, value] = word.split('=');
+    const product = ['sockets', 'cores', 'threads', 'dies', 'clusters'].includes(name ?? '');
+    if (name === 'maxcpus' && value === String(count)) continue;
+    if (product && (value === '1' || value === String(count))) continue;
+    throw unsupported(`-smp ${word}`, 'processors have no topology here and none can be added');
+  }
+  return count;
+}
+
+/** Devices and features that the machine does not have, so switching them off is what it does anyway. */
+const ABSENT = 'this machine has none';
+const MACHINE_ABSENT = new Set([
+  'sata',
+  'smbus',
+  'vmport',
+  'usb',
+  'graphics',
+  'hpet',
+  'pcspk',
+  'smm',
+]);
+const MACHINE_NEUTRAL: Readonly<Record<string, string>> = {
+  nvdimm: 'there is no NVDIMM to put in',
+  dump_guest_core: 'it concerns core dumps of the monitor',
+  mem_merge: 'it concerns how the host keeps pages',
+  'mem-merge': 'it concerns how the host keeps pages',
+  'dump-guest-core': 'it concerns core dumps of the monitor',
+};
+const MACHINES = /^(q35|pc|microvm)(-|$)/;
+
+const isOff = (value: string | undefined): boolean => value === 'off' || value === 'no';
+const isOn = (value: string | undefined): boolean =>
+  value === undefined || value === 'on' || value === 'yes';
+
+/** Accelerators in QEMU's order of preference, as `kvm:tcg`; the guest sees the same machine on all. */
+function parseAccelerator(text: string): QemuRequest['accelerator'] {
+  const names = text.split(':');
+  if (names.some((name) => name !== 'kvm' && name !== 'tcg')) {
+    throw unsupported(`accel=${text}`, 'accelerators are kvm and tcg, the latter being wasm here');
+  }
+  return names[0] === 'kvm' ? 'auto' : 'wasm';
+}
+
+/** Options without an argument that change nothing for the guest. */
+const NEUTRAL_FLAGS: Readonly<Record<string, string>> = {
+  '-no-hpet': ABSENT,
+  '-no-user-config': 'no configuration files are read',
+  '-nodefaults': 'there are no default devices',
+  '-no-fd-bootchk': 'there is no firmware',
+  '-nographic': 'there is no display; the console is on the terminal anyway',
+};
+
+/** Options with an argument; undefined when it is supported in this form. */
+function neutralReason(option: string, value: string): string | undefined {
+  switch (option) {
+    case '-bios':
+      return 'the kernel is entered by PVH, without firmware';
+    case '-vga':
+    case '-display':
+    case '-monitor':
+    case '-parallel':
+      return value === 'none' ? ABSENT : undefined;
+    case '-cpu':
+      return value === 'host' || value === 'max' ? 'the accelerator decides' : undefined;
+    case '-name':
+      return 'it names the process';
+    case '-rtc':
+      return value === 'base=utc' ? 'the clock is UTC' : undefined;
+    default:
+      return undefined;
+  }
+}
+
+/** Every option that takes an argument and is known at all. */
+const WITH_VALUE = new Set([
+  '-bios',
+  '-vga',
+  '-display',
+  '-monitor',
+  '-parallel',
+  '-cpu',
+  '-name',
+  '-rtc',
+  '-machine',
+  '-M',
+  '-accel',
+  '-m',
+  '-smp',
+  '-kernel',
+  '-initrd',
+  '-append',
+  '-serial',
+]);
+
+/**
+ * @param words QEMU's command line without the program's name
+ * @throws PandoError QEMU_OPTION_UNSUPPORTED, QEMU_OPTION_INVALID, QEMU_KERNEL_MISSING
+ */
+export function parseQemuCommandLine(words: readonly string[]): QemuRequest {
+  let kernel: string | undefined;
+  let initrd: string | undefined;
+  let append: string | undefined;
+  let memory = DEFAULT_MEMORY;
+  let cpus = 1;
+  let accelerator: QemuRequest['accelerator'] | undefined;
+  let serial: QemuRequest['serial'] | undefined;
+  const ignored = new Map<string, string>();
+  const noteAccelerator = (text: string): void => {
+    accelerator = parseAccelerator(text);
+    const why =
+      accelerator === 'auto'
+        ? 'KVM where it works, else the wasm accelerator'
+        : 'the wasm accelerator takes its place';
+    ignored.set(`accel=${text}`, why);
+  };
+  const machine = (text: string): void => {
+    for (const [index, property] of text.split(',').entries()) {
+      const [name = '', value] = property.split('=') as [string, string?];
+      if (name === 'type' || (index === 0 && value === undefined)) {
+        const type = value ?? name;
+        if (!MACHINES.test(type)) throw unsupported(`-machine ${type}`, 'the machine is a PC');
+        ignored.set(`-machine ${type}`, 'there is one machine, a PC without PCI');
+      } else if (name === 'accel') noteAccelerator(value ?? '');
+      else if (name === 'kernel_irqchip' || name === 'kernel-irqchip') {
+        ignored.set(property, 'interrupt controllers are where the accelerator has them');
+      } else if (MACHINE_NEUTRAL[name] !== undefined) ignored.set(property, MACHINE_NEUTRAL[name]);
+      else if (MACHINE_ABSENT.has(name) && isOff(value)) ignored.set(property, ABSENT);
+      else if (name === 'acpi' && isOn(value)) continue;
+      else throw unsupported(`-machine ${property}`, 'the machine has no such part');
+    }
+  };
+  for (let at = 0; at < words.length; at++) {
+    const word = words[at] ?? '';
+    // QEMU takes options with one or two dashes.
+    const option = word.replace(/^--/, '-');
+    if (option === '-enable-kvm') {
+      noteAccelerator('kvm');
+      continue;
+    }
+    if (option === '-no-reboot') throw unsupported(word, 'a guest that resets boots again');
+    const flag = NEUTRAL_FLAGS[option];
+    if (flag !== undefined) {
+      ignored.set(option, flag);
+      continue;
+    }
+    if (!WITH_VALUE.has(option)) {
+      throw unsupported(word, 'there is no such device or option here');
+    }
+    const value = words[++at];
+    if (value === undefined) {
+      throw new PandoError('QEMU_OPTION_INVALID', `${word} needs an argument`);
+    }
+    const reason = neutralReason(option, value);
+    if (reason !== undefined) ignored.set(`${option} ${value}`, reason);
+    else if (option === '-machine' || option === '-M') machine(value);
+    else if (option === '-accel') noteAccelerator(value.split(',')[0] ?? '');
+    else if (option === '-m') memory = parseMemory(value);
+    else if (option === '-smp') cpus = parseCpus(value);
+    else if (option === '-kernel') kernel = value;
+    else if (option === '-initrd') initrd = value;
+    else if (option === '-append') append = value;
+    else if (option === '-serial' && /^(stdio|mon:stdio)$/.test(value)) serial = 'stdio';
+    else if (option === '-serial' && /^(none|null)$/.test(value)) serial = 'null';
+    else throw unsupported(`${word} ${value}`, 'this machine has nothing of the kind');
+  }
+  if (kernel === undefined) {
+    throw new PandoError('QEMU_KERNEL_MISSING', 'the command line has no -kernel', {
+      remedy: 'Pando boots kernels; disks with a boot loader need firmware, which it has none of',
+    });
+  }
+  return {
+    kernel,
+    initrd,
+    append,
+    memory,
+    cpus,
+    // Without -accel QEMU emulates.
+    accelerator: accelerator ?? 'wasm',
+    serial: serial ?? (words.includes('-nodefaults') ? 'null' : 'stdio'),
+    ignored: [...ignored].map(([word, why]) => ({ word, why })),
+  };
+}

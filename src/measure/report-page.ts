@@ -1,0 +1,215 @@
+/** The page of a bench: one self-contained HTML file with its tables, plots, sources and command. */
+import { BOOT_STAGES, type BootReport, increments } from './boot-series.js';
+import {
+  type BenchHost,
+  type BenchSubject,
+  FOOTPRINT_SOURCES,
+  type FootprintReport,
+  marginalBeyondGuest,
+  marginalCost,
+} from './footprint.js';
+import { bootPlot, footprintPlot, guestMapPlot } from './plot/charts.js';
+import type { Drawing } from './plot/drawing.js';
+import { escapeXml, paletteCss, toSvg } from './plot/svg.js';
+import { KIND_TITLES, MEMORY_KINDS } from './whereabouts.js';
+
+const MIB = 2 ** 20;
+
+/** A plot with the name of its files. */
+export interface NamedPlot {
+  readonly name: string;
+  readonly drawing: Drawing;
+}
+
+/** All plots of a report, in the order of the page. */
+export function plotsOf(report: FootprintReport | BootReport): NamedPlot[] {
+  if (report.kind === 'boot') return [{ name: 'boot', drawing: bootPlot(report) }];
+  return [
+    { name: 'footprint', drawing: footprintPlot(report) },
+    ...report.maps.map((map, index) => ({
+      name: `guest-memory-${report.series[index]?.key ?? index}`,
+      drawing: guestMapPlot(map),
+    })),
+  ];
+}
+
+const mib = (bytes: number): string => (Number.isFinite(bytes) ? (bytes / MIB).toFixed(1) : '–');
+const ms = (value: number): string => (Number.isFinite(value) ? value.toFixed(1) : '–');
+
+/** A table; the first column is text, the others figures unless they are no numbers. */
+function table(
+  caption: string,
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  source: string,
+): string {
+  const cell = (text: string, index: number): string =>
+    index === 0
+      ? `<th scope="row">${escapeXml(text)}</th>`
+      : `<td${/^[^\d+±–]/.test(text) ? ' class="text"' : ''}>${escapeXml(text)}</td>`;
+  return `<section><h2>${escapeXml(caption)}</h2><div class="wide"><table>
+<thead><tr>${head.map((text) => `<th scope="col">${escapeXml(text)}</th>`).join('')}</tr></thead>
+<tbody>${rows.map((row) => `<tr>${row.map(cell).join('')}</tr>`).join('\n')}</tbody>
+</table></div><p class="source">Source: ${escapeXml(source)}</p></section>`;
+}
+
+function footprintSections(report: FootprintReport): string[] {
+  const last = report.series.map(({ title, cells }) => ({ title, cell: cells.at(-1) }));
+  return [
+    table(
+      'Memory, MiB',
+      ['System', 'Instances', 'USS each', 'PSS each', 'USS in all', 'PSS in all', 'Still after'],
+      report.series.flatMap(({ title, cells }) =>
+        cells.map((cell) => [
+          title,
+          String(cell.instances),
+          mib(cell.uss / cell.instances),
+          mib(cell.pss / cell.instances),
+          mib(cell.uss),
+          mib(cell.pss),
+          `${cell.still ? '' : 'not in '}${cell.settled.toFixed(0)} s`,
+        ]),
+      ),
+      `${FOOTPRINT_SOURCES}; read when the sum of USS had stayed within 0.2 % for the settling time.`,
+    ),
+    table(
+      'One more instance, MiB',
+      ['System', 'USS', 'PSS', "USS beyond the guest's pages"],
+      report.series.map(({ title, cells }) => [
+        title,
+        mib(marginalCost(cells, 'uss')),
+        mib(marginalCost(cells, 'pss')),
+        mib(marginalBeyondGuest(cells)),
+      ]),
+      'slope of the straight line through the table above, by least squares.',
+    ),
+    table(
+      'Where an instance is, MiB of USS at the highest count',
+      ['Kind', ...last.map(({ title }) => title)],
+      MEMORY_KINDS.map((kind) => [
+        KIND_TITLES[kind],
+        ...last.map(({ cell }) => (cell ? mib(cell.kinds[kind] / cell.instances) : '–')),
+      ]),
+      'guest pages and engine state from /proc/PID/pagemap, the rest from /proc/PID/smaps.',
+    ),
+    ...last.flatMap(({ title, cell }) =>
+      cell === undefined || cell.ram.length === 0
+        ? []
+        : [
+            table(
+              `Pages of a guest: ${title}`,
+              ['Part', 'Pages', 'Shared', 'Own'],
+              [
+                ...cell.ram,
+                ...cell.control
+                  .filter(({ total }) => total > 0)
+                  .map((row) => ({ ...row, name: `engine: ${row.name}` })),
+              ].map((row) => [
+                row.name,
+                String(row.total),
+                row.shared.toFixed(0),
+                row.own.toFixed(0),
+              ]),
+              "/proc/PID/pagemap, mean of all guests, pages of 4 KiB. Shared: a file's own page.",
+            ),
+          ],
+    ),
+  ];
+}
+
+function bootSections(report: BootReport): string[] {
+  return [
+    table(
+      'Boot stages, ms',
+      ['System', 'Stage', 'Median', 'Spread', 'Lowest', 'Highest', 'Runs', 'Seen by'],
+      report.series.flatMap((series) =>
+        series.stages.map(({ name, ms: summary, source }) => [
+          series.title,
+          name,
+          ms(summary.median),
+          `± ${ms(summary.spread)}`,
+          ms(summary.lowest),
+          ms(summary.highest),
+          String(summary.count),
+          source,
+        ]),
+      ),
+      report.series.map(({ title, origin }) => `${title}: from ${origin}`).join('; '),
+    ),
+    table(
+      'Increments, ms',
+      ['System', ...BOOT_STAGES],
+      report.series.map((series) => [
+        series.title,
+        ...increments(series).map(({ median }) => (Number.isNaN(median) ? '–' : `+${ms(median)}`)),
+      ]),
+      "medians of each run's own increments, from the table's clocks.",
+    ),
+  ];
+}
+
+function facts(host: BenchHost, subject: BenchSubject): string {
+  const rows: (readonly [string, string | null])[] = [
+    ['Command', subject.command],
+    ['Date', subject.date],
+    ['Processor', `${host.processor}, ${host.cores} in use`],
+    ['Memory', `${mib(host.memory)} MiB`],
+    ['Host kernel', host.kernel],
+    ['Node.js', host.node],
+    ['Pando', host.pando],
+    ['QEMU', host.qemu],
+    ['Kernel', subject.kernel],
+    ['Initrd', subject.initrd],
+    ['Command line', subject.commandLine],
+    ['Guest RAM', `${mib(subject.memory)} MiB`],
+    ["QEMU's command", subject.qemuCommand],
+  ];
+  const items = rows.flatMap(([name, value]) =>
+    value === null ? [] : `<dt>${escapeXml(name)}</dt><dd><code>${escapeXml(value)}</code></dd>`,
+  );
+  return `<section><h2>Machine, versions, how to run it again</h2><dl>${items.join('\n')}</dl></section>`;
+}
+
+const CSS = `${paletteCss(':root')}
+:root{color-scheme:light dark}
+*{box-sizing:border-box}
+body{margin:0 auto;padding:1rem;max-width:64rem;background:var(--surface);color:var(--text);font:16px/1.5 system-ui,sans-serif}
+h1{font-size:1.6rem;line-height:1.2;margin:.5rem 0}
+h2{font-size:1.1rem;margin:2rem 0 .5rem}
+.wide{overflow-x:auto}
+svg{display:block;min-width:44rem;max-width:100%;height:auto}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem}
+th,td{padding:.25rem .75rem .25rem 0;text-align:right;border-bottom:1px solid var(--grid);vertical-align:top}
+th:first-child{text-align:left;font-weight:400;min-width:11rem}
+thead th{font-weight:600;vertical-align:bottom}
+thead th:first-child{font-weight:600}
+td.text{text-align:left}
+.source{color:var(--faint);font-size:.85rem;margin:.4rem 0}
+dl{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:.25rem 1rem;font-size:.9rem}
+dt{color:var(--faint)}
+dd{margin:0;overflow-wrap:anywhere}
+@media(max-width:40rem){dl{grid-template-columns:minmax(0,1fr)}dd{margin-bottom:.5rem}}`;
+
+/** The page as text of an HTML file that refers to nothing outside. */
+export function reportPage(report: FootprintReport | BootReport): string {
+  const title =
+    report.kind === 'footprint' ? 'Pando: memory of many VMs' : 'Pando: boot time of a VM';
+  const plots = plotsOf(report).map(
+    ({ drawing }) => `<section><div class="wide">${toSvg(drawing, false)}</div></section>`,
+  );
+  const sections = report.kind === 'footprint' ? footprintSections(report) : bootSections(report);
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${escapeXml(title)}</title>
+<style>${CSS}</style>
+</head>
+<body class="${report.kind}">
+<h1>${escapeXml(title)}</h1>
+${[plots[0] ?? '', ...sections, ...plots.slice(1), facts(report.host, report.subject)].join('\n')}
+</body>
+</html>
+`;
+}

@@ -1,0 +1,50 @@
+/**
+ * What drives the vCPUs of one VM: the part of a VM that differs between accelerators. It lives on the
+ * thread that owns the VM; its vCPUs run on others.
+ */
+import type { EntryState } from '../arch/entry-state.js';
+import type { VcpuState } from '../arch/vcpu-state.js';
+import type { Board } from '../devices/board.js';
+import type { StageName } from './types.js';
+
+/** What a running VM lets its owner know. */
+export type Notice =
+  | {
+      readonly kind: 'stage';
+      readonly name: StageName;
+      /** Host nanoseconds. */
+      readonly at: number;
+      readonly source: string;
+    }
+  | { readonly kind: 'console' };
+
+/** Why no vCPU runs any more. */
+export type Ending =
+  | { readonly kind: 'parked' }
+  | { readonly kind: 'reset' }
+  | { readonly kind: 'poweroff' }
+  | { readonly kind: 'shutdown'; readonly vcpu: number }
+  | { readonly kind: 'error'; readonly code: string; readonly message: string };
+
+/** What an execution tells the owner of the VM. */
+export type MachineEvent = Notice | Ending;
+
+export interface Execution {
+  readonly board: Board;
+  /** Devices as after a reset, the first vCPU at its entry, the others waiting. None runs. */
+  reset(entry: EntryState): void;
+  /** Lets the vCPUs run; they stand still before and after. */
+  start(): void;
+  /** Asks the vCPUs to stop: `parked`, or the event that came first, follows. */
+  park(): void;
+  /** Whether no vCPU runs. */
+  readonly parked: boolean;
+  /** The host put console input in, or took output out. */
+  consoleMoved(): void;
+  /** Registers, while the VM runs too. */
+  vcpuState(vcpu: number): VcpuState;
+  /** Instructions retired by all vCPUs; 0 where they are not counted. */
+  instructions(): bigint;
+  /** Lets go of threads and of what the accelerator holds; all are parked. */
+  close(): Promise<void>;
+}

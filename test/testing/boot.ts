@@ -1,0 +1,47 @@
+/** Starts VMs for tests: Debian's image, pulled once, and the console that goes with each VM. */
+import { type Image, ImageStore, pullDebian, Vm, type VmOptions } from 'pando';
+import { Console } from './console.js';
+
+/** A booting or booted VM. */
+export interface Booted {
+  readonly vm: Vm;
+  readonly console: Console;
+}
+
+/** The image of a kernel package, from the user's own store; pulled when it is not there. */
+export async function debianImage(
+  name = 'debian',
+  kernelPackage = 'linux-image-cloud-amd64',
+): Promise<Image> {
+  const store = new ImageStore();
+  if ((await store.names()).includes(name)) return store.open(name);
+  return pullDebian({ store, name, kernelPackage });
+}
+
+/** Starts a VM of an image of the store. */
+export async function boot(image: Image, options: Partial<VmOptions> = {}): Promise<Booted> {
+  const { initrdPath: initrd } = image;
+  const vm = await Vm.create({
+    kernel: image.kernelPath,
+    ...(initrd === undefined ? {} : { initrd }),
+    immutableImages: true,
+    commandLine: image.commandLine,
+    ...options,
+  });
+  const console = new Console(vm);
+  vm.start();
+  return { vm, console };
+}
+
+/** Starts a VM and waits for its shell. */
+export async function bootToShell(image: Image, options: Partial<VmOptions> = {}): Promise<Booted> {
+  const booted = await boot(image, options);
+  try {
+    await booted.console.expect('Pando: user space is up');
+    await booted.console.prompt();
+    return booted;
+  } catch (error) {
+    await booted.vm.close();
+    throw error;
+  }
+}
