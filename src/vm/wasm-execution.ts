@@ -96,7 +96,7 @@ export class WasmExecution implements Execution {
 }
 
 /** Writes the CPUID table; returns the number of rows. */
-function writeCpuid(view: DataView): number {
+export function writeCpuid(view: DataView): number {
   const rows = buildCpuid({ vcpus: 1, apicId: 0, tscFrequency: TSC_FREQUENCY });
   const limit = (L.CPUID_TABLE_LIMIT - L.CPUID_TABLE) / CPUID_ROW_BYTES;
   if (rows.length > limit) {

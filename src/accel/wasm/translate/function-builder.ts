@@ -163,7 +163,12 @@ export class FunctionBuilder {
     code.i32(L.ST_FAULT).set(STATUS);
     code.end();
     code.i32(0).set(LINK);
-    code.get(PAGE).get(PLACE).i32((1 << PLACE_BITS) - 1).op('i32.and').op('i64.extend_i32_u');
+    code
+      .get(PAGE)
+      .get(PLACE)
+      .i32((1 << PLACE_BITS) - 1)
+      .op('i32.and')
+      .op('i64.extend_i32_u');
     code.op('i64.add').set(TARGET);
     code.get(LEFT).get(PLACE).i32(PLACE_BITS).op('i32.shr_u').op('i32.add').set(LEFT);
     code.end();
@@ -306,7 +311,12 @@ export class FunctionBuilder {
   /** Pushes the pointer that a hit gives. */
   #hit(tlb: number): void {
     const { code } = this;
-    code.get(VA).op('i32.wrap_i64').get(ENTRY).memory('i32.load', tlb + 8).op('i32.add');
+    code
+      .get(VA)
+      .op('i32.wrap_i64')
+      .get(ENTRY)
+      .memory('i32.load', tlb + 8)
+      .op('i32.add');
   }
 
   #pointer(tlb: number, size: number, miss: number, cursor: Cursor): void {
@@ -316,7 +326,12 @@ export class FunctionBuilder {
     this.#hit(tlb);
     code.set(POINTER);
     code.else();
-    code.get(CPU).get(VA).i32(1 << size).call(miss).tee(POINTER);
+    code
+      .get(CPU)
+      .get(VA)
+      .i32(1 << size)
+      .call(miss)
+      .tee(POINTER);
     code.op('i32.eqz').if();
     this.fault(cursor);
     code.end().end();
@@ -361,7 +376,14 @@ export class FunctionBuilder {
     this.#store(size, value);
     after();
     code.else();
-    code.get(CPU).get(VA).get(value).i32(1 << size).call(STORE_MISS).op('i32.eqz').if();
+    code
+      .get(CPU)
+      .get(VA)
+      .get(value)
+      .i32(1 << size)
+      .call(STORE_MISS)
+      .op('i32.eqz')
+      .if();
     this.fault(cursor);
     code.end();
     after();

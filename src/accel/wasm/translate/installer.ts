@@ -63,7 +63,10 @@ export class Installer {
     const core: Record<string, WebAssembly.ImportValue> = {};
     const exports = this.#core as unknown as Record<string, WebAssembly.ImportValue>;
     for (const [name] of CORE_IMPORTS) core[name] = exports[name] as WebAssembly.ImportValue;
-    const instance = new WebAssembly.Instance(release.module, { env: { memory: this.#memory }, core });
+    const instance = new WebAssembly.Instance(release.module, {
+      env: { memory: this.#memory },
+      core,
+    });
     for (let index = 0; index < release.regions.length; index++) {
       this.#core.table.set(release.first + index, instance.exports[`f${index}`] as never);
     }

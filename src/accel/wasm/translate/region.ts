@@ -229,7 +229,12 @@ export class RegionReader {
       const at = blocks.length === 0 ? root : this.#find(page + offset, mode);
       if (at === 0) continue;
       const entered = this.#word(at + L.BLK_HEAT) | 0;
-      if (blocks.length > 0 && entered >= 0 && entered < heat && this.#word(at + L.BLK_CODE) === 0) {
+      if (
+        blocks.length > 0 &&
+        entered >= 0 &&
+        entered < heat &&
+        this.#word(at + L.BLK_CODE) === 0
+      ) {
         continue;
       }
       const count = this.#view.getUint16(at + L.BLK_COUNT, true);

@@ -1,5 +1,10 @@
 /** The process's translator thread, and how the threads that drive VMs reach it. */
-import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
+import {
+  MessageChannel,
+  type MessagePort,
+  receiveMessageOnPort,
+  Worker,
+} from 'node:worker_threads';
 import type { Release, TranslationService } from './service.js';
 
 /** What the translator thread is told. */
