@@ -312,6 +312,22 @@ function shift(match: RegExpExecArray): Emit {
   };
 }
 
+/** ROL and ROR by an immediate where nothing looks at CF and OF; the other flags stay. */
+function rotate(match: RegExpExecArray): Emit {
+  const left = match[1] === 'ROL';
+  return (builder, operation) => {
+    const { code } = builder;
+    const { size } = operation;
+    builder.readRegister(operation.b, size, false);
+    if (size === 3) code.i64(operation.imm & 63).op(left ? 'i64.rotl' : 'i64.rotr');
+    else {
+      code.op('i32.wrap_i64').i32(operation.imm & 31);
+      code.op(left ? 'i32.rotl' : 'i32.rotr').op('i64.extend_i32_u');
+    }
+    builder.writeRegister(operation.b, size);
+  };
+}
+
 /** Two- and three-operand IMUL; operands in A64 and B64, sign-extended. */
 function product(match: RegExpExecArray): Emit {
   const form = match[1] ?? '';
@@ -467,6 +483,14 @@ export const INTEGER_EMITTERS: readonly Emitter[] = [
   { pattern: /^(NOT)$/, emit: negate, flags: 'none', operands: 'b' },
   { pattern: /^NOP$/, emit: () => () => {}, flags: 'none', operands: '' },
 ];
+
+/** ROL and ROR as an emitter for what it covers. */
+export const ROTATE: Emitter = {
+  pattern: /^(ROL|ROR)_IMM$/,
+  emit: rotate,
+  flags: 'none',
+  operands: 'b',
+};
 
 /** MUL as an emitter for the sizes that it covers. */
 export const MULTIPLY: Emitter = {

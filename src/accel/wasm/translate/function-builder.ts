@@ -75,6 +75,8 @@ export const FLAG_KIND = {
   mul64: 8,
 } as const;
 
+/** CC_OP while the flags in memory are the right ones. */
+const FLAGS_IN_MEMORY = -1;
 /** Levels of the blocks around everything: what a branch out of each does, see `close`. */
 const EXIT_LEVEL = 0;
 const PLACE_LEVEL = 1;
@@ -129,20 +131,20 @@ export class FunctionBuilder {
     this.loadFlags();
   }
 
+  /** From here on the flags are those in memory. */
   loadFlags(): void {
-    const { code } = this;
-    code.get(CPU).memory('i32.load', L.CC_OP).set(CC_OP);
-    code.get(CPU).memory('i64.load', L.CC_A).set(CC_A);
-    code.get(CPU).memory('i64.load', L.CC_B).set(CC_B);
-    code.get(CPU).memory('i64.load', L.CC_RES).set(CC_RES);
+    this.code.i32(FLAGS_IN_MEMORY).set(CC_OP);
   }
 
+  /** Makes the flags in memory right. */
   storeFlags(): void {
     const { code } = this;
+    code.get(CC_OP).i32(0).op('i32.ge_s').if();
     code.get(CPU).get(CC_OP).memory('i32.store', L.CC_OP);
     code.get(CPU).get(CC_A).memory('i64.store', L.CC_A);
     code.get(CPU).get(CC_B).memory('i64.store', L.CC_B);
     code.get(CPU).get(CC_RES).memory('i64.store', L.CC_RES);
+    code.end();
   }
 
   storeState(): void {

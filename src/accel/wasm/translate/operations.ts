@@ -4,7 +4,7 @@
  */
 
 import { CONTROL_EMITTERS } from './emit-control.js';
-import { INTEGER_EMITTERS, MULTIPLY } from './emit-integer.js';
+import { INTEGER_EMITTERS, MULTIPLY, ROTATE } from './emit-integer.js';
 import { CONDITIONS, type Emit, type Emitter } from './emitter.js';
 import type { Cursor, FunctionBuilder } from './function-builder.js';
 import type { Operation, RegionBlock } from './region.js';
@@ -24,7 +24,7 @@ export class OperationTable {
       if (name.startsWith('FIRST_')) continue;
       this.#names[number] = name;
       this.#conditions[number] = name.startsWith('J') ? CONDITIONS.indexOf(name.slice(1)) : -1;
-      for (const emitter of [...INTEGER_EMITTERS, MULTIPLY, ...CONTROL_EMITTERS]) {
+      for (const emitter of [...INTEGER_EMITTERS, MULTIPLY, ROTATE, ...CONTROL_EMITTERS]) {
         const match = emitter.pattern.exec(name);
         if (match) this.#known[number] = { emitter, emit: emitter.emit(match) };
       }
@@ -47,13 +47,16 @@ export class OperationTable {
   /** Who writes the instruction out; undefined when the interpreter does it. */
   emitter(operation: Operation): Emitter | undefined {
     const emitter = this.#known[operation.op]?.emitter;
-    return emitter === MULTIPLY && operation.size < 2 ? undefined : emitter;
+    if (emitter === MULTIPLY && operation.size < 2) return undefined;
+    if (emitter === ROTATE && (operation.size < 2 || operation.memory)) return undefined;
+    return emitter;
   }
 
   /** Writes the instruction; false when the interpreter must do it. */
   emit(builder: FunctionBuilder, operation: Operation, cursor: Cursor, flags: boolean): boolean {
     const known = this.#known[operation.op];
     if (!known || !this.emitter(operation)) return false;
+    if (known.emitter === ROTATE && flags) return false;
     known.emit(builder, operation, cursor, flags);
     return true;
   }
@@ -84,8 +87,9 @@ export function flagNeeds(table: OperationTable, block: RegionBlock): boolean[] 
   for (let index = block.operations.length - 1; index >= 0; index--) {
     const operation = block.operations[index];
     if (!operation) continue;
-    needs[index] = live;
     const emitter = table.emitter(operation);
+    // A store to the region's own code leaves it behind the instruction.
+    needs[index] = live || operation.memory;
     if (!emitter) {
       live = table.name(operation.op) !== 'NOP';
       continue;

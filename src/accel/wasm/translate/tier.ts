@@ -20,8 +20,8 @@ export interface TierOptions {
 }
 
 export const TIER_OPTIONS: TierOptions = {
-  threshold: 500,
-  limits: { blocks: 48, operations: 400, heat: 8 },
+  threshold: 1500,
+  limits: { blocks: 48, operations: 400, heat: 60 },
   batch: 48,
   delay: 3,
 };
