@@ -28,6 +28,8 @@ export interface GuestOptions {
   readonly commandLine: string;
   readonly load: LoadMode;
   readonly tier: TierChoice;
+  /** File that keeps what became hot, see VmOptions.immutableImages. */
+  readonly profile: string | undefined;
 }
 
 export class Guest {
@@ -96,13 +98,13 @@ interface MachineParts {
 }
 
 function machineFor(options: GuestOptions, listener: (event: MachineEvent) => void): MachineParts {
-  const { accelerator, memory: ramBytes, cpus, cpu, tier } = options;
+  const { accelerator, memory: ramBytes, cpus, cpu, tier, profile } = options;
   if (accelerator === 'wasm') {
     const memory = GuestMemory.create({ ramBytes, controlBytes: GUEST_BASE });
     return {
       memory,
       controlOffset: WASM_VM_CONTROL,
-      execute: (control) => new WasmExecution(memory, control, tier === '1', listener),
+      execute: (control) => new WasmExecution(memory, control, tier === '1', listener, profile),
     };
   }
   const sizes = { ramBytes, controlBytes: CONTROL_BYTES };

@@ -57,11 +57,12 @@ export class WorkerPool {
   }
 
   /** Makes a VM known to all workers. It runs once its slot is made ready. */
-  attach(machine: MachineDescription): void {
+  attach(machine: MachineDescription, profile?: string): void {
     if (machine.translate && this.#translator === undefined) {
       this.#translator = new TranslatorThread((error) => this.#fail(error));
       for (const worker of this.#workers) this.#connect(worker, this.#translator);
     }
+    if (machine.translate && profile !== undefined) this.#translator?.useProfile(profile);
     const wanted = Math.min(availableParallelism(), this.#listeners.size);
     while (this.#workers.length < wanted) this.#startWorker();
     for (const { commands } of this.#workers) {

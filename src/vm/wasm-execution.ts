@@ -30,12 +30,16 @@ export class WasmExecution implements Execution {
   readonly #pool = WorkerPool.shared();
   readonly #slot: number;
 
-  /** @param translate whether hot code is translated */
+  /**
+   * @param translate whether hot code is translated
+   * @param profile file that keeps what became hot
+   */
   constructor(
     memory: GuestMemory,
     control: VmControl,
     translate: boolean,
     listener: (event: MachineEvent) => void,
+    profile?: string,
   ) {
     this.#memory = memory;
     this.#control = control;
@@ -45,7 +49,8 @@ export class WasmExecution implements Execution {
     this.board = attachBoard(wasm, 1, control);
     this.#vcpu = new WasmVcpu({ module, memory: wasm, id: 0, bus: this.board, clock: control });
     this.#slot = this.#pool.allocate(listener);
-    this.#pool.attach({ slot: this.#slot, memory: wasm, vcpus: 1, module, translate });
+    const machine = { slot: this.#slot, memory: wasm, vcpus: 1, module, translate };
+    this.#pool.attach(machine, profile);
   }
 
   reset(entry: EntryState): void {

@@ -55,9 +55,14 @@ export interface Core {
 
 let compiled: WebAssembly.Module | undefined;
 
+/** The core's code. */
+export function coreBytes(): Uint8Array<ArrayBuffer> {
+  return readFileSync(new URL('./core.wasm', import.meta.url));
+}
+
 /** The compiled module of this process; pass it to other threads rather than compiling it again. */
 export function coreModule(): WebAssembly.Module {
-  compiled ??= new WebAssembly.Module(readFileSync(new URL('./core.wasm', import.meta.url)));
+  compiled ??= new WebAssembly.Module(coreBytes());
   return compiled;
 }
 

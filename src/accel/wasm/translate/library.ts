@@ -36,11 +36,6 @@ export class Library {
     return this.#generation;
   }
 
-  /** Regions known. */
-  get size(): number {
-    return this.#roots.size;
-  }
-
   request(regions: readonly Uint8Array[]): void {
     this.#service.request(regions);
   }

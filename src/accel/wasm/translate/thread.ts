@@ -8,9 +8,12 @@ import {
 import type { Release, TranslationService } from './service.js';
 
 /** What the translator thread is told. */
-export interface TranslatorCommand {
-  readonly port: MessagePort;
-}
+export type TranslatorCommand =
+  /** Serve one more thread. */
+  | { readonly kind: 'connect'; readonly port: MessagePort }
+  /** Translate what this file holds, and keep in it what became hot. */
+  | { readonly kind: 'profile'; readonly path: string }
+  | { readonly kind: 'close' };
 
 export class TranslatorThread {
   readonly #worker = new Worker(new URL('./translator-worker.js', import.meta.url));
@@ -25,13 +28,19 @@ export class TranslatorThread {
   /** A port for one more thread; see PortService. */
   connect(): MessagePort {
     const { port1, port2 } = new MessageChannel();
-    this.#worker.postMessage({ port: port1 } satisfies TranslatorCommand, [port1]);
+    this.#worker.postMessage({ kind: 'connect', port: port1 } satisfies TranslatorCommand, [port1]);
     return port2;
   }
 
-  async close(): Promise<void> {
-    await this.#worker.terminate();
-    await this.#ended;
+  /** Uses a profile (profile.ts), and brings it up to date at the end. */
+  useProfile(path: string): void {
+    this.#worker.postMessage({ kind: 'profile', path } satisfies TranslatorCommand);
+  }
+
+  /** Ends the thread once profiles are written. */
+  close(): Promise<void> {
+    this.#worker.postMessage({ kind: 'close' } satisfies TranslatorCommand);
+    return this.#ended;
   }
 }
 

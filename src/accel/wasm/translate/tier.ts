@@ -34,6 +34,8 @@ export const FORCED_TIER: TierOptions = {
   delay: 0,
 };
 
+/** Entries of a block before a translation that is there already is used. */
+const WARM = 48;
 /** Entries until a block whose translation is under way is looked at again. */
 const AGAIN = 64;
 /** A block translated more often than this waits longer each time. */
@@ -49,6 +51,8 @@ export class Tier {
   readonly #library: Library;
   readonly #options: TierOptions;
   readonly #core: Core;
+  /** Entries after which a block is looked at first. */
+  readonly #first: number;
   #wanted: Uint8Array[] = [];
   #since = 0;
   /** By guest physical address: how often a block was given a translation. */
@@ -66,9 +70,10 @@ export class Tier {
     this.#view = new DataView(memory.buffer);
     this.#library = library;
     this.#options = options;
+    this.#first = Math.min(WARM, options.threshold);
     this.#installer = new Installer(core, memory, library);
     this.#reader = new RegionReader(memory, operationNumbers(), options.limits);
-    this.#view.setUint32(cpu + L.HOT_THRESHOLD, options.threshold, true);
+    this.#view.setUint32(cpu + L.HOT_THRESHOLD, this.#first, true);
   }
 
   /** Runs the vCPU as Core.run does. */
@@ -95,7 +100,7 @@ export class Tier {
   /** The block becomes hot again after so many entries. */
   #again(block: number, entries: number): void {
     if (this.#options.threshold === 1) return;
-    this.#view.setUint32(block + L.BLK_HEAT, (this.#options.threshold - entries) >>> 0, true);
+    this.#view.setUint32(block + L.BLK_HEAT, (this.#first - entries) >>> 0, true);
   }
 
   /** Takes the list of hot blocks; the vCPU is not running. */
@@ -107,11 +112,21 @@ export class Tier {
       const missing: number[] = [];
       for (let i = 0; i < count; i++) {
         const block = this.#view.getUint32(this.#at + L.HOT_LIST + i * L.HOT_ENTRY, true);
-        if (this.#reader.eligible(block) && !this.#install(block)) missing.push(block);
+        if (!this.#reader.eligible(block) || this.#install(block)) continue;
+        if (this.#isHot(block)) missing.push(block);
       }
       if (missing.length > 0) this.#ask(missing);
     }
     this.#send();
+  }
+
+  /** False the first time: the block was only warm, and is looked at again when it is hot. */
+  #isHot(block: number): boolean {
+    const wait = this.#options.threshold - this.#first;
+    if (wait === 0 || this.#view.getUint32(block + L.BLK_WARM, true) !== 0) return true;
+    this.#view.setUint32(block + L.BLK_WARM, 1, true);
+    this.#again(block, wait);
+    return false;
   }
 
   #install(block: number): boolean {

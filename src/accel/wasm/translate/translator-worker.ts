@@ -4,6 +4,7 @@
  */
 import { setFlagsFromString } from 'node:v8';
 import { type MessagePort, parentPort } from 'node:worker_threads';
+import { readProfile, writeProfile } from './profile.js';
 import { type Release, Releases } from './service.js';
 import type { TranslatorCommand } from './thread.js';
 
@@ -30,13 +31,44 @@ function work(): void {
   if (queue.length > 0) setImmediate(work);
 }
 
-parentPort?.on('message', ({ port }: TranslatorCommand) => {
+/** All regions asked for, in their order. */
+const asked: Uint8Array[] = [];
+/** Profiles in use, with how many regions they held. */
+const profiles = new Map<string, number>();
+
+function request(regions: readonly Uint8Array[]): void {
+  const fresh = releases.fresh(regions);
+  if (fresh.length === 0) return;
+  asked.push(...fresh);
+  if (queue.length === 0) setImmediate(work);
+  queue.push(...fresh);
+}
+
+function connect(port: MessagePort): void {
   ports.push(port);
   for (const release of made) port.postMessage(release);
-  port.on('message', (regions: Uint8Array[]) => {
-    const fresh = releases.fresh(regions);
-    if (fresh.length === 0) return;
-    if (queue.length === 0) setImmediate(work);
-    queue.push(...fresh);
-  });
+  port.on('message', request);
+}
+
+function useProfile(path: string): void {
+  if (profiles.has(path)) return;
+  const regions = readProfile(path);
+  profiles.set(path, regions.length);
+  request(regions);
+}
+
+/** A profile is written again when it has grown by more than this part. */
+const GROWTH = 0.05;
+
+function close(): void {
+  for (const [path, length] of profiles) {
+    if (asked.length > length * (1 + GROWTH)) writeProfile(path, asked);
+  }
+  process.exit();
+}
+
+parentPort?.on('message', (command: TranslatorCommand) => {
+  if (command.kind === 'connect') connect(command.port);
+  else if (command.kind === 'profile') useProfile(command.path);
+  else close();
 });
