@@ -51,11 +51,7 @@ for (const accelerator of ACCELERATORS) {
       const scratch = SERIAL + 7;
       code.out(scratch, 0x5a).in(scratch).show('byte');
       // A word at the last port of the serial port takes in the port behind it, where nothing is.
-      code
-        .in(scratch, 2)
-        .show('word')
-        .in(scratch - 1, 4)
-        .show('dword');
+      code.in(scratch, 2).show('word').in(scratch - 1, 4).show('dword');
       code.out(scratch, 0x1234, 2).in(scratch).show('low');
       for (const size of [1, 2, 4] as const) code.in(NO_PORT, size).show(`none${size}`);
       code.out(NO_PORT, 0x12345678, 4);
@@ -82,10 +78,7 @@ for (const accelerator of ACCELERATORS) {
       code.mov('eax', 0).emit(0xa0).dword(NOWHERE).show('byte');
       code.mov('eax', 0).emit(0x66, 0xa1).dword(NOWHERE).show('word');
       code.emit(0xa1).dword(NOWHERE).show('dword');
-      code
-        .emit(0xa1)
-        .dword(NOWHERE + 0xffe)
-        .show('across');
+      code.emit(0xa1).dword(NOWHERE + 0xffe).show('across');
       // MOVQ through MM0: 8 bytes there and back.
       code.emit('0f6f05').dword(NOWHERE).emit('0f7f05').dword(DATA).emit('0f77');
       code.showMemory('quadlow', DATA).showMemory('quadhigh', DATA + 4);
@@ -113,40 +106,21 @@ for (const accelerator of ACCELERATORS) {
     test('moves strings to and from ports', async () => {
       const code = new GuestCode().stack();
       const text = 'a string\n';
-      code
-        .jmp('go')
-        .label('text')
-        .emit(...Buffer.from(text))
-        .label('go');
+      code.jmp('go').label('text').emit(...Buffer.from(text)).label('go');
       code.mov('esi', 'text').mov('ecx', text.length).mov('edx', SERIAL).emit('fc f36e');
       code.emit('89c8').show('left').emit('89f0').mov('ebx', 'text').emit('29d8').show('moved');
       code.out(SERIAL + 7, 0xc3);
       code.storeValue(DATA, 0x11111111).storeValue(DATA + 4, 0x22222222);
-      code
-        .mov('edi', DATA)
-        .mov('ecx', 5)
-        .mov('edx', SERIAL + 7)
-        .emit('f36c');
+      code.mov('edi', DATA).mov('ecx', 5).mov('edx', SERIAL + 7).emit('f36c');
       code.showMemory('low', DATA).showMemory('high', DATA + 4);
       // Backwards, words, one port that nobody has.
-      code
-        .mov('edi', DATA + 6)
-        .mov('ecx', 2)
-        .mov('edx', NO_PORT)
-        .emit('fd f3666d fc');
+      code.mov('edi', DATA + 6).mov('ecx', 2).mov('edx', NO_PORT).emit('fd f3666d fc');
       code.showMemory('back', DATA + 4);
       code.mov('edi', DATA).mov('ecx', 0).emit('f36d').showMemory('none', DATA);
       code.mov('edi', DATA).emit('6d').showMemory('one', DATA);
       // 5000 bytes cross a page, and are more than KVM takes in one exit.
-      code
-        .mov('edi', DATA + 0x800)
-        .mov('ecx', 5000)
-        .mov('edx', SERIAL + 7)
-        .emit('f36c');
-      code
-        .emit('89f8')
-        .show('end')
-        .showMemory('tail', DATA + 0x800 + 4996);
+      code.mov('edi', DATA + 0x800).mov('ecx', 5000).mov('edx', SERIAL + 7).emit('f36c');
+      code.emit('89f8').show('end').showMemory('tail', DATA + 0x800 + 4996);
       code.showMemory('beyond', DATA + 0x800 + 5000);
       const result = await run(accelerator, code.powerOff());
       assert.deepEqual(result.exit, POWEROFF);
@@ -201,12 +175,7 @@ for (const accelerator of ACCELERATORS) {
       };
       put();
       code.mov('edx', at).emit('ffd2').show('first');
-      code
-        .emit('c705')
-        .dword(at + 1)
-        .dword(0x2222)
-        .emit('ffd2')
-        .show('second');
+      code.emit('c705').dword(at + 1).dword(0x2222).emit('ffd2').show('second');
       put();
       code.mov('edx', at).emit('ffd2').show('third');
       const result = await run(accelerator, code.powerOff());
@@ -235,19 +204,11 @@ for (const accelerator of ACCELERATORS) {
       code.showMemory('faults', COUNT).showMemory('address', COUNT + 4);
       code.showMemory('error', COUNT + 8);
       // A read-only page under CR0.WP.
-      code
-        .storeValue(TABLE, DATA | 1)
-        .emit('0f013d')
-        .dword(MISSING);
+      code.storeValue(TABLE, DATA | 1).emit('0f013d').dword(MISSING);
       code.storeValue(MISSING + 0x20, 0x77).showMemory('protected', DATA + 0x20);
       code.showMemory('error2', COUNT + 8).showMemory('faults2', COUNT);
       code.powerOff();
-      code
-        .label('fault')
-        .emit(0x60)
-        .increment(COUNT)
-        .emit('0f20d0')
-        .store(COUNT + 4, 'eax');
+      code.label('fault').emit(0x60).increment(COUNT).emit('0f20d0').store(COUNT + 4, 'eax');
       code.emit('8b442420').store(COUNT + 8, 'eax');
       code.storeValue(DIRECTORY + (MISSING >>> 22) * 4, TABLE | 3).storeValue(TABLE, DATA | 3);
       code.emit('0f013d').dword(MISSING).emit('61 83c404 cf');
@@ -270,10 +231,7 @@ for (const accelerator of ACCELERATORS) {
       const here = code.here - 2;
       const { exit, lines } = await run(accelerator, code);
       assert.deepEqual(lines, ['before']);
-      assert.ok(
-        exit.kind === 'shutdown',
-        JSON.stringify(exit, (_, v) => `${v}`),
-      );
+      assert.ok(exit.kind === 'shutdown', JSON.stringify(exit, (_, v) => `${v}`));
       assert.equal(exit.vcpu.rip, BigInt(here));
       assert.equal(exit.vcpu.gpr[6], 0x1234n);
     });

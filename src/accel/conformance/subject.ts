@@ -2,9 +2,9 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { PandoError } from '../../error.js';
-import type { AcceleratorName, VmExit, VmOptions } from '../../vm/types.js';
+import { type AcceleratorName, type VmExit, type VmOptions } from '../../vm/types.js';
 import { Vm } from '../../vm/vm.js';
+import { PandoError } from '../../error.js';
 import { KvmSystem } from '../kvm/system.js';
 import type { GuestCode } from './guest.js';
 
