@@ -1,5 +1,9 @@
-/** Writes the core's operation numbers from the encoding table (needs dist/ built by tsc). */
+/**
+ * Writes what is made of the encoding table: the core's operation numbers, and the decoder's tables that
+ * every VM gets (needs dist/ built by tsc).
+ */
 import { writeFileSync } from 'node:fs';
-import { operationModule } from '../dist/accel/wasm/isa/table.js';
+import { decodeTables, operationModule } from '../dist/accel/wasm/isa/table.js';
 
 writeFileSync(new URL('../src/accel/wasm/core/ops.ts', import.meta.url), operationModule());
+writeFileSync(new URL('../dist/accel/wasm/decode-tables.bin', import.meta.url), decodeTables());

@@ -61,7 +61,7 @@ test('a command line of 2047 bytes fits; 2048, and one with a zero byte, are ref
   for (const [commandLine, code] of [
     ['x'.repeat(2048), 'COMMAND_LINE_TOO_LONG'],
     ['é'.repeat(1024), 'COMMAND_LINE_TOO_LONG'],
-    ['a\0b', 'COMMAND_LINE_INVALID'],
+    ['a\0b', 'COMMAND_LINE_CONTROL_CHARACTER'],
   ] as const) {
     const writes: number[] = [];
     assert.throws(

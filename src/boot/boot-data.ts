@@ -8,7 +8,6 @@ import { ENTRY_TSS_BYTES, entryGdt } from '../arch/entry-state.js';
 import {
   ACPI_TABLES_ADDRESS,
   COMMAND_LINE_ADDRESS,
-  COMMAND_LINE_LIMIT,
   ENTRY_GDT_ADDRESS,
   ENTRY_TSS_ADDRESS,
   MEMORY_MAP_ADDRESS,
@@ -16,6 +15,7 @@ import {
   START_INFO_ADDRESS,
 } from '../arch/layout.js';
 import { PandoError } from '../error.js';
+import { encodeCommandLine } from '../loader/command-line.js';
 import { buildAcpiTables } from './acpi/tables.js';
 import { buildMemoryMap, MEMORY_MAP_LIMIT } from './memory-map.js';
 import {
@@ -52,25 +52,11 @@ export interface BootData {
  * Writes start info, module list, memory map, command line, ACPI tables, and the entry's GDT and TSS.
  * Nothing is written when something does not fit.
  * @returns the address of hvm_start_info, for EBX
- * @throws PandoError COMMAND_LINE_TOO_LONG, COMMAND_LINE_INVALID, BOOT_MODULES_TOO_MANY,
+ * @throws PandoError COMMAND_LINE_TOO_LONG, COMMAND_LINE_CONTROL_CHARACTER, BOOT_MODULES_TOO_MANY,
  *   MEMORY_MAP_TOO_LONG, and what buildMemoryMap and buildAcpiTables throw
  */
 export function writeBootData(writer: BootWriter, data: BootData): number {
-  const commandLine = new TextEncoder().encode(`${data.commandLine}\0`);
-  if (commandLine.length > COMMAND_LINE_LIMIT) {
-    throw new PandoError(
-      'COMMAND_LINE_TOO_LONG',
-      `command line of ${commandLine.length - 1} bytes exceeds ${COMMAND_LINE_LIMIT - 1}`,
-      { remedy: 'shorten the kernel command line' },
-    );
-  }
-  if (data.commandLine.includes('\0')) {
-    throw new PandoError(
-      'COMMAND_LINE_INVALID',
-      `command line holds a zero byte at ${data.commandLine.indexOf('\0')} of ${data.commandLine.length}`,
-      { remedy: 'remove the zero byte: it would end the command line' },
-    );
-  }
+  const commandLine = encodeCommandLine(data.commandLine);
   if (data.modules.length > MODULE_LIMIT) {
     throw new PandoError(
       'BOOT_MODULES_TOO_MANY',

@@ -29,7 +29,7 @@ const STILLNESS = 0.002;
 const POLL_MS = 500;
 /** Settling is given up after this many settling times. */
 const PATIENCE = 10;
-const PAGES_PER_CELL = 64;
+const PAGES_PER_CELL = 32;
 
 /** How a system lays out its guests' memory. */
 function shapeOf(series: SeriesName, { vm, images }: OpenSubject): GuestShape {

@@ -3,6 +3,7 @@
 import { PandoError } from '../error.js';
 import { DEFAULT_IMAGE_NAME, ensureImage } from '../image/debian.js';
 import type { ProgressSink } from '../image/progress.js';
+import { mergeCommandLine } from '../loader/command-line.js';
 
 /** What the user said. */
 export interface BootChoice {
@@ -20,11 +21,6 @@ export interface BootImage {
   readonly commandLine: string;
   /** All files are the store's, which nobody changes. */
   readonly immutable: boolean;
-}
-
-/** A command line followed by what the user appends to it. */
-export function joinCommandLine(own: string, append: string | undefined): string {
-  return [own, append ?? ''].filter((part) => part !== '').join(' ');
 }
 
 /**
@@ -50,7 +46,7 @@ export async function chooseBootImage(
   return {
     kernel: image.kernelPath,
     initrd: initrd ?? image.initrdPath,
-    commandLine: joinCommandLine(image.commandLine, append),
+    commandLine: mergeCommandLine(image.commandLine, append ?? ''),
     immutable: initrd === undefined,
   };
 }

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { joinCommandLine } from './boot-image.js';
 import { parseRunOptions, type RunFlags } from './run-options.js';
 
 const DEFAULTS: RunFlags = {
@@ -70,9 +69,3 @@ for (const [flags, code] of REFUSED) {
     assert.throws(() => parseRunOptions({ ...DEFAULTS, ...flags }), { code });
   });
 }
-
-test('what is appended follows the command line of the image', () => {
-  assert.equal(joinCommandLine('console=ttyS0', 'quiet'), 'console=ttyS0 quiet');
-  assert.equal(joinCommandLine('console=ttyS0', undefined), 'console=ttyS0');
-  assert.equal(joinCommandLine('', 'quiet'), 'quiet');
-});

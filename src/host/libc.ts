@@ -32,6 +32,8 @@ export interface Libc {
   gettid(): number;
   tgkill(process: number, thread: number, signal: number): number;
   getpagesize(): number;
+  /** glibc alone has it (malloc_trim(3)); undefined elsewhere. */
+  readonly mallocTrim: ((pad: number) => number) | undefined;
 }
 
 interface Host {
@@ -59,8 +61,18 @@ function load(): Host {
     gettid: library.func('int gettid()'),
     tgkill: library.func('int tgkill(int, int, int)'),
     getpagesize: library.func('int getpagesize()'),
+    mallocTrim: optional(() => library.func('int malloc_trim(size_t)')),
   };
   return { koffi, libc };
+}
+
+/** What `bind` gives, or undefined where this C library has no such function. */
+function optional<T>(bind: () => T): T | undefined {
+  try {
+    return bind();
+  } catch {
+    return undefined;
+  }
 }
 
 function bound(): Host {

@@ -2,10 +2,11 @@
  * The kernel's command line: one string of parameters, NUL-terminated
  * (Linux admin-guide "kernel-parameters"; COMMAND_LINE_SIZE is 2048 on x86, the NUL included).
  */
+import { COMMAND_LINE_LIMIT } from '../arch/layout.js';
 import { PandoError } from '../error.js';
 
 /** Bytes that x86 Linux keeps of a command line, the NUL not counted. */
-const COMMAND_LINE_MAX = 2047;
+const COMMAND_LINE_MAX = COMMAND_LINE_LIMIT - 1;
 
 /** Words after a lone `--` are for init, not for the kernel. */
 const INIT_SEPARATOR = /(^| )--( |$)/;

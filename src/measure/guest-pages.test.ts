@@ -22,11 +22,12 @@ const SMAPS = `00100000-00110000 rw-p 00000000 00:00 0
 00290000-002a0000 rw-p 00000000 00:00 0 [heap]
 `;
 
-test('regions are runs of writable mappings of the right length, whatever is mapped in them', () => {
+test('regions are mappings end to end of the right length, whatever is mapped in them', () => {
   const mappings = parseSmaps(SMAPS);
-  assert.deepEqual(findRegions(mappings, 0x40000), [0x100000, 0x200000]);
+  assert.deepEqual(findRegions(mappings, 0x40000), [0x100000, 0x200000, 0x250000]);
   assert.deepEqual(findRegions(mappings, 0x50000), [0x250000]);
-  assert.deepEqual(findRegions(mappings, 0x30000), []);
+  assert.deepEqual(findRegions(mappings, 0x20000), [0x110000], 'beside others');
+  assert.deepEqual(findRegions(mappings, 0x38000), []);
   assert.deepEqual(findRegions([], 0x40000), []);
 });
 

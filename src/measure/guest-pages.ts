@@ -3,12 +3,12 @@
  * /proc/PID/pagemap (Linux, admin-guide/mm/pagemap.rst) whose each page is. 64 bits a page; the flag
  * bits need no privilege beyond that to look at the process.
  */
-
 import { closeSync, openSync, readSync } from 'node:fs';
-import { PAGE_SIZE } from '../arch/layout.js';
 import { PandoError } from '../error.js';
 import { errnoOf } from '../host/errno.js';
 import type { Mapping } from '../host/smaps.js';
+
+const PAGE_SIZE = 4096;
 
 /** State of a page. */
 export const GUEST_PAGE_UNTOUCHED = 0;
@@ -62,28 +62,23 @@ export function pageStates(pid: number, address: number, bytes: number): Uint8Ar
 
 /**
  * Where mappings that lie end to end make up exactly `bytes`: a guest's memory, whatever files are mapped
- * over parts of it. Mappings without access (V8's guard regions) end a run.
+ * over parts of it and whatever lies beside it. Of several places that overlap, the first.
  *
  * @returns host addresses, ascending
  */
 export function findRegions(mappings: readonly Mapping[], bytes: number): number[] {
   const found: number[] = [];
-  let start = 0;
-  let end = -1;
-  const flush = (): void => {
-    if (end - start === bytes) found.push(start);
-  };
-  for (const mapping of mappings) {
-    const writable = mapping.permissions === 'rw-p';
-    if (writable && mapping.start === end) {
-      end = mapping.end;
-      continue;
+  const writable = mappings.filter(({ permissions }) => permissions === 'rw-p');
+  for (let first = 0; first < writable.length; first++) {
+    const start = writable[first]!.start;
+    let end = start;
+    for (let last = first; writable[last]?.start === end && end - start < bytes; last++) {
+      end = writable[last]!.end;
+      if (end - start !== bytes) continue;
+      found.push(start);
+      first = last;
     }
-    flush();
-    start = mapping.start;
-    end = writable ? mapping.end : -1;
   }
-  flush();
   return found;
 }
 

@@ -11,12 +11,15 @@ const CONSOLE_NOTICE = 1;
 const ENTERED = 2;
 const SPOKE = 3;
 const CHANGES = 4;
-const EPOCH = 5;
 /* Doubles, behind the words. */
 const TIME_ORIGIN = 8;
 const PAUSED_AT = 9;
 const DEADLINE = 10;
 const BYTES = 128;
+
+/** The word of requests counts the runs above its bits, so that both are read and changed as one. */
+const REQUEST_BITS = 0xff;
+const EPOCH_SHIFT = 8;
 
 /** Requests to the threads that drive the VM: leave the guest and wait. */
 export const REQUEST_PARK = 1;
@@ -87,18 +90,28 @@ export class VmControl implements Clock {
   }
 
   requests(): number {
-    return Atomics.load(this.#words, REQUEST);
+    return Atomics.load(this.#words, REQUEST) & REQUEST_BITS;
   }
 
   /** Withdraws REQUEST_PARK for a new run: whoever parks after this says so anew. */
   startEpoch(): void {
-    Atomics.add(this.#words, EPOCH, 1);
-    this.withdraw(REQUEST_PARK);
+    for (;;) {
+      const word = Atomics.load(this.#words, REQUEST);
+      const next = (word + (1 << EPOCH_SHIFT)) & ~REQUEST_PARK;
+      if (Atomics.compareExchange(this.#words, REQUEST, word, next) === word) break;
+    }
+    this.#announce();
   }
 
   /** Counts the runs, from 0 for none yet. */
   epoch(): number {
-    return Atomics.load(this.#words, EPOCH);
+    return Atomics.load(this.#words, REQUEST) >>> EPOCH_SHIFT;
+  }
+
+  /** Requests and the run that they are of, as they were at one moment. */
+  orders(): { readonly requests: number; readonly epoch: number } {
+    const word = Atomics.load(this.#words, REQUEST);
+    return { requests: word & REQUEST_BITS, epoch: word >>> EPOCH_SHIFT };
   }
 
   #announce(): void {

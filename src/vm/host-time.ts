@@ -3,6 +3,8 @@
  * thread. `performance.now()` is the cheap reading of it, but counts from each thread's own start.
  */
 
+// The first use in a thread loads its code, for milliseconds that must not come between the two readings.
+performance.now();
 const [seconds, nanoseconds] = process.hrtime();
 const offset = seconds * 1e9 + nanoseconds - performance.now() * 1e6;
 

@@ -1,8 +1,8 @@
 /** Thread entry: runs one vCPU of KVM at a time, for one VM after the other, until told to stop. */
 import { receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { guestBytesAt } from '../accel/kvm/exit-error.js';
 import { VM_CONTROL, vcpuWords, WORD_STILL } from '../accel/kvm/layout.js';
 import { KvmVcpu } from '../accel/kvm/vcpu.js';
-import { viewOf } from '../host/libc.js';
 import { REQUEST_DETACH, REQUEST_HOLD, REQUEST_PARK, VmControl } from './control.js';
 import type { Ending } from './execution.js';
 import { attachKvmBoard } from './kvm-board.js';
@@ -31,12 +31,7 @@ function serve({ vm, vcpu: id }: VcpuAssignment): void {
     ending ??= event;
   });
   const board = attachKvmBoard(vm, control, reporter.hooks());
-  const guestBytes = (address: number, length: number): Uint8Array => {
-    const inRam = Math.max(0, Math.min(length, vm.ramBytes - address));
-    return inRam === 0
-      ? new Uint8Array(0)
-      : viewOf(vm.ramHostAddress + BigInt(address), inRam).slice();
-  };
+  const guestBytes = guestBytesAt(vm.ramHostAddress, vm.ramBytes);
   const vcpus = vm.vcpus.map(
     (handle) =>
       new KvmVcpu({ ...handle, thread: vcpuWords(vm.control, handle.id) }, board, guestBytes),
@@ -52,10 +47,11 @@ function serve({ vm, vcpu: id }: VcpuAssignment): void {
     control.waitForChange(seen);
     Atomics.store(words, WORD_STILL, 0);
   };
-  const finish = (event: Ending): void => {
-    announced = control.epoch();
-    control.request(REQUEST_PARK);
-    for (const other of vcpus) if (other !== vcpu) other.kick();
+  /** Ends the run of this number; the VM may be in the next one already when `event` is `parked`. */
+  const finish = (epoch: number, event: Ending): void => {
+    announced = epoch;
+    if (event.kind !== 'parked') control.request(REQUEST_PARK);
+    if (event.kind !== 'parked') for (const other of vcpus) if (other !== vcpu) other.kick();
     say({ kind: 'stopped', epoch: announced, event });
   };
   const runOnce = (): void => {
@@ -73,18 +69,18 @@ function serve({ vm, vcpu: id }: VcpuAssignment): void {
 
   for (;;) {
     const seen = control.changes();
-    const requests = control.requests();
+    const { requests, epoch } = control.orders();
     if (requests & REQUEST_DETACH) break;
     try {
       if (ending !== undefined) {
         const event = ending;
         ending = undefined;
-        finish(event);
+        finish(epoch, event);
       } else if (requests & REQUEST_PARK) {
-        if (announced !== control.epoch()) {
+        if (announced !== epoch) {
           vcpu.settle();
           // An exit that was under way may have ended the run.
-          if (ending === undefined) finish({ kind: 'parked' });
+          if (ending === undefined) finish(epoch, { kind: 'parked' });
         } else standStill(seen);
       } else if (requests & REQUEST_HOLD) {
         vcpu.settle();

@@ -7,6 +7,7 @@ import { MAX_VCPUS } from '../devices/board-state.js';
 import { PandoError } from '../error.js';
 import type { ImagePart } from '../loader/plan.js';
 import { accountSharing } from '../memory/sharing.js';
+import { discardZeroPages, trimHeap } from '../memory/zero-pages.js';
 import { chooseAccelerator } from './accelerators.js';
 import type { MachineEvent } from './execution.js';
 import { Guest } from './guest.js';
@@ -27,6 +28,9 @@ const DEFAULT_MEMORY = 1 << 30;
 const DEFAULT_CPU = 'host';
 /** Guest RAM of the wasm accelerator: what a 32-bit memory holds beside the control area. */
 const WASM_MEMORY_LIMIT = 3 * 2 ** 30;
+
+/** How long after user space began the guest's pages of zeros are given back, in milliseconds. */
+const TRIM_DELAY = 1500;
 
 let created = 0;
 
@@ -74,7 +78,7 @@ export class Vm implements AsyncDisposable {
   static async create(options: VmOptions): Promise<Vm> {
     const memory = options.memory ?? DEFAULT_MEMORY;
     const cpus = options.cpus ?? 1;
-    const accelerator = await chooseAccelerator(options.accelerator ?? 'auto', { memory, cpus });
+    const accelerator = chooseAccelerator(options.accelerator ?? 'auto');
     checkOptions(options, accelerator, memory, cpus);
     const load = options.load ?? 'map';
     const images = openImages({
@@ -143,8 +147,31 @@ export class Vm implements AsyncDisposable {
 
   /** Ends the VM; `exited` gives `stopped`. */
   async stop(): Promise<void> {
-    if (this.#phase === 'running') await this.#park();
+    if (this.#phase === 'running' || this.#phase === 'pausing') {
+      this.#phase = 'pausing';
+      await this.#park();
+    }
     this.#end({ kind: 'stopped' });
+  }
+
+  /**
+   * Gives the pages back to the host that the guest has filled with zeros; it stands still for some
+   * milliseconds. Happens of itself once, soon after user space began.
+   * @returns how many pages
+   */
+  async trim(): Promise<number> {
+    if (this.#phase === 'ended') return 0;
+    await this.#park();
+    // A reset that came in between has set the guest going again.
+    if (!this.#guest.execution.parked || this.#ended()) return 0;
+    const pages = discardZeroPages(this.#guest.memory, this.#guest.placed.ranges);
+    if (this.#phase === 'running') this.#guest.execution.start();
+    trimHeap();
+    return pages;
+  }
+
+  #ended(): boolean {
+    return this.#phase === 'ended';
   }
 
   /** Resolves when no thread runs the guest. */
@@ -206,6 +233,11 @@ export class Vm implements AsyncDisposable {
   #addStage(stage: Stage): void {
     if (this.#stages.some(({ name }) => name === stage.name)) return;
     this.#stages.push(stage);
+    if (stage.name === 'linux_start_user') {
+      setTimeout(() => {
+        if (this.#phase === 'running') void this.trim();
+      }, TRIM_DELAY).unref();
+    }
     for (const listener of this.#stageListeners) listener(stage);
   }
 

@@ -2,9 +2,11 @@
  * What is said when KVM cannot run a guest any further: the reason, the registers, the bytes at RIP.
  * KVM API documentation, section 5, KVM_EXIT_FAIL_ENTRY and KVM_EXIT_INTERNAL_ERROR.
  */
+import { LOW_MEMORY_LIMIT } from '../../arch/layout.js';
 import { GENERAL_REGISTERS, type VcpuState } from '../../arch/vcpu-state.js';
 import { PandoError } from '../../error.js';
 import { ioctlBytes } from '../../host/ioctl.js';
+import { viewOf } from '../../host/libc.js';
 import { EXIT, INTERNAL_ERROR, KVM, nameOf, STRUCT } from './api.js';
 import { readVcpuState } from './registers.js';
 
@@ -17,6 +19,15 @@ const HAS_INSTRUCTION_BYTES = 1n;
 
 /** Reads guest memory: as many of `length` bytes as are RAM from `address` on. */
 export type GuestBytes = (address: number, length: number) => Uint8Array;
+
+/** Reads RAM that is one run of host memory, as far as it lies below the hole for devices. */
+export function guestBytesAt(hostAddress: bigint, ramBytes: number): GuestBytes {
+  const low = Math.min(ramBytes, LOW_MEMORY_LIMIT);
+  return (address, length) => {
+    const inRam = Math.max(0, Math.min(length, low - address));
+    return inRam === 0 ? new Uint8Array(0) : viewOf(hostAddress + BigInt(address), inRam).slice();
+  };
+}
 
 /** The error for the exit that `run` describes. */
 export function exitError(fd: number, vcpu: number, run: DataView, guest: GuestBytes): PandoError {

@@ -70,7 +70,7 @@ export class KvmVcpuOwner {
     try {
       kvmStruct(fd, 'KVM_SET_CPUID2', setup.cpuid, `vCPU ${id}`);
       writeMsrs(fd, [[IA32_MISC_ENABLE, FAST_STRINGS]]);
-      if (id === 0) this.#virtualWire();
+      this.#startApic();
       this.#remember(setup.msrs);
     } catch (error) {
       this.close();
@@ -78,13 +78,19 @@ export class KvmVcpuOwner {
     }
   }
 
-  #virtualWire(): void {
+  /**
+   * Writes the local APIC's state although most of it is as it was: KVM enters a vCPU into its table of
+   * interrupt destinations only then, and an INIT addressed to its APIC id would be lost.
+   */
+  #startApic(): void {
     const bytes = new Uint8Array(STRUCT.kvm_lapic_state.size);
     kvmStruct(this.handle.fd, 'KVM_GET_LAPIC', bytes);
-    const view = new DataView(bytes.buffer);
-    view.setUint32(APIC_SVR, SVR_ENABLED, true);
-    view.setUint32(APIC_LVT_LINT0, DELIVERY_EXTINT, true);
-    view.setUint32(APIC_LVT_LINT1, DELIVERY_NMI, true);
+    if (this.handle.id === 0) {
+      const view = new DataView(bytes.buffer);
+      view.setUint32(APIC_SVR, SVR_ENABLED, true);
+      view.setUint32(APIC_LVT_LINT0, DELIVERY_EXTINT, true);
+      view.setUint32(APIC_LVT_LINT1, DELIVERY_NMI, true);
+    }
     kvmStruct(this.handle.fd, 'KVM_SET_LAPIC', bytes);
   }
 

@@ -3,7 +3,6 @@
  * vCPU and thread. An instance keeps nothing of its own: all state is in the VM's memory.
  */
 import { readFileSync } from 'node:fs';
-import { decodeTables } from './isa/table.js';
 import { DECODE_TABLES } from './layout.js';
 
 /** What the core calls (core/host.ts). Values of 64 bits pass through HOST_VALUE of the vCPU block. */
@@ -80,7 +79,10 @@ export function instantiateCore(
   return { ...(instance.exports as unknown as Omit<Core, 'table'>), table };
 }
 
-/** Puts the decoder's tables into a VM's control area. */
+let tables: Uint8Array | undefined;
+
+/** Puts the decoder's tables, which the build makes of the encoding table, into a VM's control area. */
 export function installDecodeTables(memory: WebAssembly.Memory): void {
-  new Uint8Array(memory.buffer).set(decodeTables(), DECODE_TABLES);
+  tables ??= readFileSync(new URL('./decode-tables.bin', import.meta.url));
+  new Uint8Array(memory.buffer).set(tables, DECODE_TABLES);
 }

@@ -360,3 +360,40 @@ describe('real mode', () => {
     assert.equal(guest.get64(L.RSP), BigInt(STACK));
   });
 });
+
+describe('alignment check', () => {
+  const AC = 0x40000;
+  const AM = 0x40000n;
+  const MISALIGNED = USER_STACK - 0x7f;
+
+  /** The vector of an access at an odd address, after one that filled the TLB; -1 for none. */
+  function attempt(opcode: string, { flags = AC, am = AM, user = true } = {}): number {
+    const guest = new Guest('long');
+    guest.set64(L.CR0, guest.get64(L.CR0) | am);
+    if (user) guest.user();
+    guest.set64(L.RBX, BigInt(MISALIGNED));
+    guest.set64(L.RDX, BigInt(flags));
+    // mov (%rbx), %al; mov %al, (%rbx); push %rdx; popf
+    const vector = guest.vector(code('8a 03 88 03 52 9d', opcode, '0f 0b'));
+    if (vector === 17) assert.equal(guest.stack(0), 0n);
+    return vector;
+  }
+
+  test('is #AC(0) for reads, writes and read-modify-writes at privilege 3', () => {
+    for (const opcode of ['8b 03', '89 03', '01 03', '66 8b 03', '48 8b 03', 'ff 33', 'dd 03']) {
+      assert.equal(attempt(opcode), 17, opcode);
+    }
+  });
+
+  test('needs CR0.AM, RFLAGS.AC and privilege 3', () => {
+    assert.equal(attempt('8b 03', { am: 0n }), 6);
+    assert.equal(attempt('8b 03', { flags: 0 }), 6);
+    assert.equal(attempt('8b 03', { user: false }), 6);
+  });
+
+  test('leaves bytes, aligned accesses and MOVUPS alone', () => {
+    for (const opcode of ['8a 03', '8b 43 03', '66 8b 43 01', '48 8b 43 07', '0f 10 03']) {
+      assert.equal(attempt(opcode), 6, opcode);
+    }
+  });
+});

@@ -179,43 +179,84 @@ export function bootPlot(report: BootReport): Drawing {
   return { title, width: WIDTH, height: bottom + 28, shapes };
 }
 
-/** A guest's RAM from address 0 in rows: each cell's share of own and of shared pages. */
+/** Parts of an image that the map marks, in the order of its legend. */
+const PART_ROLES: Readonly<Record<string, Role>> = {
+  text: 'series3',
+  rodata: 'series4',
+  data: 'series5',
+  initrd: 'faint',
+};
+
+/**
+ * A guest's RAM from address 0 in rows: each cell's share of own and of shared pages, below a strip that
+ * says which part of the image is there. Rows that nobody touched are left out.
+ */
 export function guestMapPlot(map: GuestMap): Drawing {
+  const columns = 128;
   const bytesPerCell = map.pagesPerCell * 4096;
-  const title = `Guest memory, ${map.title}: ${bytesPerCell / 1024} KiB a cell`;
+  const bytesPerRow = columns * bytesPerCell;
+  const title = `Guest memory, ${map.title}: ${bytesPerRow / MIB} MiB a row, ${bytesPerCell / 1024} KiB a cell`;
   const left = 76;
   const right = WIDTH - 12;
-  const keys: { text: string; fill: Role }[] = [
-    { text: 'own', fill: 'series2' },
-    { text: "shared: the file's page", fill: 'series1' },
-    { text: 'untouched', fill: 'untouched' },
-  ];
-  const head = legend(keys, left, 42, right);
-  const shapes: Shape[] = [{ ...label(left, 18, title), bold: true }, ...head.shapes];
-  const columns = 128;
   const cell = (right - left) / columns;
-  const rows = Math.ceil(map.cells.length / columns);
-  const size = Math.max(cell, 8);
+  const head = legend(
+    [
+      { text: 'own', fill: 'series2' },
+      { text: "shared: the file's page", fill: 'series1' },
+      { text: 'untouched', fill: 'untouched' },
+      ...Object.entries(PART_ROLES).map(([name, fill]) => ({ text: `above: ${name}`, fill })),
+    ],
+    left,
+    42,
+    right,
+  );
+  const shapes: Shape[] = [{ ...label(left, 18, title), bold: true }, ...head.shapes];
   const rule = (x: number, y: number, width: number, height: number, fill: Role): void => {
-    if (height > 0) shapes.push({ kind: 'rectangle', x, y, width, height, fill });
+    if (height > 0 && width > 0) shapes.push({ kind: 'rectangle', x, y, width, height, fill });
   };
-  for (let row = 0; row < rows; row++) {
-    const y = head.bottom + row * size;
-    const megabytes = (row * columns * bytesPerCell) / MIB;
-    if (row % 4 === 0) shapes.push(label(left - 6, y + 9, `${megabytes} MiB`, 'end', 'faint'));
-    const cells = map.cells.slice(row * columns, (row + 1) * columns);
-    rule(left, y, cells.length * cell - 1, size - 1, 'untouched');
+  const strip = 4;
+  const tall = 14;
+  let y = head.bottom;
+  let skipped = 0;
+  const closeGap = (): void => {
+    if (skipped === 0) return;
+    shapes.push(
+      label(left, y + 10, `${(skipped * bytesPerRow) / MIB} MiB untouched`, 'start', 'faint'),
+    );
+    y += LINE;
+    skipped = 0;
+  };
+  for (let first = 0; first < map.cells.length; first += columns) {
+    const cells = map.cells.slice(first, first + columns);
+    if (cells.every(({ own, shared }) => own === 0 && shared === 0)) {
+      skipped++;
+      continue;
+    }
+    closeGap();
+    const start = first * bytesPerCell;
+    shapes.push(label(left - 6, y + strip + 11, `${start / MIB} MiB`, 'end', 'faint'));
+    for (const part of map.parts) {
+      const role = PART_ROLES[part.name];
+      if (role === undefined) continue;
+      const from = Math.max(0, (part.start - start) / bytesPerCell);
+      const to = Math.min(cells.length, (part.start + part.length - start) / bytesPerCell);
+      rule(left + from * cell, y, (to - from) * cell, strip - 1, role);
+    }
+    rule(left, y + strip, cells.length * cell, tall, 'untouched');
     for (let from = 0, to = 0; from < cells.length; from = to) {
-      const first = cells[from]!;
+      const at = cells[from]!;
       do to++;
-      while (cells[to]?.own === first.own && cells[to]?.shared === first.shared);
+      while (cells[to]?.own === at.own && cells[to]?.shared === at.shared);
       const x = left + from * cell;
       const width = (to - from) * cell;
-      const own = first.own * (size - 1);
-      const shared = first.shared * (size - 1);
-      rule(x, y + size - 1 - own, width, own, 'series2');
-      rule(x, y + size - 1 - own - shared, width, shared, 'series1');
+      const own = at.own * tall;
+      const shared = at.shared * tall;
+      const bottom = y + strip + tall;
+      rule(x, bottom - own, width, own, 'series2');
+      rule(x, bottom - own - shared, width, shared, 'series1');
     }
+    y += strip + tall + 4;
   }
-  return { title, width: WIDTH, height: head.bottom + rows * size + 8, shapes };
+  closeGap();
+  return { title, width: WIDTH, height: y + 8, shapes };
 }

@@ -71,10 +71,16 @@ export function enterBlock(cpu: usize, block: usize, end: usize): void {
   store<u32>(VCPU_BLOCKS, ((end + 15) & ~15) as u32, ARENA_NEXT);
 }
 
-/** Throws all blocks away. */
+function clearWords(start: usize, bytes: usize): void {
+  for (let at = start, end = start + bytes; at < end; at += 8) {
+    if (load<u64>(at)) store<u64>(at, 0);
+  }
+}
+
+/** Throws all blocks away. What is zero is only read: a write would make the host keep a page for it. */
 export function flushBlocks(): void {
-  memory.fill(BLOCK_HASH, 0, BLOCK_HASH_ENTRIES * 4);
-  memory.fill(PAGE_CODE, 0, load<u32>(VCPU_BLOCKS, RAM_PAGES) * PAGE_CODE_ENTRY);
+  clearWords(BLOCK_HASH, BLOCK_HASH_ENTRIES * 4);
+  clearWords(PAGE_CODE, load<u32>(VCPU_BLOCKS, RAM_PAGES) * PAGE_CODE_ENTRY);
   store<u32>(VCPU_BLOCKS, BLOCK_ARENA, ARENA_NEXT);
   store<u32>(VCPU_BLOCKS, CONTEXT_ARENA, CONTEXT_NEXT);
   for (let id: usize = 0; id < (VCPU_LIMIT as usize); id++) store<u32>(VCPU_BLOCKS + id * VCPU_SIZE, 0, HOT_COUNT);

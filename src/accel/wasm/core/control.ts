@@ -21,6 +21,7 @@ import {
 const CR0_NW: u64 = 0x20000000;
 const CR0_CD: u64 = 0x40000000;
 const CR0_WP: u64 = 0x10000;
+const CR0_AM: u64 = 0x40000;
 /** PE MP EM TS ET NE WP AM NW CD PG */
 const CR0_DEFINED: u64 = 0xe005003f;
 const CR4_PVI: u64 = 0x2;
@@ -111,7 +112,7 @@ export function writeCr0(cpu: usize, value: u64): bool {
   }
   store<u64>(cpu, efer, EFER);
   store<u64>(cpu, value, CR0);
-  if (changed & (CR0_PG | CR0_PE | CR0_WP)) flushTlb(cpu, false);
+  if (changed & (CR0_PG | CR0_PE | CR0_WP | CR0_AM)) flushTlb(cpu, false);
   updateMode(cpu);
   return true;
 }

@@ -5,21 +5,24 @@
  * no permission check. An entry's tag is the page's linear address; comparing it with the address of
  * the access's last byte, page offset cleared, makes an access that crosses a page miss. A page of
  * device memory is never entered, a page that holds decoded code never in a write TLB: both take the
- * slow path each time.
+ * slow path each time. So does every access of a user whose accesses have to be aligned.
  *
  * A pointer returned here is 0 after a fault, else valid until the next guest memory access. It points
  * into guest RAM or, for device memory and for accesses that cross a page, at BOUNCE.
  */
 import {
-  BOUNCE, COMMIT_ADDRESS, COMMIT_SIZE, DR7, EFER, GUEST_BASE, HOST_VALUE, LARGE_HIGH, LARGE_LOW, MODE,
+  BOUNCE, COMMIT_ADDRESS, COMMIT_SIZE, CR0, DR7, EFER, FLAGS, GUEST_BASE, HOST_VALUE, LARGE_HIGH, LARGE_LOW, MODE,
   MODE_CODE64, MODE_CODE_MASK, PAGE_CODE, PAGE_CODE_ENTRY, RAM_PAGES, TLB_BYTES, TLB_ENTRIES, TLB_EXEC,
   TLB_READ, TLB_SET, TLB_SUPERVISOR, TLB_USER, TLB_WRITE,
 } from "../layout";
 import { codeWritten } from "./blocks";
 import { watchData } from "./debug";
-import { raiseError, VEC_GP } from "./fault";
+import { raiseError, VEC_AC, VEC_GP } from "./fault";
+import { AC } from "./flags";
 import { hostMmioRead, hostMmioWrite } from "./host";
 import { ACCESS_EXEC, ACCESS_READ, ACCESS_WRITE, WALK_FAULT, walk, walkGlobal, walkLarge } from "./walk";
+
+const CR0_AM: u64 = 0x40000;
 
 /** Information word of a TLB entry. */
 const TLB_GLOBAL: u32 = 1;
@@ -94,12 +97,28 @@ function pageBitmap(pa: u32): usize {
   return PAGE_CODE + (pa >> 12) * PAGE_CODE_ENTRY;
 }
 
+/** Whether accesses with the privilege of `set` must be aligned (SDM vol. 3, 6.15, interrupt 17). */
+// @ts-ignore: decorator
+@inline
+function alignmentChecked(cpu: usize, set: u32): bool {
+  return (load<u32>(cpu, FLAGS) & AC) != 0 && set == TLB_USER && (load<u64>(cpu, CR0) & CR0_AM) != 0;
+}
+
+/** Whether an access is refused for its alignment: #AC(0). 16-byte accesses have rules of their own. */
+function misaligned(cpu: usize, set: u32, va: u64, size: u32): bool {
+  if (!alignmentChecked(cpu, set)) return false;
+  const mask: u32 = size == 10 ? 7 : size == 2 || size == 4 || size == 8 ? size - 1 : 0;
+  if (!((va as u32) & mask)) return false;
+  raiseError(cpu, VEC_AC, 0);
+  return true;
+}
+
 /** Translates, fills the TLB, and gives the physical address, or WALK_FAULT with the exception raised. */
 function translate(cpu: usize, set: u32, va: u64, access: u32): u64 {
   if (!legal(cpu, va)) return WALK_FAULT;
   const pa = walk(cpu, va, access, set == TLB_USER);
   if (pa == WALK_FAULT || !isRam(cpu, pa)) return pa;
-  if (access != ACCESS_EXEC && load<u32>(cpu, DR7) & 0xff) return pa;
+  if (access != ACCESS_EXEC && (load<u32>(cpu, DR7) & 0xff || alignmentChecked(cpu, set))) return pa;
   const entry = entryOf(cpu, set, va);
   const page = va & ~0xfff;
   const physPage = (pa as u32) & ~0xfff;
@@ -193,7 +212,7 @@ function wrap(cpu: usize, va: u64): u64 {
 export function readSlow(cpu: usize, set: u32, va: u64, size: u32): usize {
   const first = inFirstPage(va, size);
   const pa = translate(cpu, set, va, ACCESS_READ);
-  if (pa == WALK_FAULT) return 0;
+  if (pa == WALK_FAULT || misaligned(cpu, set, va, size)) return 0;
   watchData(cpu, va, size, false);
   if (first == size && isRam(cpu, pa)) return GUEST_BASE + (pa as usize);
   const bounce = cpu + BOUNCE;
@@ -209,7 +228,7 @@ export function readSlow(cpu: usize, set: u32, va: u64, size: u32): usize {
 export function modifySlow(cpu: usize, set: u32, va: u64, size: u32): usize {
   const first = inFirstPage(va, size);
   const pa = translate(cpu, set, va, ACCESS_WRITE);
-  if (pa == WALK_FAULT) return 0;
+  if (pa == WALK_FAULT || misaligned(cpu, set, va, size)) return 0;
   watchData(cpu, va, size, true);
   if (first == size && isRam(cpu, pa) && load<u32>(pageBitmap(pa as u32)) == 0) return GUEST_BASE + (pa as usize);
   const bounce = cpu + BOUNCE;
@@ -235,7 +254,7 @@ export function commit(cpu: usize): void {
 function writeBounce(cpu: usize, set: u32, va: u64, size: u32): bool {
   const first = inFirstPage(va, size);
   const pa = translate(cpu, set, va, ACCESS_WRITE);
-  if (pa == WALK_FAULT) return false;
+  if (pa == WALK_FAULT || misaligned(cpu, set, va, size)) return false;
   if (first < size) {
     const second = translate(cpu, set, wrap(cpu, va + first), ACCESS_WRITE);
     if (second == WALK_FAULT) return false;

@@ -2,8 +2,8 @@
  * A guest for the conformance suite: starts at the PVH entry in 32-bit protected mode, reports on the
  * serial console, and switches itself off. It uses nothing below but what every PC has.
  */
-import { LOCAL_APIC_ADDRESS, PM1A_CONTROL_PORT, SLEEP_TYPE_S5 } from '../../arch/layout.js';
-import { buildElf, ENTRY, kernelLayout } from '../../loader/testing/elf-builder.js';
+import { LOCAL_APIC_ADDRESS, PM1A_CONTROL_PORT, SLEEP_TYPE_S5 } from '../../../arch/layout.js';
+import { buildElf, ENTRY, kernelLayout } from '../../../loader/testing/elf-builder.js';
 import { Assembler } from './assembler.js';
 
 /** RAM that guests use: beyond 2 MiB nothing is there at the start. */
@@ -52,6 +52,53 @@ export class GuestCode extends Assembler {
     return this.load('eax', address).show(name);
   }
 
+  /** Prints `name=` and EAX in 64-bit mode; changes registers. */
+  showLong(name: string): this {
+    const after = this.fresh();
+    this.emit(0x50)
+      .call(after)
+      .emit(...Buffer.from(`${name}=`, 'latin1'), 0);
+    return this.label(after).emit(0x5e).call('puts').emit(0x58).call('hex');
+  }
+
+  /**
+   * Goes to 64-bit mode: the first 1 GiB mapped one to one by pages of 2 MiB, the PML4 at `tables`, an
+   * empty IDT of 16-byte gates. Changes EAX, ECX, EDX, EDI.
+   */
+  longMode(tables: number): this {
+    const fill = this.fresh();
+    const gdt = this.fresh();
+    const far = this.fresh();
+    this.storeValue(tables, (tables + 0x1000) | 3).storeValue(
+      tables + 0x1000,
+      (tables + 0x2000) | 3,
+    );
+    this.mov('edi', tables + 0x2000)
+      .mov('eax', 0x83)
+      .mov('ecx', 512);
+    this.label(fill).emit('8907 83c708 05').dword(0x200000).emit('ffc9').j('nz', fill);
+    this.emit('0f20e0 83c820 0f22e0').mov('eax', tables).emit('0f22d8');
+    this.mov('ecx', 0xc0000080).emit('0f32 0d').dword(0x100).emit('0f30');
+    // PG and WP.
+    this.emit('0f20c0 0d').dword(0x80010000).emit('0f22c0 0f0115').address(gdt);
+    this.emit(0xea).address(far).word(CODE_SELECTOR);
+    this.label(gdt).word(0x17).address(gdt, 6);
+    // Null, 64-bit code, data.
+    this.dword(0).dword(0).dword(0x0000ffff).dword(0x00af9b00).dword(0x0000ffff).dword(0x00cf9300);
+    this.label(far).mov('eax', 0x10).emit('8ed8 8ec0 8ed0');
+    const idt = this.fresh();
+    this.mov('eax', idt).emit('0f0118').jmp(`${idt}.end`);
+    return this.label(idt).word(0xfff).dword(IDT).dword(0).label(`${idt}.end`);
+  }
+
+  /** An interrupt gate in 64-bit mode; changes EAX. */
+  longGate(vector: number, label: string): this {
+    const at = IDT + vector * 16;
+    this.mov('eax', label).store(at, 'eax').emit('c1e810');
+    this.store(at + 6, 'eax');
+    return this.storeValue(at + 2, CODE_SELECTOR | (INTERRUPT_GATE << 24));
+  }
+
   /** Makes an empty IDT the processor's; `gate` fills it. */
   interruptTable(): this {
     const register = this.fresh();
@@ -77,13 +124,16 @@ export class GuestCode extends Assembler {
     return this.out(0x21, mask & 0xff).out(0xa1, mask >>> 8);
   }
 
-  /** A handler that counts in COUNT and ends its interrupt at the local APIC, or at the 8259A. */
+  /**
+   * A handler that counts in COUNT and ends its interrupt at the local APIC, or at the 8259A. It goes
+   * back by POPF and RET: a KVM that emulates instructions has no IRET outside long mode.
+   */
   countingHandler(label: string, controller: 'apic' | 'pic', ...more: (() => void)[]): this {
     this.label(label).emit(0x60).increment(COUNT);
     for (const part of more) part();
     if (controller === 'apic') this.storeValue(APIC_EOI, 0);
     else this.out(0x20, 0x20);
-    return this.emit(0x61, 0xcf);
+    return this.emit('61 ff742408 9d c20800');
   }
 
   /** Sleeps until COUNT has reached a number. */
@@ -101,7 +151,7 @@ export class GuestCode extends Assembler {
 
   /** The kernel image, with the routines that `print` and `show` call. */
   image(): Uint8Array {
-    this.label('puts').emit('8a06 84c0').j('z', 'puts.end').call('putc').emit(0x46).jmp('puts');
+    this.label('puts').emit('8a06 84c0').j('z', 'puts.end').call('putc').emit('ffc6').jmp('puts');
     this.label('puts.end').emit(0xc3);
     // Waits for THRE, then sends AL.
     this.label('putc').emit('50 66bafd03').label('putc.wait').emit('ec a820').j('z', 'putc.wait');
@@ -109,7 +159,7 @@ export class GuestCode extends Assembler {
     // Eight digits of EAX, high first, and a line end.
     this.label('hex').emit('89c3 b908000000').label('hex.next').emit('c1c304 89d8 240f 3c0a');
     this.j('b', 'hex.digit').emit('0427').label('hex.digit').emit('0430').call('putc');
-    this.emit(0x49).j('nz', 'hex.next').emit('b00a').call('putc').emit(0xc3);
+    this.emit('ffc9').j('nz', 'hex.next').emit('b00a').call('putc').emit(0xc3);
     const code = this.bytes();
     if (code.length > CODE_ROOM) throw new Error(`${code.length} bytes exceed ${CODE_ROOM}`);
     const layout = kernelLayout(64);

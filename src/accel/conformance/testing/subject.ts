@@ -2,10 +2,10 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type AcceleratorName, type VmExit, type VmOptions } from '../../vm/types.js';
-import { Vm } from '../../vm/vm.js';
-import { PandoError } from '../../error.js';
-import { KvmSystem } from '../kvm/system.js';
+import { PandoError } from '../../../error.js';
+import type { AcceleratorName, VmExit, VmOptions } from '../../../vm/types.js';
+import { Vm } from '../../../vm/vm.js';
+import { KvmSystem } from '../../kvm/system.js';
 import type { GuestCode } from './guest.js';
 
 export const ACCELERATORS: readonly AcceleratorName[] = ['wasm', 'kvm'];
@@ -28,6 +28,9 @@ export interface Run {
   readonly lines: readonly string[];
   readonly exit: VmExit;
 }
+
+/** How long a guest may take, in milliseconds. */
+const LIMIT = 30_000;
 
 /** A machine with a conformance guest in it. */
 export class Subject implements AsyncDisposable {
@@ -75,7 +78,9 @@ export class Subject implements AsyncDisposable {
   async until(text: string): Promise<void> {
     if (this.#text.includes(text)) return;
     const shown = new Promise<void>((resolve) => this.#waiting.push({ text, resolve }));
+    const timer = setTimeout(() => void this.vm.stop(), LIMIT);
     await Promise.race([shown, this.vm.exited]);
+    clearTimeout(timer);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -83,9 +88,6 @@ export class Subject implements AsyncDisposable {
     rmSync(this.#folder, { recursive: true, force: true });
   }
 }
-
-/** How long a guest may take, in milliseconds. */
-const LIMIT = 30_000;
 
 /** Runs a guest until it ends. */
 export async function run(

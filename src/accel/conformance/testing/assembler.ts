@@ -1,5 +1,6 @@
 /**
- * Machine code for small guests: 32-bit instructions given as bytes, with labels. Encodings are those
+ * Machine code for small guests: 32-bit instructions given as bytes, with labels. The methods from
+ * `label` on give instructions that mean the same in 64-bit mode. Encodings are those
  * of the Intel SDM vol. 2.
  */
 
@@ -9,6 +10,9 @@ export type Register = keyof typeof REGISTER;
 
 /** Condition codes of Jcc. */
 const CONDITION = { b: 2, ae: 3, z: 4, nz: 5, be: 6, a: 7 } as const;
+
+/** SIB byte for neither base nor index: an absolute address, in 64-bit mode too (below 2 GiB). */
+const ABSOLUTE = 0x25;
 
 interface Reference {
   readonly at: number;
@@ -94,27 +98,27 @@ export class Assembler {
 
   /** MOV register, [address]. */
   load(register: Register, address: number): this {
-    return this.emit(0x8b, 0x05 | (REGISTER[register] << 3)).dword(address);
+    return this.emit(0x8b, 0x04 | (REGISTER[register] << 3), ABSOLUTE).dword(address);
   }
 
   /** MOV [address], register. */
   store(address: number, register: Register): this {
-    return this.emit(0x89, 0x05 | (REGISTER[register] << 3)).dword(address);
+    return this.emit(0x89, 0x04 | (REGISTER[register] << 3), ABSOLUTE).dword(address);
   }
 
   /** MOV dword [address], value. */
   storeValue(address: number, value: number): this {
-    return this.emit(0xc7, 0x05).dword(address).dword(value);
+    return this.emit(0xc7, 0x04, ABSOLUTE).dword(address).dword(value);
   }
 
   /** INC dword [address]. */
   increment(address: number): this {
-    return this.emit(0xff, 0x05).dword(address);
+    return this.emit(0xff, 0x04, ABSOLUTE).dword(address);
   }
 
   /** CMP dword [address], value. */
   compare(address: number, value: number): this {
-    return this.emit(0x81, 0x3d).dword(address).dword(value);
+    return this.emit(0x81, 0x3c, ABSOLUTE).dword(address).dword(value);
   }
 
   /** OUT to a port of a value of 1, 2 or 4 bytes; changes EAX and EDX. */

@@ -1,0 +1,110 @@
+/** Reset, pause, stop, and what KVM cannot run, whichever accelerator runs the machine. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { COUNT, GuestCode, SERIAL } from './testing/guest.js';
+import { ACCELERATORS, absence, run, Subject } from './testing/subject.js';
+
+/** Prints without end, some 100 characters a second at most. */
+function ticking(): GuestCode {
+  const code = new GuestCode().stack().interruptTable().gate(0x20, 'irq').pic(0xfffe);
+  code.out(0x43, 0x34).out(0x40, 0).out(0x40, 0x2e).label('again').storeValue(COUNT, 0);
+  code.sleepUntilCount(1).emit('b02e').call('putc').jmp('again');
+  return code.countingHandler('irq', 'pic');
+}
+
+for (const accelerator of ACCELERATORS) {
+  const absent = absence(accelerator);
+
+  describe(`the life of a machine on ${accelerator}`, { skip: absent }, () => {
+    test('a reset starts it anew, with its image as in the file', async () => {
+      const code = new GuestCode().stack().increment(COUNT).increment(0x1400000);
+      code.showMemory('ram', COUNT).showMemory('image', 0x1400000);
+      code.out(SERIAL + 4, 0x03).print('which?\n');
+      code
+        .label('poll')
+        .in(SERIAL + 5)
+        .emit('a801')
+        .j('z', 'poll')
+        .in(SERIAL)
+        .emit('3c72');
+      code.j('nz', 'off').out(0xcf9, 6).emit('f4 ebfd').label('off').powerOff();
+      await using subject = await Subject.create(accelerator, code);
+      subject.vm.start();
+      await subject.until('which?\n');
+      const first = subject.text;
+      subject.vm.writeConsole(Buffer.from('r'));
+      await subject.until(`${first}${first}`);
+      subject.vm.writeConsole(Buffer.from('p'));
+      assert.deepEqual(await subject.vm.exited, { kind: 'poweroff' });
+      assert.equal(subject.text, `${first}${first}`);
+      assert.match(first, /^ram=00000001\nimage=[0-9A-F]{8}\nwhich\?\n$/i);
+    });
+
+    test('a pause holds it, and it goes on from there', async () => {
+      await using subject = await Subject.create(accelerator, ticking());
+      subject.vm.start();
+      await subject.until('...');
+      await subject.vm.pause();
+      const state = subject.vm.vcpuState();
+      const length = subject.text.length;
+      await sleep(100);
+      assert.equal(subject.text.length, length);
+      assert.deepEqual(subject.vm.vcpuState(), state);
+      subject.vm.start();
+      await subject.until('.'.repeat(length + 3));
+      await subject.vm.stop();
+      assert.deepEqual(await subject.vm.exited, { kind: 'stopped' });
+    });
+
+    test('start, pause and stop in quick succession leave nothing hanging', async () => {
+      await using subject = await Subject.create(accelerator, ticking());
+      for (let i = 0; i < 20; i += 1) {
+        subject.vm.start();
+        if (i % 2 === 0) subject.vm.vcpuState();
+        await subject.vm.pause();
+      }
+      subject.vm.start();
+      await subject.vm.stop();
+      assert.deepEqual(await subject.vm.exited, { kind: 'stopped' });
+    });
+
+    test('registers can be read while it runs', async () => {
+      const code = new GuestCode().stack().print('up\n').mov('esi', 0x5eed).label('spin');
+      code.jmp('spin');
+      const end = BigInt(code.here);
+      await using subject = await Subject.create(accelerator, code);
+      subject.vm.start();
+      await subject.until('up\n');
+      await sleep(50);
+      const state = subject.vm.vcpuState();
+      // An accelerator may give the start of the block that it is in.
+      assert.ok(state.rip >= BigInt(code.origin) && state.rip < end, `${state.rip}`);
+      assert.equal(state.gpr[6], 0x5eedn);
+    });
+
+    test('many of them run at once and end', async () => {
+      const texts = await Promise.all(
+        [1, 2, 3, 4].map(async (number) => {
+          const code = new GuestCode().stack().print(`guest ${number}\n`).powerOff();
+          return (await run(accelerator, code)).lines.join();
+        }),
+      );
+      assert.deepEqual(texts, ['guest 1', 'guest 2', 'guest 3', 'guest 4']);
+    });
+  });
+}
+
+test('kvm ends a guest that it cannot run with registers and the bytes at RIP', async (t) => {
+  const absent = absence('kvm');
+  if (absent !== undefined) {
+    t.skip(absent);
+    return;
+  }
+  // KVM emulates no instructions of an unmapped physical address.
+  const code = new GuestCode().stack().mov('ebx', 0x77).mov('eax', 0xd0000000).emit('ffe0');
+  const { exit } = await run('kvm', code);
+  assert.ok(exit.kind === 'error', exit.kind);
+  assert.match(exit.code, /^KVM_(EMULATION_FAILED|INTERNAL_ERROR)$/);
+  assert.match(exit.message, /rip=d0000000 .* rbx=77 .*bytes at RIP: /);
+});

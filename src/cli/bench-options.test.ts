@@ -1,0 +1,54 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseBootOptions, parseChoices, parseFootprintOptions } from './bench-options.js';
+import { commandText, seriesOf } from './bench-subject.js';
+
+const BENCH = { memory: '1G', load: 'map,read', timeout: '600' };
+const FOOTPRINT = { ...BENCH, instances: '16,1,4,1', isolate: 'shared,process', settle: '2.5' };
+
+test('the defaults of both benches', () => {
+  assert.deepEqual(parseFootprintOptions({ ...FOOTPRINT, against: 'qemu' }), {
+    memory: 2 ** 30,
+    load: ['map', 'read'],
+    against: true,
+    timeoutMs: 600_000,
+    instances: [1, 4, 16],
+    isolate: ['shared', 'process'],
+    settleMs: 2500,
+  });
+  assert.equal(parseBootOptions({ ...BENCH, runs: '10' }).runs, 10);
+  assert.deepEqual(parseChoices('--load', 'read,map,read', ['map', 'read']), ['read', 'map']);
+});
+
+test('what is not known is refused by name', () => {
+  const cases = [
+    [{ ...FOOTPRINT, load: 'map,copy' }, 'CHOICE_INVALID'],
+    [{ ...FOOTPRINT, against: 'xen' }, 'CHOICE_INVALID'],
+    [{ ...FOOTPRINT, isolate: '' }, 'CHOICE_INVALID'],
+    [{ ...FOOTPRINT, instances: '1,,2' }, 'NUMBER_INVALID'],
+    [{ ...FOOTPRINT, instances: '0' }, 'NUMBER_INVALID'],
+    [{ ...FOOTPRINT, settle: 'soon' }, 'NUMBER_INVALID'],
+    [{ ...FOOTPRINT, memory: 'much' }, 'SIZE_INVALID'],
+  ] as const;
+  for (const [flags, code] of cases) assert.throws(() => parseFootprintOptions(flags), { code });
+});
+
+test('series are every place with every load, and QEMU last', () => {
+  const keys = (against: boolean): string[] =>
+    seriesOf(['shared', 'process'], ['map', 'read'], against).map(({ key }) => key);
+  assert.deepEqual(keys(true), [
+    'pando-shared-map',
+    'pando-shared-read',
+    'pando-process-map',
+    'pando-process-read',
+    'qemu-tcg',
+  ]);
+  assert.equal(keys(false).includes('qemu-tcg'), false);
+});
+
+test('the command can be typed again', () => {
+  assert.equal(
+    commandText(['bench', 'boot', '--append', "a='b' c", '--runs=3']),
+    "pando bench boot --append 'a='\\''b'\\'' c' --runs=3",
+  );
+});
