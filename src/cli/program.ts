@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { PandoError } from '../error.js';
 import { VERSION } from '../version.js';
 import { registerBenchCommand } from './bench.js';
+import { registerDebugCommand } from './debug.js';
 import { registerDemoCommand } from './demo.js';
 import { registerDoctorCommand } from './doctor.js';
 import { registerImageCommand } from './image.js';
@@ -29,6 +30,7 @@ export function createProgram(): Command {
   registerDemoCommand(program);
   registerImageCommand(program);
   registerDoctorCommand(program);
+  registerDebugCommand(program);
   registerBenchCommand(program);
   registerQemuCommand(program);
   quieten(program);

@@ -16,6 +16,7 @@ test('the defaults are one VM of 1 GiB on the interactive console', () => {
     memory: 1024 ** 3,
     cpus: 1,
     accelerator: 'auto',
+    tier: 'auto',
     load: 'map',
     count: 1,
     isolate: 'shared',

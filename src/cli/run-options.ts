@@ -1,6 +1,6 @@
 /** The options of `pando run`: from text to checked values. */
 import { PandoError } from '../error.js';
-import type { AcceleratorName, LoadMode } from '../vm/types.js';
+import type { AcceleratorName, LoadMode, TierChoice } from '../vm/types.js';
 import type { Isolation } from './fleet.js';
 import { parseSerial, type SerialTarget } from './serial.js';
 import { parseCount, parseSeconds, parseSize } from './units.js';
@@ -19,6 +19,7 @@ export interface RunFlags {
   readonly cpus: string;
   readonly accel: string;
   readonly load: string;
+  readonly tier?: string;
   readonly count: string;
   readonly isolate: string;
   readonly serial?: string;
@@ -35,6 +36,7 @@ export interface RunOptions {
   readonly cpus: number;
   readonly accelerator: AcceleratorName | 'auto';
   readonly load: LoadMode;
+  readonly tier: TierChoice;
   readonly count: number;
   readonly isolate: Isolation;
   readonly serial: SerialTarget;
@@ -70,6 +72,7 @@ export function parseRunOptions(flags: RunFlags): RunOptions {
     memory: parseSize('--memory', flags.memory),
     cpus: parseCount('--cpus', flags.cpus, 1, CPU_LIMIT),
     accelerator: oneOf('--accel', flags.accel, ['auto', 'kvm', 'wasm']),
+    tier: oneOf('--tier', flags.tier ?? 'auto', ['auto', '0', '1']),
     load: oneOf('--load', flags.load, ['map', 'read']),
     count,
     isolate: oneOf('--isolate', flags.isolate, ['shared', 'process']),

@@ -55,6 +55,7 @@ export async function run(
         cpus: options.cpus,
         accelerator: options.accelerator,
         load: options.load,
+        tier: options.tier,
       },
       count: options.count,
       isolate: options.isolate,
@@ -89,6 +90,9 @@ export function registerRunCommand(program: Command): void {
     .option('--append <text>', "kernel command line; after the image's own without --kernel")
     .option('--memory <size>', 'guest RAM', '1G')
     .option('--cpus <number>', 'virtual processors of each VM', '1')
+    .addOption(
+      new Option('--tier <n>', 'wasm: 0 interprets, 1 also translates hot code').default('auto'),
+    )
     .addOption(new Option('--accel <name>', 'accelerator: auto, kvm or wasm').default('auto'))
     .option('--load <how>', 'map: images copy-on-write over guest RAM; read: copy them', 'map')
     .option('--count <number>', 'how many VMs', '1')

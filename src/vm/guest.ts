@@ -15,7 +15,7 @@ import { VmControl } from './control.js';
 import type { Execution, MachineEvent } from './execution.js';
 import type { GuestImages } from './images.js';
 import { KvmExecution } from './kvm-execution.js';
-import type { AcceleratorName, LoadMode } from './types.js';
+import type { AcceleratorName, LoadMode, TierChoice } from './types.js';
 import { WasmExecution } from './wasm-execution.js';
 
 export interface GuestOptions {
@@ -27,6 +27,9 @@ export interface GuestOptions {
   readonly cpu: string;
   readonly commandLine: string;
   readonly load: LoadMode;
+  readonly tier: TierChoice;
+  /** File that keeps what became hot, see VmOptions.immutableImages. */
+  readonly profile: string | undefined;
 }
 
 export class Guest {
@@ -95,13 +98,13 @@ interface MachineParts {
 }
 
 function machineFor(options: GuestOptions, listener: (event: MachineEvent) => void): MachineParts {
-  const { accelerator, memory: ramBytes, cpus, cpu } = options;
+  const { accelerator, memory: ramBytes, cpus, cpu, tier, profile } = options;
   if (accelerator === 'wasm') {
     const memory = GuestMemory.create({ ramBytes, controlBytes: GUEST_BASE });
     return {
       memory,
       controlOffset: WASM_VM_CONTROL,
-      execute: (control) => new WasmExecution(memory, control, listener),
+      execute: (control) => new WasmExecution(memory, control, tier === '1', listener, profile),
     };
   }
   const sizes = { ramBytes, controlBytes: CONTROL_BYTES };

@@ -4,6 +4,7 @@
  */
 import type { Vcpu } from '../accel/accelerator.js';
 import { BOARD_STATE_AREA, VM_CONTROL } from '../accel/wasm/layout.js';
+import type { Library } from '../accel/wasm/translate/library.js';
 import { WasmVcpu } from '../accel/wasm/vcpu.js';
 import { Board, type BoardHooks } from '../devices/board.js';
 import { REQUEST_PARK, VmControl } from './control.js';
@@ -26,6 +27,8 @@ export interface MachineDescription {
   readonly memory: WebAssembly.Memory;
   readonly vcpus: number;
   readonly module: WebAssembly.Module;
+  /** Whether hot code is translated. */
+  readonly translate: boolean;
 }
 
 /** The board of a VM, on whichever thread. */
@@ -57,7 +60,12 @@ export class Machine {
   /** What the devices ended the slice with. */
   #ending: MachineEvent | undefined;
 
-  constructor(description: MachineDescription, emit: (event: MachineEvent) => void) {
+  /** @param library the thread's translations, for a machine that uses them */
+  constructor(
+    description: MachineDescription,
+    emit: (event: MachineEvent) => void,
+    library?: Library,
+  ) {
     const { memory, module, vcpus } = description;
     this.#emit = emit;
     this.#control = new VmControl(memory.buffer as SharedArrayBuffer, VM_CONTROL);
@@ -68,7 +76,14 @@ export class Machine {
     this.#reporter = new Reporter(this.#control, emit, end);
     const hooks = this.#reporter.hooks(() => vcpu.interruptsChanged());
     this.#board = attachBoard(memory, vcpus, this.#control, hooks);
-    const vcpu = new WasmVcpu({ module, memory, id: 0, bus: this.#board, clock: this.#control });
+    const vcpu = new WasmVcpu({
+      module,
+      memory,
+      id: 0,
+      bus: this.#board,
+      clock: this.#control,
+      library,
+    });
     this.#vcpu = vcpu;
   }
 

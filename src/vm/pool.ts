@@ -4,6 +4,7 @@
  */
 import { availableParallelism } from 'node:os';
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import { TranslatorThread } from '../accel/wasm/translate/thread.js';
 import { PandoError } from '../error.js';
 import type { MachineEvent } from './execution.js';
 import type { MachineDescription } from './machine.js';
@@ -41,8 +42,27 @@ export class WorkerPool {
     return slot;
   }
 
+  #translator: TranslatorThread | undefined;
+
+  #fail(error: Error): void {
+    for (const listener of this.#listeners.values()) {
+      listener({ kind: 'error', code: 'WORKER_FAILED', message: error.message });
+    }
+  }
+
+  /** Lets a worker reach the translator. */
+  #connect({ commands }: PoolWorker, translator: TranslatorThread): void {
+    const port = translator.connect();
+    commands.postMessage({ kind: 'translator', port } satisfies WorkerCommand, [port]);
+  }
+
   /** Makes a VM known to all workers. It runs once its slot is made ready. */
-  attach(machine: MachineDescription): void {
+  attach(machine: MachineDescription, profile?: string): void {
+    if (machine.translate && this.#translator === undefined) {
+      this.#translator = new TranslatorThread((error) => this.#fail(error));
+      for (const worker of this.#workers) this.#connect(worker, this.#translator);
+    }
+    if (machine.translate && profile !== undefined) this.#translator?.useProfile(profile);
     const wanted = Math.min(availableParallelism(), this.#listeners.size);
     while (this.#workers.length < wanted) this.#startWorker();
     for (const { commands } of this.#workers) {
@@ -80,7 +100,10 @@ export class WorkerPool {
       commands.postMessage({ kind: 'stop' } satisfies WorkerCommand);
     }
     this.schedule.announce();
+    const translator = this.#translator;
+    this.#translator = undefined;
     await Promise.all(workers.map(({ ended }) => ended));
+    await translator?.close();
   }
 
   #startWorker(): void {
@@ -98,17 +121,15 @@ export class WorkerPool {
     events.port1.on('message', ({ slot, event }: WorkerEvent) =>
       this.#listeners.get(slot)?.(event),
     );
-    worker.on('error', (error) => {
-      for (const listener of this.#listeners.values()) {
-        listener({ kind: 'error', code: 'WORKER_FAILED', message: error.message });
-      }
-    });
+    worker.on('error', (error) => this.#fail(error));
     const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
     void ended.then(() => {
       commands.port1.close();
       events.port1.close();
     });
-    this.#workers.push({ worker, commands: commands.port1, ended });
+    const started = { worker, commands: commands.port1, ended };
+    this.#workers.push(started);
+    if (this.#translator !== undefined) this.#connect(started, this.#translator);
     for (const machine of this.#known.values()) {
       commands.port1.postMessage({ kind: 'attach', machine } satisfies WorkerCommand);
     }

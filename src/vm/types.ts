@@ -25,11 +25,15 @@ export interface VmOptions {
   readonly accelerator?: AcceleratorName | 'auto';
   /** The files are immutable (the image store's): map them as they are instead of a sealed copy. */
   readonly immutableImages?: boolean;
+  /** Tier of the wasm accelerator, see TierChoice; `auto` when absent. */
+  readonly tier?: TierChoice;
   /** `map` maps the images copy-on-write over guest RAM, `read` copies them; `map` when absent. */
   readonly load?: LoadMode;
 }
 
 export type AcceleratorName = 'kvm' | 'wasm';
+/** `0` interprets, `1` also translates hot code to WebAssembly; `auto` is `0`. */
+export type TierChoice = '0' | '1' | 'auto';
 export type LoadMode = 'map' | 'read';
 
 /** The stages of a boot, in order. */

@@ -2,6 +2,7 @@
  * A virtual machine, as the program that runs it sees it. The guest runs on the process's worker
  * threads (pool.ts); this object lives on the thread that created it.
  */
+import { basename, dirname, join } from 'node:path';
 import { MAX_VCPUS } from '../devices/board-state.js';
 import { PandoError } from '../error.js';
 import type { ImagePart } from '../loader/plan.js';
@@ -41,6 +42,11 @@ interface VmParts {
   readonly load: LoadMode;
   /** Makes the guest; what its machine says goes to the listener. */
   readonly makeGuest: (listener: (event: MachineEvent) => void) => Guest;
+}
+
+/** Beside the folder of a stored kernel: profiles by the kernel's name, which is its hash. */
+function profilePath(kernel: string): string {
+  return join(dirname(dirname(kernel)), 'profiles', basename(kernel));
 }
 
 /** Where a VM stands. */
@@ -86,8 +92,19 @@ export class Vm implements AsyncDisposable {
         memory,
         immutable: options.immutableImages ?? false,
       });
-      const { commandLine = '', cpu = DEFAULT_CPU } = options;
-      const guestOptions = { accelerator, images, memory, cpus, cpu, commandLine, load };
+      const profile = options.immutableImages ? profilePath(options.kernel) : undefined;
+      const { commandLine = '', cpu = DEFAULT_CPU, tier = 'auto' } = options;
+      const guestOptions = {
+        accelerator,
+        images,
+        memory,
+        cpus,
+        cpu,
+        commandLine,
+        load,
+        tier,
+        profile,
+      };
       return new Vm({
         images,
         accelerator,

@@ -30,7 +30,17 @@ export class WasmExecution implements Execution {
   readonly #pool = WorkerPool.shared();
   readonly #slot: number;
 
-  constructor(memory: GuestMemory, control: VmControl, listener: (event: MachineEvent) => void) {
+  /**
+   * @param translate whether hot code is translated
+   * @param profile file that keeps what became hot
+   */
+  constructor(
+    memory: GuestMemory,
+    control: VmControl,
+    translate: boolean,
+    listener: (event: MachineEvent) => void,
+    profile?: string,
+  ) {
     this.#memory = memory;
     this.#control = control;
     const wasm = memory.memory;
@@ -39,7 +49,8 @@ export class WasmExecution implements Execution {
     this.board = attachBoard(wasm, 1, control);
     this.#vcpu = new WasmVcpu({ module, memory: wasm, id: 0, bus: this.board, clock: control });
     this.#slot = this.#pool.allocate(listener);
-    this.#pool.attach({ slot: this.#slot, memory: wasm, vcpus: 1, module });
+    const machine = { slot: this.#slot, memory: wasm, vcpus: 1, module, translate };
+    this.#pool.attach(machine, profile);
   }
 
   reset(entry: EntryState): void {
@@ -90,7 +101,7 @@ export class WasmExecution implements Execution {
 }
 
 /** Writes the CPUID table; returns the number of rows. */
-function writeCpuid(view: DataView): number {
+export function writeCpuid(view: DataView): number {
   const rows = buildCpuid({ vcpus: 1, apicId: 0, tscFrequency: TSC_FREQUENCY });
   const limit = (L.CPUID_TABLE_LIMIT - L.CPUID_TABLE) / CPUID_ROW_BYTES;
   if (rows.length > limit) {

@@ -1,5 +1,7 @@
 /** Thread entry: drives VMs of the process's schedule until told to stop. */
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { Library } from '../accel/wasm/translate/library.js';
+import { PortService } from '../accel/wasm/translate/thread.js';
 import type { MachineEvent } from './execution.js';
 import { Machine, type MachineDescription } from './machine.js';
 import { Schedule, SLOT_ASLEEP, SLOT_PARKED, SLOT_READY } from './schedule.js';
@@ -15,6 +17,8 @@ export interface WorkerStart {
 export type WorkerCommand =
   | { readonly kind: 'attach'; readonly machine: MachineDescription }
   | { readonly kind: 'detach'; readonly slot: number }
+  /** A port to the process's translator. */
+  | { readonly kind: 'translator'; readonly port: MessagePort }
   | { readonly kind: 'stop' };
 
 export interface WorkerEvent {
@@ -25,6 +29,9 @@ export interface WorkerEvent {
 const { schedule: buffer, commands, events } = workerData as WorkerStart;
 const schedule = new Schedule(buffer);
 const machines = new Map<number, Machine>();
+/** This thread's translations. */
+let library: Library | undefined;
+let translator: MessagePort | undefined;
 const descriptions = new Map<number, MachineDescription>();
 
 function machineOf(slot: number): Machine | undefined {
@@ -32,8 +39,10 @@ function machineOf(slot: number): Machine | undefined {
   if (known) return known;
   const description = descriptions.get(slot);
   if (!description) return undefined;
-  const machine = new Machine(description, (event) =>
-    events.postMessage({ slot, event } satisfies WorkerEvent),
+  const machine = new Machine(
+    description,
+    (event) => events.postMessage({ slot, event } satisfies WorkerEvent),
+    description.translate ? library : undefined,
   );
   machines.set(slot, machine);
   return machine;
@@ -46,7 +55,10 @@ function obey(): boolean {
     if (!received) return true;
     const command = received.message as WorkerCommand;
     if (command.kind === 'stop') return false;
-    if (command.kind === 'attach') descriptions.set(command.machine.slot, command.machine);
+    if (command.kind === 'translator') {
+      translator = command.port;
+      library = new Library(new PortService(translator));
+    } else if (command.kind === 'attach') descriptions.set(command.machine.slot, command.machine);
     else {
       descriptions.delete(command.slot);
       machines.delete(command.slot);
@@ -84,3 +96,4 @@ while (obey()) {
 }
 commands.close();
 events.close();
+translator?.close();

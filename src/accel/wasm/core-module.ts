@@ -23,10 +23,19 @@ export interface CoreImports {
   writeCr8(value: number): void;
 }
 
+/** Functions that one core can call at once: translated code. Index 0 stays empty. */
+export const TABLE_SIZE = 8192;
+
 /** What the core exports (core/index.ts). */
 export interface Core {
+  /** Where translated functions are put for `run` to call. */
+  readonly table: WebAssembly.Table;
   /** Runs a vCPU for about `budget` instructions; returns EXIT_*. */
   run(cpu: number, budget: number): number;
+  /** Throws all decoded blocks and translations away. */
+  flushBlocks(): void;
+  /** Watches sub-blocks of the page at `phys` for stores: translated code lies there. */
+  coverCode(cpu: number, phys: number, bitmap: number): void;
   /** The state after a hardware reset. */
   resetVcpu(cpu: number): void;
   /** Recomputes what decoding and privilege checks depend on, after a change of registers from outside. */
@@ -45,9 +54,14 @@ export interface Core {
 
 let compiled: WebAssembly.Module | undefined;
 
+/** The core's code. */
+export function coreBytes(): Uint8Array<ArrayBuffer> {
+  return readFileSync(new URL('./core.wasm', import.meta.url));
+}
+
 /** The compiled module of this process; pass it to other threads rather than compiling it again. */
 export function coreModule(): WebAssembly.Module {
-  compiled ??= new WebAssembly.Module(readFileSync(new URL('./core.wasm', import.meta.url)));
+  compiled ??= new WebAssembly.Module(coreBytes());
   return compiled;
 }
 
@@ -57,8 +71,12 @@ export function instantiateCore(
   memory: WebAssembly.Memory,
   imports: CoreImports,
 ): Core {
-  const instance = new WebAssembly.Instance(module, { env: { memory }, host: { ...imports } });
-  return instance.exports as unknown as Core;
+  const table = new WebAssembly.Table({ initial: TABLE_SIZE, element: 'anyfunc' });
+  const instance = new WebAssembly.Instance(module, {
+    env: { memory, table },
+    host: { ...imports },
+  });
+  return { ...(instance.exports as unknown as Omit<Core, 'table'>), table };
 }
 
 let tables: Uint8Array | undefined;

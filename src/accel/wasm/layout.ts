@@ -8,6 +8,7 @@
  *   0x020000  vCPU blocks, 64 KiB each, up to 8
  *   0x0a0000  the board: device state and console rings (devices/board-state.ts)
  *   0x0e0000  what the threads that drive the VM share (vm/control.ts)
+ *   0x0f0000  which modules of translated code the VM uses
  *   0x100000  block hash table
  *   0x180000  per-page code maps: u32 sub-block bitmap and u32 list head for each guest page
  *   0x800000  decoded blocks
@@ -23,6 +24,12 @@ export const VCPU_SIZE = 0x10000;
 export const VCPU_LIMIT = 8;
 export const BOARD_STATE_AREA = 0xa0000;
 export const VM_CONTROL = 0xe0000;
+/** u32 generation of the translations in use, u32 length of the list, u32 each: places in the sequence of modules. */
+export const TIER_STATE = 0xf0000;
+export const TIER_GENERATION = 0;
+export const TIER_COUNT = 4;
+export const TIER_LIST = 8;
+export const TIER_LIMIT = 0x3f00;
 export const BLOCK_HASH = 0x100000;
 /** Entries of 4 bytes: pointer to the first block of the chain. */
 export const BLOCK_HASH_ENTRIES = 0x8000;
@@ -30,6 +37,9 @@ export const PAGE_CODE = 0x180000;
 export const PAGE_CODE_ENTRY = 8;
 export const BLOCK_ARENA = 0x800000;
 export const BLOCK_ARENA_END = 0xd00000;
+/** Contexts of installed translations. */
+export const CONTEXT_ARENA = 0xd00000;
+export const CONTEXT_ARENA_END = 0x1000000;
 export const GUEST_BASE = 0x1000000;
 
 /* ---- vCPU block: register file -------------------------------------------------------------- */
@@ -140,6 +150,19 @@ export const COMMIT_SIZE = 0x2e8;
 export const HALTED = 0x2ec;
 /** u32: 1 when `run` shall return to whoever asked (Vcpu.kick). Written with atomics. */
 export const KICKED = 0x2f0;
+/** u64, u32, u32: where translated code left, the link it left through (0: none), its ST_*. */
+export const JIT_RIP = 0x700;
+export const JIT_LINK = 0x708;
+export const JIT_STATUS = 0x70c;
+/** u32: next free byte of the context arena (vCPU 0's is the VM's). */
+export const CONTEXT_NEXT = 0x710;
+/** u32: heat at which a block is put on the list; 0 never; 1 before it first runs, and `run` returns. */
+export const HOT_THRESHOLD = 0x714;
+/** u32: entries on the list of hot blocks; entries of 16 bytes: u32 block, u32 TLB set, u64 RIP. */
+export const HOT_COUNT = 0x7000;
+export const HOT_LIST = 0x7010;
+export const HOT_LIMIT = 1024;
+export const HOT_ENTRY = 16;
 /** 64 bytes: an access that is not plain RAM goes through here. */
 export const BOUNCE = 0x300;
 
@@ -186,7 +209,7 @@ export const SIMD_SCRATCH = 0x5c0;
 export const CODE_SCRATCH = 0x600;
 /** A block of one such instruction: header and two operations. It is decoded anew each time. */
 export const CROSSING_BLOCK = 0x640;
-/** An empty block: header and a BREAK, where every call of `run` begins. */
+/** An empty block: header, a BREAK, where every call of `run` begins, and a TAIL, where it comes after translated code. */
 export const START_BLOCK = 0x6a0;
 
 /* ---- software TLBs: see core/mmu.ts ---------------------------------------------------------- */
@@ -259,10 +282,24 @@ export const BLK_TAKEN = 16;
 export const BLK_FALL = 20;
 /** u32 next block of the same guest page. */
 export const BLK_PAGE_NEXT = 24;
-/** u32 how often the block was entered from the slow path (heat for the translator). */
+/** u32 how often the block was entered since it was decoded, or since the translator last looked. */
 export const BLK_HEAT = 28;
-export const BLK_HEADER = 32;
+/** u32 context of the translation that starts at this block, or 0. */
+export const BLK_CODE = 32;
+/** u32 whether the block has been found not to be translated yet, when it was warm. */
+export const BLK_WARM = 36;
+export const BLK_HEADER = 40;
 export const DEAD_BLOCK = 0xffffffff;
+
+/* ---- context of an installed translation -------------------------------------------------------- */
+/** u32 index in the core's table; 0 once its code has been overwritten. */
+export const CTX_FUNCTION = 0;
+/** u32 sub-blocks of the page that its code lies in. */
+export const CTX_BITMAP = 4;
+/** u32 each, downwards from here: where control went last time through each exit. */
+export const CTX_LINKS = 0;
+/** Records for the interpreter's routines. */
+export const CTX_RECORDS = 16;
 
 /* ---- decoded operation, 16 bytes ------------------------------------------------------------------ */
 export const REC_OP = 0;

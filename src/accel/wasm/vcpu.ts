@@ -10,6 +10,8 @@ import { PandoError } from '../../error.js';
 import type { MachineBus, Vcpu, VcpuStop } from '../accelerator.js';
 import { type Core, instantiateCore } from './core-module.js';
 import * as L from './layout.js';
+import type { Library } from './translate/library.js';
+import { Tier, type TierOptions } from './translate/tier.js';
 
 /** The host's hooks of one vCPU. */
 export interface WasmVcpuOptions {
@@ -18,6 +20,11 @@ export interface WasmVcpuOptions {
   readonly id: number;
   readonly bus: MachineBus;
   readonly clock: Clock;
+  /** The thread's translations; without them the vCPU only interprets. */
+  readonly library?: Library | undefined;
+  readonly tier?: TierOptions | undefined;
+  /** Milliseconds since 1970 at guest time 0, by default the host's. */
+  readonly bootTime?: () => number;
 }
 
 export class WasmVcpu implements Vcpu {
@@ -28,8 +35,10 @@ export class WasmVcpu implements Vcpu {
   readonly #at: number;
   readonly #view: DataView;
   readonly #words: Int32Array;
+  readonly #tier: Tier | undefined;
 
-  constructor({ module, memory, id, bus, clock }: WasmVcpuOptions) {
+  constructor(options: WasmVcpuOptions) {
+    const { module, memory, id, bus, clock, library, tier } = options;
     this.id = id;
     this.#bus = bus;
     this.#at = L.VCPU_BLOCKS + id * L.VCPU_SIZE;
@@ -51,10 +60,11 @@ export class WasmVcpu implements Vcpu {
       writeMsr: (index) =>
         bus.writeMsr(id, index >>> 0, view.getBigUint64(L.HOST_VALUE, true)) ? 1 : 0,
       clock: () => Math.floor(clock.now()),
-      bootTime: () => Date.now() - clock.now() / 1e6,
+      bootTime: options.bootTime ?? (() => Date.now() - clock.now() / 1e6),
       readCr8: () => bus.readCr8(id),
       writeCr8: (value) => bus.writeCr8(id, value),
     });
+    this.#tier = library ? new Tier(this.#core, memory, this.#at, library, tier) : undefined;
   }
 
   reset(entry: EntryState): void {
@@ -63,6 +73,8 @@ export class WasmVcpu implements Vcpu {
       view.setUint32(word, 0, true);
     }
     view.setUint32(L.VCPU_ID, this.id, true);
+    view.setUint32(L.HOT_COUNT, 0, true);
+    view.setUint32(L.CONTEXT_NEXT, L.CONTEXT_ARENA, true);
     this.#core.resetVcpu(this.#at);
     view.setBigUint64(L.GPR + L.RDX, 0n, true);
     view.setBigUint64(L.RIP, BigInt(entry.eip), true);
@@ -128,6 +140,26 @@ export class WasmVcpu implements Vcpu {
     return this.#core.interrupt(this.#at, vector) !== 0;
   }
 
+  /** Delivers what waits; false after a triple fault. For lock-step, with `advance`. */
+  enter(): boolean {
+    Atomics.and(this.#words, L.POLL / 4, ~(L.POLL_HOST | L.POLL_WINDOW));
+    return this.#takeInterrupts();
+  }
+
+  /** Runs until `limit` instructions have retired since the VM was made, without looking at interrupts. */
+  advance(limit: bigint): VcpuStop {
+    const view = this.#view;
+    for (;;) {
+      if (view.getUint32(L.HALTED, true) !== 0) return 'halt';
+      Atomics.and(this.#words, L.POLL / 4, ~(L.POLL_HOST | L.POLL_WINDOW));
+      const left = Number(limit - view.getBigUint64(L.ICOUNT, true));
+      if (left <= 0) return 'budget';
+      const reason = this.#tier ? this.#tier.run(left) : this.#core.run(this.#at, left);
+      if (reason === L.EXIT_SHUTDOWN) return 'shutdown';
+      if (reason === L.EXIT_HALT) view.setUint32(L.HALTED, 1, true);
+    }
+  }
+
   run(budget: number): VcpuStop {
     const view = this.#view;
     const limit = view.getBigUint64(L.ICOUNT, true) + BigInt(budget);
@@ -137,7 +169,8 @@ export class WasmVcpu implements Vcpu {
       if (view.getUint32(L.HALTED, true) !== 0) return 'halt';
       const left = Number(limit - view.getBigUint64(L.ICOUNT, true));
       if (left <= 0) return 'budget';
-      switch (this.#core.run(this.#at, left)) {
+      const reason = this.#tier ? this.#tier.run(left) : this.#core.run(this.#at, left);
+      switch (reason) {
         case L.EXIT_BUDGET:
           return 'budget';
         case L.EXIT_HALT:

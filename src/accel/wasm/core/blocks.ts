@@ -8,9 +8,9 @@
  * arena is full: then all blocks go.
  */
 import {
-  ARENA_FLUSHES, ARENA_NEXT, BLK_CHAIN, BLK_COUNT, BLK_HEADER, BLK_LENGTH, BLK_MODE, BLK_PAGE_NEXT,
-  BLK_PHYS, BLOCK_ARENA, BLOCK_ARENA_END, BLOCK_HASH, BLOCK_HASH_ENTRIES, DEAD_BLOCK, PAGE_CODE,
-  PAGE_CODE_ENTRY, RAM_PAGES, REC_OP, REC_SIZE, VCPU_BLOCKS,
+  ARENA_FLUSHES, ARENA_NEXT, BLK_CHAIN, BLK_CODE, BLK_COUNT, BLK_HEADER, BLK_HEAT, BLK_LENGTH, BLK_MODE, BLK_PAGE_NEXT,
+  BLK_PHYS, CONTEXT_ARENA, CONTEXT_NEXT, CTX_BITMAP, CTX_FUNCTION, BLOCK_ARENA, BLOCK_ARENA_END, BLOCK_HASH, BLOCK_HASH_ENTRIES, DEAD_BLOCK, PAGE_CODE,
+  PAGE_CODE_ENTRY, RAM_PAGES, REC_OP, REC_SIZE, VCPU_BLOCKS, VCPU_LIMIT, VCPU_SIZE, HOT_COUNT,
 } from "../layout";
 import { protectCode } from "./mmu";
 import { BREAK } from "./ops";
@@ -82,6 +82,8 @@ export function flushBlocks(): void {
   clearWords(BLOCK_HASH, BLOCK_HASH_ENTRIES * 4);
   clearWords(PAGE_CODE, load<u32>(VCPU_BLOCKS, RAM_PAGES) * PAGE_CODE_ENTRY);
   store<u32>(VCPU_BLOCKS, BLOCK_ARENA, ARENA_NEXT);
+  store<u32>(VCPU_BLOCKS, CONTEXT_ARENA, CONTEXT_NEXT);
+  for (let id: usize = 0; id < (VCPU_LIMIT as usize); id++) store<u32>(VCPU_BLOCKS + id * VCPU_SIZE, 0, HOT_COUNT);
   store<u32>(VCPU_BLOCKS, load<u32>(VCPU_BLOCKS, ARENA_FLUSHES) + 1, ARENA_FLUSHES);
 }
 
@@ -91,7 +93,17 @@ function unchain(block: usize): void {
   store<u32>(at, load<u32>(block, BLK_CHAIN));
 }
 
+/** Takes the translation off a block. One that is running sees it in its context and leaves. */
+function dropTranslation(block: usize): void {
+  const context = load<u32>(block, BLK_CODE) as usize;
+  if (!context) return;
+  store<u32>(context, 0, CTX_FUNCTION);
+  store<u32>(block, 0, BLK_CODE);
+  store<u32>(block, 0, BLK_HEAT);
+}
+
 function kill(block: usize): void {
+  dropTranslation(block);
   unchain(block);
   store<u32>(block, DEAD_BLOCK, BLK_PHYS);
   const count = load<u16>(block, BLK_COUNT);
@@ -101,7 +113,8 @@ function kill(block: usize): void {
 /** `size` bytes of RAM at `phys`, within one page, have been written: kills the blocks they belong to. */
 export function codeWritten(cpu: usize, phys: u32, size: u32): void {
   const page = pageEntry(phys);
-  if (!(load<u32>(page) & subBlocks(phys, size))) return;
+  const written = subBlocks(phys, size);
+  if (!(load<u32>(page) & written)) return;
   let bitmap: u32 = 0;
   let at = page + 4;
   while (load<u32>(at) != 0) {
@@ -112,9 +125,19 @@ export function codeWritten(cpu: usize, phys: u32, size: u32): void {
       kill(block);
       store<u32>(at, load<u32>(block, BLK_PAGE_NEXT));
     } else {
+      const context = load<u32>(block, BLK_CODE) as usize;
+      if (context && load<u32>(context, CTX_BITMAP) & written) dropTranslation(block);
+      else if (context) bitmap |= load<u32>(context, CTX_BITMAP);
       bitmap |= subBlocks(start, length);
       at = block + BLK_PAGE_NEXT;
     }
   }
   store<u32>(page, bitmap);
+}
+
+/** Lets stores to the sub-blocks `bitmap` of the page at `phys` be noticed: translated code lies there. */
+export function coverCode(cpu: usize, phys: u32, bitmap: u32): void {
+  const page = pageEntry(phys);
+  if (load<u32>(page) == 0) protectCode(cpu, phys);
+  store<u32>(page, load<u32>(page) | bitmap);
 }

@@ -4,7 +4,7 @@
  */
 import { GPR, RAX, RDX, ST_FAULT, ST_NEXT } from "../layout";
 import { faulted, raise, VEC_DE } from "./fault";
-import { CF, OF, setSome } from "./flags";
+import { setParts } from "./flags";
 import { readReg, readRm, signed, sizeOf, writeReg } from "./operand";
 
 const AH: u32 = 1;
@@ -69,8 +69,9 @@ function divideError(cpu: usize): u32 {
   return ST_FAULT;
 }
 
-function carryAndOverflow(cpu: usize, set: bool): u32 {
-  setSome(cpu, CF | OF, set ? CF | OF : 0);
+/** CF = OF = `cut`; the other flags, undefined by the manual, as the low half leaves them. */
+function productFlags(cpu: usize, low: u64, size: u32, cut: bool): u32 {
+  setParts(cpu, signed(low, size), cut ? 1 : 0, cut ? 1 : 0);
   return ST_NEXT;
 }
 
@@ -83,7 +84,7 @@ export function mul(cpu: usize, rec: usize): u32 {
     const high = mulHigh(a, b);
     store<u64>(cpu, a * b, GPR + RAX);
     store<u64>(cpu, high, GPR + RDX);
-    return carryAndOverflow(cpu, high != 0);
+    return productFlags(cpu, a * b, size, high != 0);
   }
   const product = a * b;
   const high = product >> (8 << size);
@@ -93,7 +94,7 @@ export function mul(cpu: usize, rec: usize): u32 {
     writeReg(cpu, RAX, size, product);
     writeReg(cpu, RDX, size, high);
   }
-  return carryAndOverflow(cpu, high != 0);
+  return productFlags(cpu, product, size, high != 0);
 }
 
 export function imul(cpu: usize, rec: usize): u32 {
@@ -106,7 +107,7 @@ export function imul(cpu: usize, rec: usize): u32 {
     const high = mulHighSigned(a, b);
     store<u64>(cpu, product as u64, GPR + RAX);
     store<u64>(cpu, high as u64, GPR + RDX);
-    return carryAndOverflow(cpu, high != product >> 63);
+    return productFlags(cpu, product as u64, size, high != product >> 63);
   }
   if (size == 0) {
     store<u16>(cpu, product as u16, GPR + RAX);
@@ -114,7 +115,7 @@ export function imul(cpu: usize, rec: usize): u32 {
     writeReg(cpu, RAX, size, product as u64);
     writeReg(cpu, RDX, size, (product >> (8 << size)) as u64);
   }
-  return carryAndOverflow(cpu, signed(product as u64, size) != product);
+  return productFlags(cpu, product as u64, size, signed(product as u64, size) != product);
 }
 
 export function div(cpu: usize, rec: usize): u32 {

@@ -6,6 +6,7 @@
  * one size, and puts each size's top bit at bit 63: so no formula below knows the operand size.
  */
 import { CC_A, CC_B, CC_OP, CC_RES, FLAGS } from "../layout";
+import { mulHighSigned } from "./divide";
 
 /** All flags are in FLAGS. */
 export const CC_EXPLICIT: u32 = 0;
@@ -91,19 +92,7 @@ export function setParts(cpu: usize, res: i64, carry: u64, overflow: u64): void 
 
 /** Whether the signed product of `a` and `b`, whose low half is `low`, does not fit 64 bits. */
 function productOverflows(a: i64, b: i64, low: i64): bool {
-  return highProduct(a, b) != low >> 63;
-}
-
-/** High half of the signed 128-bit product. */
-export function highProduct(a: i64, b: i64): i64 {
-  const al = (a as u64) & 0xffffffff;
-  const bl = (b as u64) & 0xffffffff;
-  const ah = a >> 32;
-  const bh = b >> 32;
-  const low = al * bl;
-  const mid = ah * (bl as i64) + ((low >> 32) as i64);
-  const mid2 = (al as i64) * bh + (mid & 0xffffffff);
-  return ah * bh + (mid >> 32) + (mid2 >> 32);
+  return mulHighSigned(a, b) != low >> 63;
 }
 
 /** `kind` is CC_INC or CC_DEC: CF keeps its value. */

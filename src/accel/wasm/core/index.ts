@@ -1,6 +1,9 @@
 /** The core's exports: what the host side calls (../core-module.ts). */
-export { getFlags } from "./flags";
-export { run } from "./run";
+export { coverCode, flushBlocks } from "./blocks";
+export { mulHigh } from "./divide";
+export { carryFlag, condition, getFlags } from "./flags";
+export { commit, modifyMiss, readMiss, storeMiss } from "./mmu";
+export { execute, run, wild } from "./run";
 export { deliver, interrupt, interruptible, nmi, nmiBlocked } from "./interrupt";
 export { resetVcpu } from "./control";
 export { updateKvmClock } from "./msr-kvm";

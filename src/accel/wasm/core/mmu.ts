@@ -321,3 +321,16 @@ export function protectCode(cpu: usize, pa: u32): void {
     }
   }
 }
+
+/** The slow paths as translated code calls them, with the current privilege. */
+export function readMiss(cpu: usize, va: u64, size: u32): usize {
+  return readSlow(cpu, load<u32>(cpu, TLB_SET), va, size);
+}
+
+export function modifyMiss(cpu: usize, va: u64, size: u32): usize {
+  return modifySlow(cpu, load<u32>(cpu, TLB_SET), va, size);
+}
+
+export function storeMiss(cpu: usize, va: u64, value: u64, size: u32): bool {
+  return storeSlow(cpu, load<u32>(cpu, TLB_SET), va, value, size);
+}

@@ -8,7 +8,8 @@
 import {
   BLK_COUNT, BLK_FALL, BLK_HEADER, BLK_LENGTH, BLK_PHYS, BLK_TAKEN, CURRENT_BLOCK, EXIT_BUDGET, EXIT_HALT,
   EXIT_POLL, EXIT_REASON, EXIT_SHUTDOWN, GPR, ICOUNT, LEN_MASK, MODE, MODE_CODE16, MODE_CODE64, MODE_CODE_MASK,
-  NEXT_RIP, POLL, POLL_SHADOW, POLL_STEP, RAX, RBP, RDX, REC_B, REC_DISP, REC_IMM, REC_LEN, REC_OFF, REC_OP,
+  BLK_CODE, BLK_HEAT, CTX_FUNCTION, HOT_COUNT, HOT_ENTRY, HOT_LIMIT, HOT_LIST, HOT_THRESHOLD, JIT_LINK, JIT_RIP,
+  JIT_STATUS, NEXT_RIP, POLL, POLL_SHADOW, POLL_STEP, RAX, RBP, RDX, REC_B, REC_DISP, REC_IMM, REC_LEN, REC_OFF, REC_OP,
   REC_R, REC_SIZE, RIP, RSP, SEG_BASE, SEG_CS, SHADOW, START_BLOCK, ST_AGAIN, ST_EXIT, ST_FAULT, ST_HALT, ST_JUMP,
   ST_NEXT, TLB_ENTRIES, TLB_EXEC, TLB_SET, ARENA_FLUSHES, VCPU_BLOCKS, DEAD_BLOCK,
 } from "../layout";
@@ -47,7 +48,7 @@ function cmovRM(cpu: usize, rec: usize, taken: bool): bool {
 }
 
 /** Runs the operation outside the loop; returns ST_*. */
-function execute(cpu: usize, rec: usize, op: u32): u32 {
+export function execute(cpu: usize, rec: usize, op: u32): u32 {
   if (op >= OP.FIRST_SSE) return execSse(cpu, rec, op);
   if (op >= OP.FIRST_X87) return execX87(cpu, rec, op);
   if (op >= OP.FIRST_SYSTEM) return execSystem(cpu, rec, op);
@@ -74,8 +75,22 @@ function resolve(cpu: usize, rip: u64, link: usize): usize {
   return block;
 }
 
+/** Puts a block that has just become hot on the list for the translator; when it is full, the block tries again later. */
+function noteHot(cpu: usize, block: usize, set: u32, rip: u64): void {
+  const count = load<u32>(cpu, HOT_COUNT);
+  if (count >= (HOT_LIMIT as u32)) {
+    store<u32>(block, 0, BLK_HEAT);
+    return;
+  }
+  const entry = cpu + count * HOT_ENTRY;
+  store<u32>(entry, block as u32, HOT_LIST);
+  store<u32>(entry, set, HOT_LIST + 4);
+  store<u64>(entry, rip, HOT_LIST + 8);
+  store<u32>(cpu, count + 1, HOT_COUNT);
+}
+
 /** Near branches to an address that is not canonical fault at the branch (SDM vol. 2, "JMP", "CALL", "RET"). */
-function wild(cpu: usize): u32 {
+export function wild(cpu: usize): u32 {
   raiseError(cpu, VEC_GP, 0);
   return ST_FAULT;
 }
@@ -105,7 +120,11 @@ export function run(cpu: usize, budget: i32): u32 {
   let link: usize = 0;
   let status: u32 = ST_NEXT;
   let result: u32 = EXIT_BUDGET;
+  // Whether `status` comes from translated code, which leaves `rip` and `left` as they must be.
+  let translated = false;
+  const threshold = load<u32>(cpu, HOT_THRESHOLD);
   store<u16>(rec, OP.BREAK as u16, REC_OP);
+  store<u16>(rec, OP.TAIL as u16, REC_OP + REC_SIZE);
   while (true) {
     const op = load<u16>(rec, REC_OP) as u32;
     switch (op) {
@@ -556,6 +575,8 @@ export function run(cpu: usize, budget: i32): u32 {
         rip += load<u8>(rec, REC_OFF);
         link = 0;
         break;
+      case OP.TAIL:
+        break;
       default:
         store<u32>(cpu, block as u32, CURRENT_BLOCK);
         status = execute(cpu, rec, op);
@@ -564,10 +585,12 @@ export function run(cpu: usize, budget: i32): u32 {
     }
 
     if (status != ST_NEXT) {
-      // Operations of this block that have not run are given back; this one too unless it has retired.
-      const retired: i32 = status == ST_JUMP || status == ST_HALT ? 1 : 0;
-      left += (load<u16>(block, BLK_COUNT) as i32) - (((rec - block - BLK_HEADER) >> 4) as i32) - retired;
-      rip += load<u8>(rec, REC_OFF);
+      if (!translated) {
+        // Operations of this block that have not run are given back; this one too unless it has retired.
+        const retired: i32 = status == ST_JUMP || status == ST_HALT ? 1 : 0;
+        left += (load<u16>(block, BLK_COUNT) as i32) - (((rec - block - BLK_HEADER) >> 4) as i32) - retired;
+        rip += load<u8>(rec, REC_OFF);
+      }
       if (status == ST_FAULT) {
         store<u64>(cpu, rip, RIP);
         if (!deliver(cpu)) { result = EXIT_SHUTDOWN; break; }
@@ -641,6 +664,25 @@ export function run(cpu: usize, budget: i32): u32 {
     }
     block = next;
     store<u64>(cpu, rip, RIP);
+    const context = load<u32>(block, BLK_CODE) as usize;
+    if (context) {
+      left = call_indirect<i32>(load<u32>(context, CTX_FUNCTION), cpu, left, context);
+      rip = load<u64>(cpu, JIT_RIP);
+      link = load<u32>(cpu, JIT_LINK);
+      status = load<u32>(cpu, JIT_STATUS);
+      translated = true;
+      rec = cpu + START_BLOCK + BLK_HEADER + REC_SIZE;
+      continue;
+    }
+    if (threshold) {
+      const heat = load<u32>(block, BLK_HEAT) + 1;
+      store<u32>(block, heat, BLK_HEAT);
+      if (heat == threshold) {
+        noteHot(cpu, block, set, rip);
+        if (threshold == 1) break;
+      }
+    }
+    translated = false;
     left -= load<u16>(block, BLK_COUNT);
     rec = block + BLK_HEADER;
   }

@@ -39,7 +39,7 @@ const UNITS: readonly Unit[] = ['hot', 'integer', 'string', 'system', 'x87', 'ss
 export const ROWS: readonly Row[] = [...INTEGER_ROWS, ...SYSTEM_ROWS, ...X87_ROWS, ...SSE_ROWS];
 
 /** Operations with a number of their own that no encoding names. */
-const PSEUDO_OPERATIONS = ['BREAK', 'FALL'] as const;
+const PSEUDO_OPERATIONS = ['BREAK', 'FALL', 'TAIL'] as const;
 
 /** Operation names to numbers. Numbers of one unit are consecutive, the hot unit's first, from 1. */
 export function operationNumbers(): ReadonlyMap<string, number> {

@@ -17,6 +17,8 @@ import {
   BLOCK_HASH,
   BLOCK_HASH_ENTRIES,
   CC_OP,
+  CONTEXT_ARENA,
+  CONTEXT_NEXT,
   CR0,
   CR3,
   CR4,
@@ -34,6 +36,7 @@ import {
   GDT_BASE,
   GDT_LIMIT,
   GUEST_BASE,
+  HOT_THRESHOLD,
   IDT_BASE,
   IDT_LIMIT,
   LARGE_LOW,
@@ -57,6 +60,8 @@ import {
   SEG_SS,
   SEG_TR,
   SLOT_4G,
+  TIER_GENERATION,
+  TIER_STATE,
   TLB_BYTES,
   TLB_SET,
   TLB_SUPERVISOR,
@@ -64,6 +69,9 @@ import {
   VCPU_SIZE,
   XMM,
 } from '../layout.js';
+import { Library } from '../translate/library.js';
+import { LocalService } from '../translate/service.js';
+import { FORCED_TIER, Tier } from '../translate/tier.js';
 import {
   ARENA,
   ARENA_SIZE,
@@ -149,6 +157,9 @@ export class Subject implements Processor {
   readonly #words: DataView;
   readonly #firstHalf: Uint8Array;
   readonly #secondHalf: Uint8Array;
+  /** With PANDO_TEST_TIER=1 in the environment everything is translated before it runs. */
+  #tier: Tier | undefined;
+  readonly #newTier: (() => Tier) | undefined;
   #decoding: Uint8Array | undefined;
   #tables: Uint8Array | undefined;
 
@@ -162,7 +173,14 @@ export class Subject implements Processor {
     this.#bytes = new Uint8Array(memory.buffer);
     this.#words = new DataView(memory.buffer);
     installDecodeTables(memory);
-    this.#run = instantiateCore(coreModule(), memory, { ...noDevices, ...devices }).run;
+    const core = instantiateCore(coreModule(), memory, { ...noDevices, ...devices });
+    const newTier = (): Tier =>
+      new Tier(core, memory, VCPU_BLOCKS, new Library(new LocalService()), FORCED_TIER);
+    if (process.env.PANDO_TEST_TIER === '1') {
+      this.#newTier = newTier;
+      this.#tier = newTier();
+    }
+    this.#run = (cpu, budget) => this.#tier?.runTranslated(budget) ?? core.run(cpu, budget);
     this.#pageTables();
     this.#descriptors();
     this.#processor();
@@ -281,6 +299,10 @@ export class Subject implements Processor {
     this.#bytes.fill(0, BLOCK_HASH, BLOCK_HASH + BLOCK_HASH_ENTRIES * 4);
     this.#bytes.fill(0, PAGE_CODE, PAGE_CODE + (GUEST_RAM / 0x1000) * PAGE_CODE_ENTRY);
     this.#words.setUint32(VCPU_BLOCKS + ARENA_NEXT, BLOCK_ARENA, true);
+    if (!this.#newTier) return;
+    this.#words.setUint32(VCPU_BLOCKS + CONTEXT_NEXT, CONTEXT_ARENA, true);
+    this.#words.setUint32(TIER_STATE + TIER_GENERATION, 0, true);
+    this.#tier = this.#newTier();
   }
 
   /** `runs` limits the calls of `run`: one for each slice of a repeated string operation. */
@@ -339,6 +361,7 @@ export class Subject implements Processor {
     this.#tables ??= this.#physical(0, TABLES_END).slice();
     for (let register = 0; register < 16; register++)
       words.setBigUint64(cpu + register * 8, wide ? 0x8000_0000_0000_0000n : 0x5000_0000n, true);
+    words.setUint32(cpu + HOT_THRESHOLD, 0, true);
     words.setUint32(cpu + MODE, mode | MODE_STEP | MODE_STACK32, true);
     words.setBigUint64(cpu + RIP, BigInt(wide ? address : 0), true);
     words.setBigUint64(cpu + SEG_BASE + SEG_CS * 8, BigInt(wide ? 0 : address), true);

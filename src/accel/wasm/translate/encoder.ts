@@ -1,0 +1,369 @@
+/**
+ * A WebAssembly encoder for what the translator emits (WebAssembly Core Specification 2.0, chapter 5
+ * "Binary Format"): function bodies instruction by instruction, and modules of many such functions.
+ */
+
+/** Value types. */
+export const I32 = 0x7f;
+export const I64 = 0x7e;
+/** Block type of a block without result. */
+const EMPTY = 0x40;
+
+/** Opcodes of the numeric instructions and memory accesses in use, by their text names. */
+export const OPCODES = {
+  'i32.load': 0x28,
+  'i64.load': 0x29,
+  'i32.load8_s': 0x2c,
+  'i32.load8_u': 0x2d,
+  'i32.load16_s': 0x2e,
+  'i32.load16_u': 0x2f,
+  'i64.load8_s': 0x30,
+  'i64.load8_u': 0x31,
+  'i64.load16_s': 0x32,
+  'i64.load16_u': 0x33,
+  'i64.load32_s': 0x34,
+  'i64.load32_u': 0x35,
+  'i32.store': 0x36,
+  'i64.store': 0x37,
+  'i32.store8': 0x3a,
+  'i32.store16': 0x3b,
+  'i64.store8': 0x3c,
+  'i64.store16': 0x3d,
+  'i64.store32': 0x3e,
+  'i32.eqz': 0x45,
+  'i32.eq': 0x46,
+  'i32.ne': 0x47,
+  'i32.lt_s': 0x48,
+  'i32.lt_u': 0x49,
+  'i32.gt_s': 0x4a,
+  'i32.gt_u': 0x4b,
+  'i32.le_s': 0x4c,
+  'i32.le_u': 0x4d,
+  'i32.ge_s': 0x4e,
+  'i32.ge_u': 0x4f,
+  'i64.eqz': 0x50,
+  'i64.eq': 0x51,
+  'i64.ne': 0x52,
+  'i64.lt_s': 0x53,
+  'i64.lt_u': 0x54,
+  'i64.gt_s': 0x55,
+  'i64.gt_u': 0x56,
+  'i64.le_s': 0x57,
+  'i64.le_u': 0x58,
+  'i64.ge_s': 0x59,
+  'i64.ge_u': 0x5a,
+  'i32.add': 0x6a,
+  'i32.sub': 0x6b,
+  'i32.mul': 0x6c,
+  'i32.and': 0x71,
+  'i32.or': 0x72,
+  'i32.xor': 0x73,
+  'i32.shl': 0x74,
+  'i32.shr_s': 0x75,
+  'i32.shr_u': 0x76,
+  'i32.rotl': 0x77,
+  'i32.rotr': 0x78,
+  'i64.clz': 0x79,
+  'i64.ctz': 0x7a,
+  'i64.popcnt': 0x7b,
+  'i64.add': 0x7c,
+  'i64.sub': 0x7d,
+  'i64.mul': 0x7e,
+  'i64.and': 0x83,
+  'i64.or': 0x84,
+  'i64.xor': 0x85,
+  'i64.shl': 0x86,
+  'i64.shr_s': 0x87,
+  'i64.shr_u': 0x88,
+  'i64.rotl': 0x89,
+  'i64.rotr': 0x8a,
+  'i32.wrap_i64': 0xa7,
+  'i64.extend_i32_s': 0xac,
+  'i64.extend_i32_u': 0xad,
+  'i32.extend8_s': 0xc0,
+  'i32.extend16_s': 0xc1,
+  'i64.extend8_s': 0xc2,
+  'i64.extend16_s': 0xc3,
+  'i64.extend32_s': 0xc4,
+} as const;
+
+export type OpName = keyof typeof OPCODES;
+
+/** A growing byte string. */
+export class Bytes {
+  #bytes = new Uint8Array(1024);
+  length = 0;
+
+  #room(count: number): void {
+    if (this.length + count <= this.#bytes.length) return;
+    const larger = new Uint8Array(Math.max(this.#bytes.length * 2, this.length + count));
+    larger.set(this.#bytes);
+    this.#bytes = larger;
+  }
+
+  byte(value: number): void {
+    this.#room(1);
+    this.#bytes[this.length++] = value;
+  }
+
+  append(bytes: Uint8Array): void {
+    this.#room(bytes.length);
+    this.#bytes.set(bytes, this.length);
+    this.length += bytes.length;
+  }
+
+  /** Unsigned LEB128 of a value below 2^32. */
+  unsigned(value: number): void {
+    let rest = value >>> 0;
+    while (rest > 0x7f) {
+      this.byte((rest & 0x7f) | 0x80);
+      rest >>>= 7;
+    }
+    this.byte(rest);
+  }
+
+  /** Signed LEB128 of a 32-bit value. */
+  signed(value: number): void {
+    let rest = value | 0;
+    for (;;) {
+      const low = rest & 0x7f;
+      rest >>= 7;
+      if ((rest === 0 && (low & 0x40) === 0) || (rest === -1 && (low & 0x40) !== 0)) {
+        this.byte(low);
+        return;
+      }
+      this.byte(low | 0x80);
+    }
+  }
+
+  /** Signed LEB128 of a 64-bit value. */
+  signed64(value: bigint): void {
+    let rest = BigInt.asIntN(64, value);
+    for (;;) {
+      const low = Number(rest & 0x7fn);
+      rest >>= 7n;
+      if ((rest === 0n && (low & 0x40) === 0) || (rest === -1n && (low & 0x40) !== 0)) {
+        this.byte(low);
+        return;
+      }
+      this.byte(low | 0x80);
+    }
+  }
+
+  name(text: string): void {
+    const bytes = new TextEncoder().encode(text);
+    this.unsigned(bytes.length);
+    this.append(bytes);
+  }
+
+  take(): Uint8Array {
+    return this.#bytes.slice(0, this.length);
+  }
+}
+
+/** The body of one function. Labels are counted by `depth`: the number of open blocks. */
+export class Code {
+  readonly bytes = new Bytes();
+  /** Open blocks, loops and ifs. */
+  depth = 0;
+
+  op(name: OpName): this {
+    this.bytes.byte(OPCODES[name]);
+    return this;
+  }
+
+  /** A memory access with a constant offset; alignment is only a hint and given as 1. */
+  memory(name: OpName, offset: number): this {
+    this.bytes.byte(OPCODES[name]);
+    this.bytes.byte(0);
+    this.bytes.unsigned(offset);
+    return this;
+  }
+
+  i32(value: number): this {
+    this.bytes.byte(0x41);
+    this.bytes.signed(value);
+    return this;
+  }
+
+  i64(value: bigint | number): this {
+    this.bytes.byte(0x42);
+    this.bytes.signed64(BigInt(value));
+    return this;
+  }
+
+  get(local: number): this {
+    this.bytes.byte(0x20);
+    this.bytes.unsigned(local);
+    return this;
+  }
+
+  set(local: number): this {
+    this.bytes.byte(0x21);
+    this.bytes.unsigned(local);
+    return this;
+  }
+
+  tee(local: number): this {
+    this.bytes.byte(0x22);
+    this.bytes.unsigned(local);
+    return this;
+  }
+
+  block(): this {
+    this.bytes.byte(0x02);
+    this.bytes.byte(EMPTY);
+    this.depth++;
+    return this;
+  }
+
+  loop(): this {
+    this.bytes.byte(0x03);
+    this.bytes.byte(EMPTY);
+    this.depth++;
+    return this;
+  }
+
+  /** Takes the condition from the stack. */
+  if(): this {
+    this.bytes.byte(0x04);
+    this.bytes.byte(EMPTY);
+    this.depth++;
+    return this;
+  }
+
+  else(): this {
+    this.bytes.byte(0x05);
+    return this;
+  }
+
+  end(): this {
+    this.bytes.byte(0x0b);
+    this.depth--;
+    return this;
+  }
+
+  /** Branches to the block that was opened when `depth` was `level` (its own depth minus 1). */
+  br(level: number): this {
+    this.bytes.byte(0x0c);
+    this.bytes.unsigned(this.depth - 1 - level);
+    return this;
+  }
+
+  brIf(level: number): this {
+    this.bytes.byte(0x0d);
+    this.bytes.unsigned(this.depth - 1 - level);
+    return this;
+  }
+
+  call(index: number): this {
+    this.bytes.byte(0x10);
+    this.bytes.unsigned(index);
+    return this;
+  }
+
+  select(): this {
+    this.bytes.byte(0x1b);
+    return this;
+  }
+
+  unreachable(): this {
+    this.bytes.byte(0x00);
+    return this;
+  }
+
+  return(): this {
+    this.bytes.byte(0x0f);
+    return this;
+  }
+
+  drop(): this {
+    this.bytes.byte(0x1a);
+    return this;
+  }
+}
+
+/** Type of an imported function. */
+export interface FunctionType {
+  readonly parameters: readonly number[];
+  readonly results: readonly number[];
+}
+
+/** One function of a module: its locals beyond the parameters, by type, and its code. */
+export interface ModuleFunction {
+  readonly i32Locals: number;
+  readonly i64Locals: number;
+  readonly code: Uint8Array;
+}
+
+/**
+ * A module that imports a shared memory as `env.memory` and functions as `core.<name>`, and exports its
+ * functions as `f0`, `f1`, ….
+ */
+export function encodeModule(
+  imports: readonly (readonly [name: string, type: FunctionType])[],
+  type: FunctionType,
+  functions: readonly ModuleFunction[],
+): Uint8Array {
+  const module = new Bytes();
+  module.append(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0));
+  const section = (id: number, fill: (body: Bytes) => void): void => {
+    const body = new Bytes();
+    fill(body);
+    module.byte(id);
+    module.unsigned(body.length);
+    module.append(body.take());
+  };
+  section(1, (body) => {
+    body.unsigned(imports.length + 1);
+    for (const { parameters, results } of [...imports.map(([, imported]) => imported), type]) {
+      body.byte(0x60);
+      body.unsigned(parameters.length);
+      for (const parameter of parameters) body.byte(parameter);
+      body.unsigned(results.length);
+      for (const result of results) body.byte(result);
+    }
+  });
+  section(2, (body) => {
+    body.unsigned(imports.length + 1);
+    body.name('env');
+    body.name('memory');
+    body.byte(2);
+    body.byte(3);
+    body.unsigned(0);
+    body.unsigned(65536);
+    imports.forEach(([name], index) => {
+      body.name('core');
+      body.name(name);
+      body.byte(0);
+      body.unsigned(index);
+    });
+  });
+  section(3, (body) => {
+    body.unsigned(functions.length);
+    for (const _ of functions) body.unsigned(imports.length);
+  });
+  section(7, (body) => {
+    body.unsigned(functions.length);
+    functions.forEach((_, index) => {
+      body.name(`f${index}`);
+      body.byte(0);
+      body.unsigned(imports.length + index);
+    });
+  });
+  section(10, (body) => {
+    body.unsigned(functions.length);
+    for (const { i32Locals, i64Locals, code } of functions) {
+      const one = new Bytes();
+      one.unsigned(2);
+      one.unsigned(i32Locals);
+      one.byte(I32);
+      one.unsigned(i64Locals);
+      one.byte(I64);
+      one.append(code);
+      body.unsigned(one.length);
+      body.append(one.take());
+    }
+  });
+  return module.take();
+}

@@ -1,0 +1,303 @@
+/**
+ * A region: a hot block and the blocks that it reaches by direct branches inside its guest page. It is
+ * a copy: the translator works on it while the guest goes on, and whoever installs the translation
+ * compares the copied code bytes with the guest's. Nothing in it depends on the linear address that
+ * the page is seen at: one translation serves all mappings, processes and VMs.
+ */
+import { createHash } from 'node:crypto';
+import * as L from '../layout.js';
+import { CONDITIONS } from './emitter.js';
+
+/** A decoded operation (layout.ts REC_*). */
+export interface Operation {
+  readonly op: number;
+  readonly r: number;
+  readonly b: number;
+  readonly x: number;
+  readonly ea: number;
+  /** Offset of the instruction in its block, and its length in bytes. */
+  readonly off: number;
+  readonly length: number;
+  /** Operand size index 0–3. */
+  readonly size: number;
+  readonly memory: boolean;
+  readonly disp: number;
+  readonly imm: number;
+  /** The record itself, for the interpreter's routines. */
+  readonly record: Uint8Array;
+}
+
+export interface RegionBlock {
+  /** Offset of the first byte in the guest page. */
+  readonly offset: number;
+  /** Bytes of code. */
+  readonly length: number;
+  /** Retired when the block runs to its end. */
+  readonly count: number;
+  readonly operations: readonly Operation[];
+  /** Ends with FALL, which is not an instruction: goes on at `offset + length`. */
+  readonly falls: boolean;
+}
+
+/** A region as the translator sees it. */
+export interface Region {
+  readonly mode: number;
+  /** The root first. */
+  readonly blocks: readonly RegionBlock[];
+}
+
+/* A packed region: u8 mode, u8 number of blocks, u16 number of records; for each block u16 offset,
+ * length, count and 1 when it falls through; the records; the code bytes, block after block. */
+const PACKED_HEADER = 4;
+const PACKED_BLOCK = 8;
+
+/** What installing a translation needs to know of a packed region. */
+export interface PackedHead {
+  readonly mode: number;
+  readonly blocks: readonly { readonly offset: number; readonly length: number }[];
+  readonly bytes: Uint8Array;
+}
+
+export function packedHead(packed: Uint8Array): PackedHead {
+  const view = new DataView(packed.buffer, packed.byteOffset, packed.byteLength);
+  const count = packed[1] ?? 0;
+  const blocks = Array.from({ length: count }, (_, index) => {
+    const at = PACKED_HEADER + index * PACKED_BLOCK;
+    return { offset: view.getUint16(at, true), length: view.getUint16(at + 2, true) };
+  });
+  const records = PACKED_HEADER + count * PACKED_BLOCK;
+  return {
+    mode: packed[0] ?? 0,
+    blocks,
+    bytes: packed.subarray(records + view.getUint16(2, true) * L.REC_SIZE),
+  };
+}
+
+function operationAt(view: DataView, packed: Uint8Array, at: number): Operation {
+  const sizes = view.getUint8(at + L.REC_LEN);
+  return {
+    op: view.getUint16(at + L.REC_OP, true),
+    r: view.getUint8(at + L.REC_R),
+    b: view.getUint8(at + L.REC_B),
+    x: view.getUint8(at + L.REC_X),
+    ea: view.getUint8(at + L.REC_EA),
+    off: view.getUint8(at + L.REC_OFF),
+    length: sizes & L.LEN_MASK,
+    size: (sizes >> L.LEN_SIZE_SHIFT) & 3,
+    memory: (sizes & L.LEN_MEM) !== 0,
+    disp: view.getInt32(at + L.REC_DISP, true),
+    imm: view.getInt32(at + L.REC_IMM, true),
+    record: packed.subarray(at, at + L.REC_SIZE),
+  };
+}
+
+/** Takes a packed region apart. */
+export function unpack(packed: Uint8Array): Region {
+  const view = new DataView(packed.buffer, packed.byteOffset, packed.byteLength);
+  const number = packed[1] ?? 0;
+  let record = PACKED_HEADER + number * PACKED_BLOCK;
+  const blocks = Array.from({ length: number }, (_, index): RegionBlock => {
+    const at = PACKED_HEADER + index * PACKED_BLOCK;
+    const count = view.getUint16(at + 4, true);
+    const operations = Array.from({ length: count }, (_operation, i) =>
+      operationAt(view, packed, record + i * L.REC_SIZE),
+    );
+    record += count * L.REC_SIZE;
+    return {
+      offset: view.getUint16(at, true),
+      length: view.getUint16(at + 2, true),
+      count,
+      operations,
+      falls: view.getUint16(at + 6, true) !== 0,
+    };
+  });
+  return { mode: packed[0] ?? 0, blocks };
+}
+
+/** How large regions become. */
+export interface RegionLimits {
+  readonly blocks: number;
+  readonly operations: number;
+  /** A neighbour that was entered less often than this stays outside. */
+  readonly heat: number;
+}
+
+/** Reads regions out of a VM's block cache. */
+export class RegionReader {
+  readonly #view: DataView;
+  readonly #bytes: Uint8Array;
+  readonly #fall: number;
+  readonly #jump: number;
+  readonly #conditional = new Set<number>();
+  readonly #limits: RegionLimits;
+
+  constructor(
+    memory: WebAssembly.Memory,
+    operations: ReadonlyMap<string, number>,
+    limits: RegionLimits,
+  ) {
+    this.#view = new DataView(memory.buffer);
+    this.#bytes = new Uint8Array(memory.buffer);
+    this.#limits = limits;
+    this.#fall = operations.get('FALL') ?? 0;
+    this.#jump = operations.get('JMP') ?? 0;
+    for (const condition of CONDITIONS) {
+      this.#conditional.add(operations.get(`J${condition}`) ?? 0);
+    }
+  }
+
+  #word(at: number): number {
+    return this.#view.getUint32(at, true);
+  }
+
+  /** The block at guest physical `phys`, or 0 (core/blocks.ts findBlock). */
+  #find(phys: number, mode: number): number {
+    const bucket = ((phys ^ (phys >>> 13)) & (L.BLOCK_HASH_ENTRIES - 1)) * 4;
+    let block = this.#word(L.BLOCK_HASH + bucket);
+    for (let steps = 0; block !== 0 && steps < 1000; steps++) {
+      if (block < L.BLOCK_ARENA || block >= L.BLOCK_ARENA_END) return 0;
+      if (this.#word(block + L.BLK_PHYS) === phys && this.#word(block + L.BLK_MODE) === mode) {
+        return block;
+      }
+      block = this.#word(block + L.BLK_CHAIN);
+    }
+    return 0;
+  }
+
+  /** Whether `block` is a live block of 64-bit code that a region may start with. */
+  eligible(block: number): boolean {
+    if (block < L.BLOCK_ARENA || block >= L.BLOCK_ARENA_END) return false;
+    const phys = this.#word(block + L.BLK_PHYS);
+    if (phys === L.DEAD_BLOCK || this.#word(block + L.BLK_CODE) !== 0) return false;
+    const mode = this.#word(block + L.BLK_MODE);
+    if ((mode & (L.MODE_CODE_MASK | L.MODE_STEP)) !== L.MODE_CODE64) return false;
+    return this.#view.getUint16(block + L.BLK_COUNT, true) > 0;
+  }
+
+  /** Names what starts at a block: its mode, place in the page and code. */
+  rootKey(block: number): string {
+    const phys = this.#word(block + L.BLK_PHYS);
+    const from = L.GUEST_BASE + phys;
+    const length = this.#view.getUint16(block + L.BLK_LENGTH, true);
+    return rootKey(
+      this.#word(block + L.BLK_MODE),
+      phys & 0xfff,
+      this.#bytes.subarray(from, from + length),
+    );
+  }
+
+  #falls(block: number, count: number, length: number): boolean {
+    const after = block + L.BLK_HEADER + count * L.REC_SIZE;
+    return (
+      this.#view.getUint16(after, true) === this.#fall &&
+      this.#view.getUint8(after + L.REC_OFF) === length
+    );
+  }
+
+  /** Adds the offsets in the page that `block` goes on to. */
+  #successors(block: number, offset: number, into: number[]): void {
+    const count = this.#view.getUint16(block + L.BLK_COUNT, true);
+    const length = this.#view.getUint16(block + L.BLK_LENGTH, true);
+    if (this.#falls(block, count, length)) {
+      into.push(offset + length);
+      return;
+    }
+    const last = block + L.BLK_HEADER + (count - 1) * L.REC_SIZE;
+    const op = this.#view.getUint16(last, true);
+    const conditional = this.#conditional.has(op);
+    if (conditional) into.push(offset + length);
+    if (conditional || op === this.#jump) {
+      into.push(offset + this.#view.getInt32(last + L.REC_IMM, true));
+    }
+  }
+
+  /** The blocks of the region rooted at `root`, which must be eligible. */
+  collect(root: number): number[] {
+    const { blocks: blockLimit, operations: operationLimit, heat } = this.#limits;
+    const phys = this.#word(root + L.BLK_PHYS);
+    const mode = this.#word(root + L.BLK_MODE);
+    const page = phys - (phys & 0xfff);
+    const blocks: number[] = [];
+    const known = new Set<number>();
+    const queue = [phys & 0xfff];
+    let operations = 0;
+    for (let next = 0; next < queue.length; next++) {
+      if (blocks.length >= blockLimit || operations >= operationLimit) break;
+      const offset = queue[next] ?? 0;
+      if (offset < 0 || offset >= 0x1000 || known.has(offset)) continue;
+      known.add(offset);
+      const at = blocks.length === 0 ? root : this.#find(page + offset, mode);
+      if (at === 0) continue;
+      const entered = this.#word(at + L.BLK_HEAT) | 0;
+      if (
+        blocks.length > 0 &&
+        entered >= 0 &&
+        entered < heat &&
+        this.#word(at + L.BLK_CODE) === 0
+      ) {
+        continue;
+      }
+      const count = this.#view.getUint16(at + L.BLK_COUNT, true);
+      if (count === 0) continue;
+      blocks.push(at);
+      operations += count;
+      this.#successors(at, offset, queue);
+    }
+    return blocks;
+  }
+
+  /** A copy of what a region of these blocks is made of. */
+  pack(blocks: readonly number[]): Uint8Array {
+    const view = this.#view;
+    let records = 0;
+    let code = 0;
+    for (const block of blocks) {
+      records += view.getUint16(block + L.BLK_COUNT, true);
+      code += view.getUint16(block + L.BLK_LENGTH, true);
+    }
+    let recordAt = PACKED_HEADER + blocks.length * PACKED_BLOCK;
+    let codeAt = recordAt + records * L.REC_SIZE;
+    const packed = new Uint8Array(codeAt + code);
+    const into = new DataView(packed.buffer);
+    packed[0] = this.#word((blocks[0] ?? 0) + L.BLK_MODE);
+    packed[1] = blocks.length;
+    into.setUint16(2, records, true);
+    blocks.forEach((block, index) => {
+      const at = PACKED_HEADER + index * PACKED_BLOCK;
+      const phys = this.#word(block + L.BLK_PHYS);
+      const count = view.getUint16(block + L.BLK_COUNT, true);
+      const length = view.getUint16(block + L.BLK_LENGTH, true);
+      into.setUint16(at, phys & 0xfff, true);
+      into.setUint16(at + 2, length, true);
+      into.setUint16(at + 4, count, true);
+      into.setUint16(at + 6, this.#falls(block, count, length) ? 1 : 0, true);
+      const from = block + L.BLK_HEADER;
+      packed.set(this.#bytes.subarray(from, from + count * L.REC_SIZE), recordAt);
+      recordAt += count * L.REC_SIZE;
+      packed.set(this.#bytes.subarray(L.GUEST_BASE + phys, L.GUEST_BASE + phys + length), codeAt);
+      codeAt += length;
+    });
+    return packed;
+  }
+}
+
+/** Whether guest page `page` holds the code that a region was made of. */
+export function sameCode(memory: Uint8Array, page: number, { blocks, bytes }: PackedHead): boolean {
+  let at = 0;
+  for (const { offset, length } of blocks) {
+    const from = L.GUEST_BASE + page + offset;
+    for (let i = 0; i < length; i++) if (memory[from + i] !== bytes[at + i]) return false;
+    at += length;
+  }
+  return true;
+}
+
+export function rootKey(mode: number, offset: number, code: Uint8Array): string {
+  const text = Buffer.from(code.buffer, code.byteOffset, code.byteLength).toString('latin1');
+  return `${mode}.${offset}.${text}`;
+}
+
+/** Names a region by its content: equal keys mean equal code. */
+export function regionKey(packed: Uint8Array): string {
+  return createHash('sha1').update(packed).digest('base64');
+}

@@ -1,0 +1,62 @@
+/** The process's translator thread, and how the threads that drive VMs reach it. */
+import {
+  MessageChannel,
+  type MessagePort,
+  receiveMessageOnPort,
+  Worker,
+} from 'node:worker_threads';
+import type { Release, TranslationService } from './service.js';
+
+/** What the translator thread is told. */
+export type TranslatorCommand =
+  /** Serve one more thread. */
+  | { readonly kind: 'connect'; readonly port: MessagePort }
+  /** Translate what this file holds, and keep in it what became hot. */
+  | { readonly kind: 'profile'; readonly path: string }
+  | { readonly kind: 'close' };
+
+export class TranslatorThread {
+  readonly #worker = new Worker(new URL('./translator-worker.js', import.meta.url));
+  readonly #ended: Promise<void>;
+
+  /** @param failed hears of an exception there */
+  constructor(failed: (error: Error) => void) {
+    this.#worker.on('error', failed);
+    this.#ended = new Promise((resolve) => this.#worker.once('exit', () => resolve()));
+  }
+
+  /** A port for one more thread; see PortService. */
+  connect(): MessagePort {
+    const { port1, port2 } = new MessageChannel();
+    this.#worker.postMessage({ kind: 'connect', port: port1 } satisfies TranslatorCommand, [port1]);
+    return port2;
+  }
+
+  /** Uses a profile (profile.ts), and brings it up to date at the end. */
+  useProfile(path: string): void {
+    this.#worker.postMessage({ kind: 'profile', path } satisfies TranslatorCommand);
+  }
+
+  /** Ends the thread once profiles are written. */
+  close(): Promise<void> {
+    this.#worker.postMessage({ kind: 'close' } satisfies TranslatorCommand);
+    return this.#ended;
+  }
+}
+
+/** The translator thread as another thread sees it; needs no event loop. */
+export class PortService implements TranslationService {
+  readonly #port: MessagePort;
+
+  constructor(port: MessagePort) {
+    this.#port = port;
+  }
+
+  request(regions: readonly Uint8Array[]): void {
+    this.#port.postMessage(regions);
+  }
+
+  receive(): Release | undefined {
+    return receiveMessageOnPort(this.#port)?.message as Release | undefined;
+  }
+}

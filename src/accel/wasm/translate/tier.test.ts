@@ -1,0 +1,157 @@
+/** Translated code against the interpreter: loops, code that rewrites itself, instruction counts, limits. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { coreModule, installDecodeTables, instantiateCore } from '../core-module.js';
+import * as L from '../layout.js';
+import { Library } from './library.js';
+import { LocalService } from './service.js';
+import { Tier } from './tier.js';
+
+const RAM = 0x40_0000;
+const CODE = 0x1000;
+const CPU = L.VCPU_BLOCKS;
+
+/** A guest in 64-bit mode without paging whose code is at CODE. */
+class Small {
+  readonly view: DataView;
+  readonly #run: (budget: number) => number;
+
+  constructor(code: readonly number[], threshold: number | undefined, library?: Library) {
+    const memory = new WebAssembly.Memory({
+      initial: (L.GUEST_BASE + RAM) / 0x10000,
+      maximum: 65536,
+      shared: true,
+    });
+    const nothing = (): number => 0;
+    const core = instantiateCore(coreModule(), memory, {
+      portIn: nothing,
+      portOut: nothing,
+      mmioRead: nothing,
+      mmioWrite: nothing,
+      readMsr: nothing,
+      writeMsr: nothing,
+      clock: nothing,
+      bootTime: nothing,
+      readCr8: nothing,
+      writeCr8: nothing,
+    });
+    installDecodeTables(memory);
+    this.view = new DataView(memory.buffer);
+    const bytes = new Uint8Array(memory.buffer);
+    bytes.fill(0xff, CPU + L.TLB_SUPERVISOR, CPU + L.TLB_SUPERVISOR + 6 * L.TLB_BYTES);
+    this.view.setUint32(CPU + L.TLB_SET, L.TLB_SUPERVISOR, true);
+    this.view.setUint32(CPU + L.MODE, L.MODE_CODE64, true);
+    this.view.setBigUint64(CPU + L.SLOT_4G, 1n << 32n, true);
+    this.view.setUint32(CPU + L.RAM_PAGES, RAM / 4096, true);
+    this.view.setUint32(CPU + L.ARENA_NEXT, L.BLOCK_ARENA, true);
+    this.view.setBigUint64(CPU + L.CR0, 1n, true);
+    this.view.setBigUint64(CPU + L.RIP, BigInt(CODE), true);
+    bytes.set(code, L.GUEST_BASE + CODE);
+    if (threshold === undefined) {
+      this.#run = (budget) => core.run(CPU, budget);
+      return;
+    }
+    const tier = new Tier(core, memory, CPU, library ?? new Library(new LocalService()), {
+      threshold,
+      limits: { blocks: 48, operations: 400, heat: 0 },
+      batch: 1,
+      delay: 0,
+    });
+    this.#run = (budget) => tier.run(budget);
+  }
+
+  /** Runs until so many instructions have retired at least. */
+  advance(limit: bigint): void {
+    while (this.count < limit) {
+      if (this.#run(Number(limit - this.count)) !== L.EXIT_BUDGET) assert.fail('left the loop');
+    }
+  }
+
+  get count(): bigint {
+    return this.view.getBigUint64(CPU + L.ICOUNT, true);
+  }
+
+  /** General registers and RIP. */
+  registers(): bigint[] {
+    return [...Array(17).keys()].map((i) => this.view.getBigUint64(CPU + i * 8, true));
+  }
+
+  /** Blocks that run translated. */
+  translated(): number {
+    let found = 0;
+    for (let bucket = 0; bucket < L.BLOCK_HASH_ENTRIES; bucket++) {
+      let block = this.view.getUint32(L.BLOCK_HASH + bucket * 4, true);
+      for (; block !== 0; block = this.view.getUint32(block + L.BLK_CHAIN, true)) {
+        if (this.view.getUint32(block + L.BLK_CODE, true) !== 0) found++;
+      }
+    }
+    return found;
+  }
+}
+
+/** mov ecx, 0x40000000; 2: add eax, 3; imul ebx, eax, 7; xor edx, ebx; dec ecx; jnz 2 */
+const LOOP = [
+  0xb9, 0, 0, 0, 0x40, 0x83, 0xc0, 3, 0x6b, 0xd8, 7, 0x31, 0xda, 0xff, 0xc9, 0x75, 0xf4,
+];
+/** mov ecx, 0x40000000; 2: add eax, imm8; inc byte [that imm8]; add edx, eax; dec ecx; jnz 2 */
+const SELF_MODIFYING = [
+  0xb9, 0, 0, 0, 0x40, 0x83, 0xc0, 1, 0xfe, 0x04, 0x25, 0x07, 0x10, 0, 0, 0x01, 0xc2, 0xff, 0xc9,
+  0x75, 0xf0,
+];
+
+function compare(code: readonly number[], limit: bigint): Small {
+  const plain = new Small(code, undefined);
+  const fast = new Small(code, 20);
+  for (let at = 1000n; at <= limit; at *= 3n) {
+    fast.advance(at);
+    plain.advance(fast.count);
+    assert.equal(plain.count, fast.count);
+    assert.deepEqual(fast.registers(), plain.registers());
+  }
+  return fast;
+}
+
+describe('translated code', () => {
+  it('does what the interpreter does, instruction for instruction', () => {
+    assert.equal(compare(LOOP, 3_000_000n).translated(), 1);
+  });
+
+  it('sees the code that it rewrites, and is given up when that goes on', () => {
+    compare(SELF_MODIFYING, 300_000n);
+  });
+
+  it('serves a second VM without being made again', () => {
+    const service = new LocalService();
+    let requests = 0;
+    const library = new Library({
+      request: (regions) => {
+        requests += regions.length;
+        service.request(regions);
+      },
+      receive: () => service.receive(),
+    });
+    for (let i = 0; i < 2; i++) {
+      const guest = new Small(LOOP, 20, library);
+      for (let limit = 1000n; limit < 50_000n; limit += 1000n) guest.advance(limit);
+      assert.equal(guest.translated(), 1);
+    }
+    assert.equal(requests, 1);
+  });
+});
+
+describe('instruction tests with everything translated', () => {
+  for (const name of ['instructions', 'instructions-string', 'sse-oracle', 'x87']) {
+    it(name, { timeout: 300_000 }, () => {
+      const { NODE_TEST_CONTEXT: _, ...env } = process.env;
+      const path = fileURLToPath(new URL(`../${name}.test.js`, import.meta.url));
+      const result = spawnSync(process.execPath, ['--test', path], {
+        env: { ...env, PANDO_TEST_TIER: '1' },
+        encoding: 'utf8',
+      });
+      assert.equal(result.status, 0, result.stdout.slice(-4000));
+      assert.match(result.stdout, /pass [1-9]/);
+    });
+  }
+});

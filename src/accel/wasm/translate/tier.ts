@@ -1,0 +1,184 @@
+/**
+ * Tier 1 of one vCPU on one thread: takes the hot blocks that the run loop lists, asks for
+ * translations, and installs those that are there. A block whose translation is still under way
+ * becomes hot again a little later.
+ */
+import type { Core } from '../core-module.js';
+import { operationNumbers } from '../isa/table.js';
+import * as L from '../layout.js';
+import { Installer } from './installer.js';
+import type { Library } from './library.js';
+import { type RegionLimits, RegionReader } from './region.js';
+
+export interface TierOptions {
+  /** Entries of a block before it is translated; 1: before it first runs, for tests. */
+  readonly threshold: number;
+  readonly limits: RegionLimits;
+  /** Regions in one request, and milliseconds that the first waits for others at most. */
+  readonly batch: number;
+  readonly delay: number;
+}
+
+export const TIER_OPTIONS: TierOptions = {
+  threshold: 1500,
+  limits: { blocks: 48, operations: 400, heat: 60 },
+  batch: 48,
+  delay: 3,
+};
+
+/** Everything is translated before it first runs. */
+export const FORCED_TIER: TierOptions = {
+  threshold: 1,
+  limits: { blocks: 48, operations: 400, heat: 0 },
+  batch: 1,
+  delay: 0,
+};
+
+/** Entries of a block before a translation that is there already is used. */
+const WARM = 48;
+/** Entries until a block whose translation is under way is looked at again. */
+const AGAIN = 64;
+/** A block translated more often than this waits longer each time. */
+const PATIENCE = 4;
+const LONGEST_WAIT = 24;
+const INSTALLS_KEPT = 8192;
+
+export class Tier {
+  readonly #view: DataView;
+  readonly #at: number;
+  readonly #installer: Installer;
+  readonly #reader: RegionReader;
+  readonly #library: Library;
+  readonly #options: TierOptions;
+  readonly #core: Core;
+  /** Entries after which a block is looked at first. */
+  readonly #first: number;
+  #wanted: Uint8Array[] = [];
+  #since = 0;
+  /** By guest physical address: how often a block was given a translation. */
+  readonly #installs = new Map<number, number>();
+
+  constructor(
+    core: Core,
+    memory: WebAssembly.Memory,
+    cpu: number,
+    library: Library,
+    options: TierOptions = TIER_OPTIONS,
+  ) {
+    this.#core = core;
+    this.#at = cpu;
+    this.#view = new DataView(memory.buffer);
+    this.#library = library;
+    this.#options = options;
+    this.#first = Math.min(WARM, options.threshold);
+    this.#installer = new Installer(core, memory, library);
+    this.#reader = new RegionReader(memory, operationNumbers(), options.limits);
+    this.#view.setUint32(cpu + L.HOT_THRESHOLD, this.#first, true);
+  }
+
+  /** Runs the vCPU as Core.run does. */
+  run(budget: number): number {
+    this.#installer.synchronise();
+    const reason = this.#core.run(this.#at, budget);
+    this.#serve();
+    return reason;
+  }
+
+  /** As `run`, going on where it returned because a block had not been translated; for a threshold of 1. */
+  runTranslated(budget: number): number {
+    const view = this.#view;
+    for (;;) {
+      const before = view.getBigUint64(this.#at + L.ICOUNT, true);
+      this.#installer.synchronise();
+      const reason = this.#core.run(this.#at, budget);
+      const stopped = view.getUint32(this.#at + L.HOT_COUNT, true) > 0;
+      this.#serve();
+      if (!stopped || view.getBigUint64(this.#at + L.ICOUNT, true) !== before) return reason;
+    }
+  }
+
+  /** The block becomes hot again after so many entries. */
+  #again(block: number, entries: number): void {
+    if (this.#options.threshold === 1) return;
+    this.#view.setUint32(block + L.BLK_HEAT, (this.#first - entries) >>> 0, true);
+  }
+
+  /** Takes the list of hot blocks; the vCPU is not running. */
+  #serve(): void {
+    const count = this.#view.getUint32(this.#at + L.HOT_COUNT, true);
+    if (count > 0) {
+      this.#view.setUint32(this.#at + L.HOT_COUNT, 0, true);
+      this.#library.update();
+      const missing: number[] = [];
+      for (let i = 0; i < count; i++) {
+        const block = this.#view.getUint32(this.#at + L.HOT_LIST + i * L.HOT_ENTRY, true);
+        if (!this.#reader.eligible(block) || this.#install(block)) continue;
+        if (this.#isHot(block)) missing.push(block);
+      }
+      if (missing.length > 0) this.#ask(missing);
+    }
+    this.#send();
+  }
+
+  /** False the first time: the block was only warm, and is looked at again when it is hot. */
+  #isHot(block: number): boolean {
+    const wait = this.#options.threshold - this.#first;
+    if (wait === 0 || this.#view.getUint32(block + L.BLK_WARM, true) !== 0) return true;
+    this.#view.setUint32(block + L.BLK_WARM, 1, true);
+    this.#again(block, wait);
+    return false;
+  }
+
+  #install(block: number): boolean {
+    const candidates = this.#library.candidates(this.#reader.rootKey(block));
+    if (candidates.length === 0) return false;
+    const phys = this.#view.getUint32(block + L.BLK_PHYS, true);
+    const before = this.#installs.get(phys) ?? 0;
+    for (const candidate of candidates) {
+      if (!this.#installer.install(block, candidate)) continue;
+      if (this.#installs.size > INSTALLS_KEPT) this.#installs.clear();
+      this.#installs.set(phys, before + 1);
+      return true;
+    }
+    return false;
+  }
+
+  /** Asks for regions with these roots, but for blocks that another of them holds. */
+  #ask(roots: readonly number[]): void {
+    const { threshold } = this.#options;
+    const covered = new Set<number>();
+    for (const root of roots) {
+      if (covered.has(root) || !this.#reader.eligible(root)) {
+        this.#again(root, threshold);
+        continue;
+      }
+      const installs = this.#installs.get(this.#view.getUint32(root + L.BLK_PHYS, true)) ?? 0;
+      if (installs > PATIENCE && this.#wait(root, installs)) continue;
+      const blocks = this.#reader.collect(root);
+      for (const block of blocks) covered.add(block);
+      if (this.#wanted.length === 0) this.#since = performance.now();
+      this.#wanted.push(this.#reader.pack(blocks));
+      this.#again(root, AGAIN);
+    }
+    this.#send();
+    if (threshold !== 1) return;
+    this.#library.update();
+    for (const root of roots) if (this.#reader.eligible(root)) this.#install(root);
+  }
+
+  /** Puts a block off whose code keeps being rewritten. */
+  #wait(root: number, installs: number): boolean {
+    const phys = this.#view.getUint32(root + L.BLK_PHYS, true);
+    this.#installs.set(phys, installs - 1);
+    this.#again(root, 2 ** Math.min(LONGEST_WAIT, 8 + installs));
+    return true;
+  }
+
+  #send(): void {
+    if (this.#wanted.length === 0) return;
+    const { batch, delay } = this.#options;
+    if (this.#wanted.length < batch && performance.now() - this.#since < delay) return;
+    this.#library.request(this.#wanted);
+    this.#wanted = [];
+  }
+}
