@@ -2,6 +2,7 @@
 import { performance } from 'node:perf_hooks';
 import { coreModule, installDecodeTables, instantiateCore } from '../accel/wasm/core-module.js';
 import * as L from '../accel/wasm/layout.js';
+import { SILENT_HOST } from '../accel/wasm/testing/silent-host.js';
 import { CODE, fillWorkArea, WORK_AREA_BYTES, X87_INPUT, X87_OUTPUT } from './mixed-workload.js';
 
 const GUEST_RAM = 4 << 20;
@@ -39,17 +40,7 @@ export class EngineBench {
     const view = new DataView(memory.buffer);
     this.#view = view;
     installDecodeTables(memory);
-    const core = instantiateCore(coreModule(), memory, {
-      portIn: () => 0,
-      portOut: () => undefined,
-      mmioRead: () => 0,
-      mmioWrite: () => undefined,
-      readMsr: () => 0,
-      writeMsr: () => 0,
-      clock: () => 0,
-      readCr8: () => 0,
-      writeCr8: () => undefined,
-    });
+    const core = instantiateCore(coreModule(), memory, SILENT_HOST);
     this.#run = core.run;
     const ram = (address: number, length: number): Uint8Array =>
       new Uint8Array(memory.buffer, L.GUEST_BASE + address, length);

@@ -30,6 +30,7 @@ const checks = [
   ],
   ['types', () => tool('typescript/bin/tsc', '-p', '.', '--noEmit')],
   ['types of whole boots', () => tool('typescript/bin/tsc', '-p', 'test', '--noEmit')],
+  ['types of benches', () => tool('typescript/bin/tsc', '-p', 'bench', '--noEmit')],
   ['import rules', imports],
   ['unused code', () => tool('knip/bin/knip.js')],
 ];

@@ -2,15 +2,12 @@
  * What the x87 unit does beside arithmetic: availability, pending exceptions, the images of FNSTENV and
  * FNSAVE in each mode, and the pointers in them (Intel SDM vol. 1, 8.1.8, 8.1.10, 8.7; vol. 2, FNSTENV).
  */
+
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import {
-  type CoreImports,
-  coreModule,
-  installDecodeTables,
-  instantiateCore,
-} from './core-module.js';
+import { coreModule, installDecodeTables, instantiateCore } from './core-module.js';
 import * as L from './layout.js';
+import { SILENT_HOST } from './testing/silent-host.js';
 
 const CPU = L.VCPU_BLOCKS;
 const RAM = 0x10_0000;
@@ -26,19 +23,6 @@ const CR0_TS = 8;
 const MF = 16;
 const NM = 7;
 const UD = 6;
-
-const noDevices: CoreImports = {
-  portIn: () => 0,
-  portOut: () => undefined,
-  mmioRead: () => 0,
-  mmioWrite: () => undefined,
-  readMsr: () => 0,
-  writeMsr: () => 0,
-  clock: () => 0,
-  bootTime: () => 0,
-  readCr8: () => 0,
-  writeCr8: () => undefined,
-};
 
 /** A guest without paging; code at CODE, operands at DATA. */
 class Guest {
@@ -89,7 +73,7 @@ class Guest {
     this.#place += 0x100;
     this.bytes.set(program, L.GUEST_BASE + codeBase + start);
     this.view.setBigUint64(CPU + L.RIP, BigInt(start), true);
-    const core = instantiateCore(coreModule(), this.#memory, noDevices);
+    const core = instantiateCore(coreModule(), this.#memory, SILENT_HOST);
     assert.equal(core.run(CPU, 100), L.EXIT_BUDGET);
     const rip = Number(this.view.getBigUint64(CPU + L.RIP, true));
     if (rip === start + program.length - JMP_SELF.length) return -1;

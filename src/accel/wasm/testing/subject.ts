@@ -3,6 +3,7 @@
  * tables show the arena at its linear addresses, and whose interrupt gates lead to landing places of
  * their own.
  */
+
 import {
   type CoreImports,
   coreModule,
@@ -92,6 +93,7 @@ import {
   WINDOW_CENTER,
   WINDOW_SIZE,
 } from './arena.js';
+import { SILENT_HOST } from './silent-host.js';
 
 const GUEST_RAM = 0x100_0000;
 /* Guest physical addresses. */
@@ -133,19 +135,6 @@ const STOP = [0xeb, 0xfe];
 /** LAHF; SETO AL; JMP $: the lazy flags, through the engine's own instructions. */
 const FLAGS_CODE = [0x9f, 0x0f, 0x90, 0xc0, ...STOP];
 
-const noDevices: CoreImports = {
-  portIn: () => 0,
-  portOut: () => undefined,
-  mmioRead: () => 0,
-  mmioWrite: () => undefined,
-  readMsr: () => 0,
-  writeMsr: () => 0,
-  clock: () => 0,
-  bootTime: () => 0,
-  readCr8: () => 0,
-  writeCr8: () => undefined,
-};
-
 /** The engine, ready to run instructions of the arena. */
 export class Subject implements Processor {
   bits: Bits = 64;
@@ -173,7 +162,7 @@ export class Subject implements Processor {
     this.#bytes = new Uint8Array(memory.buffer);
     this.#words = new DataView(memory.buffer);
     installDecodeTables(memory);
-    const core = instantiateCore(coreModule(), memory, { ...noDevices, ...devices });
+    const core = instantiateCore(coreModule(), memory, { ...SILENT_HOST, ...devices });
     const newTier = (): Tier =>
       new Tier(core, memory, VCPU_BLOCKS, new Library(new LocalService()), FORCED_TIER);
     if (process.env.PANDO_TEST_TIER === '1') {
