@@ -5,6 +5,7 @@ import {
   type HostCapabilities,
   probeCapabilities,
 } from '../measure/capabilities.js';
+import { type AcceleratorProbe, probeAccelerators } from '../vm/accelerators.js';
 import { formatTable, type Style, styleFor } from './text-table.js';
 import { mebibytes } from './units.js';
 
@@ -25,20 +26,22 @@ function answer(capability: Capability, good: string): string {
   return capability.works ? good : capability.why;
 }
 
-function kvmFinding({ kvm }: HostCapabilities): Finding {
+function kvmFinding({ kvm }: HostCapabilities, { choice, reason }: AcceleratorProbe): Finding {
   const version = kvm.apiVersion === undefined ? '' : `, API version ${kvm.apiVersion}`;
   return {
     subject: 'KVM',
     works: kvm.usable.works,
     found: answer(kvm.usable, `works${version}`),
-    consequence: kvm.usable.works
-      ? 'nothing yet: this version runs guests on wasm alone'
-      : 'guests run on wasm, the x86-64 engine of Pando',
+    consequence: `--accel auto is ${choice}: ${reason}`,
   };
 }
 
 /** @param node the running Node's version, like `v20.20.2` */
-export function findings(host: HostCapabilities, node: string): Finding[] {
+export function findings(
+  host: HostCapabilities,
+  accelerators: AcceleratorProbe,
+  node: string,
+): Finding[] {
   const { memory, imageMapping, sealing, pageSize } = host;
   const recent = Number(/^v(\d+)/.exec(node)?.[1]) >= LEAST_NODE;
   const limit =
@@ -50,7 +53,7 @@ export function findings(host: HostCapabilities, node: string): Finding[] {
       found: node,
       consequence: recent ? 'new enough' : `Pando needs version ${LEAST_NODE} or later`,
     },
-    kvmFinding(host),
+    kvmFinding(host, accelerators),
     {
       subject: 'image mapping',
       works: imageMapping.works,
@@ -106,7 +109,7 @@ export function registerDoctorCommand(program: Command): void {
     .option('--json', 'as JSON')
     .action((flags: { readonly json?: boolean }) => {
       const host = probeCapabilities();
-      const list = findings(host, process.version);
+      const list = findings(host, probeAccelerators(), process.version);
       process.stdout.write(
         flags.json === true
           ? `${JSON.stringify({ node: process.version, ...host, findings: list }, null, 2)}\n`

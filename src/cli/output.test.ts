@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { PandoError } from '../error.js';
 import type { HostCapabilities } from '../measure/capabilities.js';
+import type { AcceleratorProbe } from '../vm/accelerators.js';
 import { findings, findingsTable } from './doctor.js';
 import { LiveLines } from './live-lines.js';
 import type { RunReport } from './report.js';
@@ -85,18 +87,26 @@ const HOST: HostCapabilities = {
   },
 };
 
+const ACCELERATORS: AcceleratorProbe = {
+  kvm: { works: false, error: new PandoError('KVM_MISSING', '/dev/kvm does not exist') },
+  choice: 'wasm',
+  reason: 'kvm does not work: /dev/kvm does not exist',
+};
+
 test('doctor names what does not work, why, and what follows', () => {
-  const usual = findings(HOST, 'v20.20.2');
+  const usual = findings(HOST, ACCELERATORS, 'v20.20.2');
   assert.deepEqual(
     usual.filter(({ works }) => !works).map(({ subject, found }) => [subject, found]),
     [['KVM', '/dev/kvm does not exist']],
   );
   const poor = findings(
     { ...HOST, imageMapping: { works: false, why: 'mmap: ENODEV' } },
+    ACCELERATORS,
     'v18.19.0',
   );
   const text = findingsTable(poor, PLAIN);
   assert.match(text, /^no +Node\.js +v18\.19\.0 +Pando needs version 20 or later$/m);
+  assert.match(text, /^no +KVM +.* +--accel auto is wasm: kvm does not work/m);
   assert.match(text, /^no +image mapping +mmap: ENODEV +images are read/m);
   assert.match(text, /^yes +memory +4096\.0 MiB available of 8192\.0 MiB/m);
 });
