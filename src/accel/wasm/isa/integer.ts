@@ -243,7 +243,8 @@ function bits(): Row[] {
   return rows;
 }
 
-const CONDITIONS = [
+/** Condition names by their 4-bit code (SDM vol. 2, appendix B.1.4.7). */
+export const CONDITIONS: readonly string[] = [
   'O',
   'NO',
   'B',

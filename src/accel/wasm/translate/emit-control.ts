@@ -1,6 +1,7 @@
 /** Control flow, the stack, and conditions outside branches (Intel SDM vol. 2; core/run.ts). */
+import { CONDITIONS } from '../isa/integer.js';
 import * as L from '../layout.js';
-import { CONDITIONS, type Emit, type Emitter, RBP_BIT, RSP_BIT } from './emitter.js';
+import { type Emit, type Emitter, RBP_BIT, RSP_BIT } from './emitter.js';
 import { A32, A64, type FunctionBuilder, R64, REGISTER, TARGET } from './function-builder.js';
 
 const RSP = REGISTER + (L.RSP >> 3);

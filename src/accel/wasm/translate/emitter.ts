@@ -28,26 +28,6 @@ export interface Emitter {
   readonly memory?: boolean;
 }
 
-/** Condition names by their 4-bit code (SDM vol. 2, appendix B.1.4.7). */
-export const CONDITIONS: readonly string[] = [
-  'O',
-  'NO',
-  'B',
-  'AE',
-  'E',
-  'NE',
-  'BE',
-  'A',
-  'S',
-  'NS',
-  'P',
-  'NP',
-  'L',
-  'GE',
-  'LE',
-  'G',
-];
-
 /** Size index of a name's suffix. */
 export const SIZE_OF: Readonly<Record<string, number>> = { '8': 0, '16': 1, '32': 2, '64': 3 };
 

@@ -3,9 +3,10 @@
  * live between them.
  */
 
+import { CONDITIONS } from '../isa/integer.js';
 import { CONTROL_EMITTERS } from './emit-control.js';
 import { INTEGER_EMITTERS, MULTIPLY, ROTATE } from './emit-integer.js';
-import { CONDITIONS, type Emit, type Emitter } from './emitter.js';
+import type { Emit, Emitter } from './emitter.js';
 import type { Cursor, FunctionBuilder } from './function-builder.js';
 import type { Operation, RegionBlock } from './region.js';
 

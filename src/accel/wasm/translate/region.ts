@@ -4,9 +4,10 @@
  * compares the copied code bytes with the guest's. Nothing in it depends on the linear address that
  * the page is seen at: one translation serves all mappings, processes and VMs.
  */
+
 import { createHash } from 'node:crypto';
+import { CONDITIONS } from '../isa/integer.js';
 import * as L from '../layout.js';
-import { CONDITIONS } from './emitter.js';
 
 /** A decoded operation (layout.ts REC_*). */
 export interface Operation {
