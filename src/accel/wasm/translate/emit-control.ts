@@ -2,7 +2,8 @@
 import { CONDITIONS } from '../isa/integer.js';
 import * as L from '../layout.js';
 import { type Emit, type Emitter, RBP_BIT, RSP_BIT } from './emitter.js';
-import { A32, A64, type FunctionBuilder, R64, REGISTER, TARGET } from './function-builder.js';
+import type { FunctionBuilder } from './function-builder.js';
+import { A32, A64, R64, REGISTER, TARGET } from './locals.js';
 
 const RSP = REGISTER + (L.RSP >> 3);
 const RBP = REGISTER + (L.RBP >> 3);

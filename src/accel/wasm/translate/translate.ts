@@ -4,19 +4,11 @@
  */
 import * as L from '../layout.js';
 import type { ModuleFunction } from './encoder.js';
-import {
-  CONTEXT,
-  CPU,
-  type Cursor,
-  EXECUTE,
-  FunctionBuilder,
-  I32_LOCALS,
-  I64_LOCALS,
-  LEFT,
-  STATUS,
-} from './function-builder.js';
+import { FunctionBuilder } from './function-builder.js';
+import { CONTEXT, CPU, EXECUTE, I32_LOCALS, I64_LOCALS, LEFT, STATUS } from './locals.js';
 import { flagNeeds, type OperationTable } from './operations.js';
 import type { Region, RegionBlock } from './region.js';
+import type { Cursor } from './region-frame.js';
 import { layOut } from './structure.js';
 
 /** A translated region. */
