@@ -8,8 +8,9 @@
 import {
   BLK_COUNT, BLK_FALL, BLK_HEADER, BLK_LENGTH, BLK_PHYS, BLK_TAKEN, CURRENT_BLOCK, EXIT_BUDGET, EXIT_HALT,
   EXIT_POLL, EXIT_REASON, EXIT_SHUTDOWN, GPR, ICOUNT, LEN_MASK, MODE, MODE_CODE16, MODE_CODE64, MODE_CODE_MASK,
-  BLK_CODE, BLK_HEAT, CTX_FUNCTION, HOT_COUNT, HOT_ENTRY, HOT_LIMIT, HOT_LIST, HOT_THRESHOLD, JIT_LINK, JIT_RIP,
-  JIT_DEPTH, JIT_STATUS, NEXT_RIP, POLL, POLL_SHADOW, POLL_STEP, RAX, RBP, RDX, REC_B, REC_DISP, REC_IMM, REC_LEN, REC_OFF, REC_OP,
+  BLK_CODE, BLK_HEAT, BLK_MODE, CTX_FUNCTION, HOT_COUNT, HOT_ENTRY, HOT_LIMIT, HOT_LIST, HOT_THRESHOLD, JIT_DEPTH,
+  JIT_LINK, JIT_RIP, JIT_STATUS, MODE_STEP, NEXT_RIP, POLL, POLL_SHADOW, POLL_STEP, RAX, RBP, RDX, REC_B, REC_DISP,
+  REC_IMM, REC_LEN, REC_OFF, REC_OP,
   REC_R, REC_SIZE, RIP, RSP, SEG_BASE, SEG_CS, SHADOW, START_BLOCK, ST_AGAIN, ST_EXIT, ST_FAULT, ST_HALT, ST_JUMP,
   ST_AWAY, ST_NEXT, TLB_SET, ARENA_FLUSHES, VCPU_BLOCKS, DEAD_BLOCK,
 } from "../layout";
@@ -679,7 +680,8 @@ export function run(cpu: usize, budget: i32): u32 {
     if (threshold) {
       const heat = load<u32>(block, BLK_HEAT) + 1;
       store<u32>(block, heat, BLK_HEAT);
-      if (heat == threshold) {
+      // Blocks of stepped code are not translated, and their boundaries must not be passed twice.
+      if (heat == threshold && !(load<u32>(block, BLK_MODE) & MODE_STEP)) {
         noteHot(cpu, block, set, rip);
         if (threshold == 1) break;
       }

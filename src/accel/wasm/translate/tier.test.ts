@@ -1,8 +1,6 @@
-/** Translated code against the interpreter: loops, code that rewrites itself, instruction counts, limits. */
+/** Translated code against the interpreter: loops, code that rewrites itself, instruction counts, sharing. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { coreModule, installDecodeTables, instantiateCore } from '../core-module.js';
 import * as L from '../layout.js';
 import { Library } from './library.js';
@@ -167,19 +165,4 @@ describe('translated code', () => {
     }
     assert.equal(requests, 1);
   });
-});
-
-describe('instruction tests with everything translated', () => {
-  for (const name of ['instructions', 'instructions-string', 'sse-oracle', 'x87']) {
-    it(name, { timeout: 300_000 }, () => {
-      const { NODE_TEST_CONTEXT: _, ...env } = process.env;
-      const path = fileURLToPath(new URL(`../${name}.test.js`, import.meta.url));
-      const result = spawnSync(process.execPath, ['--test', path], {
-        env: { ...env, PANDO_TEST_TIER: '1' },
-        encoding: 'utf8',
-      });
-      assert.equal(result.status, 0, result.stdout.slice(-4000));
-      assert.match(result.stdout, /pass [1-9]/);
-    });
-  }
 });
