@@ -1,10 +1,11 @@
 /** The core's exports: what the host side calls (../core-module.ts). */
 export { coverCode, flushBlocks } from "./blocks";
 export { mulHigh } from "./divide";
-export { carryFlag, condition, getFlags } from "./flags";
+export { getFlags, setSome } from "./flags";
 export { commit, modifyMiss, readMiss, storeMiss } from "./mmu";
 export { execute, run, wild } from "./run";
 export { deliver, interrupt, interruptible, nmi, nmiBlocked } from "./interrupt";
 export { resetVcpu } from "./control";
 export { updateKvmClock } from "./msr-kvm";
 export { updateMode } from "./system-state";
+export { lazyCarry, lazyCondition, read16Miss, store16Miss, storeFlags } from "./translated";
