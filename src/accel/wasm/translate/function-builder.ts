@@ -12,9 +12,11 @@ import {
   PAGE,
   POINTER,
   READ_MISS,
+  READ16_MISS,
   REGISTER,
   SET,
   STORE_MISS,
+  STORE16_MISS,
   VA,
 } from './locals.js';
 import type { Operation } from './region.js';
@@ -68,17 +70,20 @@ export class FunctionBuilder extends FlagFrame {
     if (operation.ea & L.EA_ADDR32) code.i64(0xffffffffn).op('i64.and');
   }
 
-  /** Takes an address from the stack into VA, and pushes whether the TLB hits; ENTRY is its entry. */
-  #look(tlb: number, size: number): void {
+  /**
+   * Takes an address from the stack into VA, and pushes its TLB entry's tag and what that is when the
+   * access of so many bytes hits; ENTRY is the entry. An address that is not aligned, where it has to
+   * be, never hits.
+   */
+  #look(tlb: number, bytes: number, aligned = false): void {
     const { code } = this;
     code.tee(VA);
     code.op('i32.wrap_i64').i32(8).op('i32.shr_u');
     code.i32((L.TLB_ENTRIES - 1) << 4).op('i32.and');
     code.get(SET).op('i32.add').tee(ENTRY).memory('i64.load', tlb);
     code.get(VA);
-    const bytes = 1 << size;
-    if (bytes > 1) code.i64(bytes - 1).op('i64.add');
-    code.i64(-4096).op('i64.and');
+    if (bytes > 1 && !aligned) code.i64(bytes - 1).op('i64.add');
+    code.i64(aligned ? bytes - 1 - 4096 : -4096).op('i64.and');
   }
 
   /** Pushes the pointer that a hit gives. */
@@ -94,7 +99,7 @@ export class FunctionBuilder extends FlagFrame {
 
   #pointer(tlb: number, size: number, miss: number, cursor: Cursor): void {
     const { code } = this;
-    this.#look(tlb, size);
+    this.#look(tlb, 1 << size);
     code.op('i64.eq').if();
     this.#hit(tlb);
     code.set(POINTER);
@@ -139,7 +144,7 @@ export class FunctionBuilder extends FlagFrame {
    */
   write(size: number, value: number, cursor: Cursor, after: () => void = () => {}): void {
     const { code } = this;
-    this.#look(L.TLB_WRITE, size);
+    this.#look(L.TLB_WRITE, 1 << size);
     code.op('i64.eq').if();
     this.#store(size, value);
     after();
@@ -159,7 +164,7 @@ export class FunctionBuilder extends FlagFrame {
   /** As `write` of 64 bits, for a call: the way out that follows is at an instruction boundary anyway. */
   writeCall(value: number, cursor: Cursor, after: () => void): void {
     const { code } = this;
-    this.#look(L.TLB_WRITE, 3);
+    this.#look(L.TLB_WRITE, 8);
     code.op('i64.eq').if();
     this.#store(3, value);
     code.else();
@@ -167,6 +172,45 @@ export class FunctionBuilder extends FlagFrame {
     this.faultIfZero(cursor);
     code.end();
     after();
+  }
+
+  /** Takes an address from the stack; POINTER to 16 readable bytes. */
+  readable16(aligned: boolean, cursor: Cursor): void {
+    const { code } = this;
+    this.#look(L.TLB_READ, 16, aligned);
+    code.op('i64.eq').if();
+    this.#hit(L.TLB_READ);
+    code.set(POINTER);
+    code.else();
+    code
+      .get(CPU)
+      .get(VA)
+      .i32(aligned ? 1 : 0)
+      .call(READ16_MISS)
+      .tee(POINTER);
+    this.faultIfZero(cursor);
+    code.end();
+  }
+
+  /** Takes an address from the stack and stores 16 bytes of the vCPU block there. */
+  write16(from: number, aligned: boolean, cursor: Cursor): void {
+    const { code } = this;
+    this.#look(L.TLB_WRITE, 16, aligned);
+    code.op('i64.eq').if();
+    this.#hit(L.TLB_WRITE);
+    code.get(CPU).vectorMemory('v128.load', from).vectorMemory('v128.store', 0);
+    code.else();
+    code
+      .get(CPU)
+      .get(VA)
+      .get(CPU)
+      .i32(from)
+      .op('i32.add')
+      .i32(aligned ? 1 : 0)
+      .call(STORE16_MISS);
+    this.faultIfZero(cursor);
+    this.leaveIfDead(cursor);
+    code.end();
   }
 
   /** Pushes the value at POINTER as i64, sign- or zero-extended. */

@@ -10,6 +10,9 @@ import { CONTROL_EMITTERS } from './emit-control.js';
 import { MOVE_EMITTERS } from './emit-move.js';
 import { MULTIPLY_EMITTERS } from './emit-multiply.js';
 import { SHIFT_EMITTERS } from './emit-shift.js';
+import { SSE_FLOAT_EMITTERS } from './emit-sse-float.js';
+import { SSE_INTEGER_EMITTERS } from './emit-sse-integer.js';
+import { SSE_MOVE_EMITTERS } from './emit-sse-move.js';
 import type { Emit, Emitter } from './emitter.js';
 import type { FunctionBuilder } from './function-builder.js';
 import { ROUTINES } from './interpret.js';
@@ -29,6 +32,9 @@ const EMITTERS: readonly Emitter[] = [
   ...BIT_EMITTERS,
   ...MULTIPLY_EMITTERS,
   ...CONTROL_EMITTERS,
+  ...SSE_MOVE_EMITTERS,
+  ...SSE_INTEGER_EMITTERS,
+  ...SSE_FLOAT_EMITTERS,
   ...ROUTINES,
 ];
 

@@ -49,6 +49,8 @@ export class RegionFrame {
   /** Records that the interpreter's routines get. */
   readonly records: Uint8Array[] = [];
   links = 0;
+  /** The block in which an instruction has shown that SSE instructions run. */
+  sseBlock: RegionBlock | undefined;
   /** Whether the floating-point locals are in use. */
   floats = false;
 
