@@ -51,6 +51,7 @@ export const CORE_IMPORTS: readonly (readonly [string, FunctionType])[] = [
   ['store16Miss', { parameters: [I32, I64, I32, I32], results: [I32] }],
   ['wild', { parameters: [I32], results: [I32] }],
   ['mulHigh', { parameters: [I64, I64], results: [I64] }],
+  ['callRegion', { parameters: [I32, I32, I32, I64, I64], results: [I32] }],
 ];
 
 const importIndex = (name: string): number => CORE_IMPORTS.findIndex(([known]) => known === name);
@@ -67,6 +68,7 @@ export const READ16_MISS = importIndex('read16Miss');
 export const STORE16_MISS = importIndex('store16Miss');
 export const WILD = importIndex('wild');
 export const MUL_HIGH = importIndex('mulHigh');
+export const CALL_REGION = importIndex('callRegion');
 
 /** Kinds of lazy flags (core/flags.ts). */
 export const FLAG_KIND = {
