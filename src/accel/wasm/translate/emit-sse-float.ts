@@ -7,10 +7,10 @@ import type { Emit, Emitter } from './emitter.js';
 import type { OpName } from './encoder.js';
 import type { FunctionBuilder } from './function-builder.js';
 import { callRoutine, type Effects } from './interpret.js';
-import { A32, CPU, FLOAT, R64 } from './locals.js';
+import { A32, CPU, FLOAT, POINTER, R64 } from './locals.js';
 import type { Operation } from './region.js';
 import type { Cursor } from './region-frame.js';
-import { sourceLow, sse } from './sse-operand.js';
+import { setXmm, sseEmitter, xmm } from './sse-operand.js';
 
 /** Rounding to nearest, all exceptions masked, PE set (core/sse-float.ts). */
 const FAST_MXCSR_MASK = 0x7fa0;
@@ -27,20 +27,40 @@ const RESULT = FLOAT + 2;
 const DOUBLE = 3;
 const SINGLE = 2;
 
-/** Pushes a scalar as f64; both formats are handled as doubles, which hold every single. */
-function load(builder: FunctionBuilder, size: number, base: number, offset: number): void {
-  const { code } = builder;
-  builder.floats = true;
-  code.get(base);
-  if (size === DOUBLE) code.memory('f64.load', offset);
-  else code.memory('f32.load', offset).op('f64.promote_f32');
+/** Pushes the low lane of a register as f64; both formats are handled as doubles, which hold every single. */
+function low(builder: FunctionBuilder, size: number, slot: number): void {
+  xmm(builder, slot);
+  if (size === DOUBLE) builder.code.vector('f64x2.extract_lane', [0]);
+  else builder.code.vector('f32x4.extract_lane', [0]).op('f64.promote_f32');
 }
 
-/** Writes a local to the low lane of a register. */
-function store({ code }: FunctionBuilder, size: number, slot: number, local: number): void {
-  code.get(CPU).get(local);
-  if (size === DOUBLE) code.memory('f64.store', L.XMM + slot);
-  else code.op('f32.demote_f64').memory('f32.store', L.XMM + slot);
+/** Makes a scalar r/m operand ready; returns what pushes it as f64. */
+function source(
+  builder: FunctionBuilder,
+  operation: Operation,
+  cursor: Cursor,
+  size: number,
+): () => void {
+  if (!operation.memory) return () => low(builder, size, operation.b);
+  builder.address(operation, cursor);
+  builder.readable(size, cursor);
+  return () => {
+    const { code } = builder;
+    code.get(POINTER);
+    if (size === DOUBLE) code.memory('f64.load', 0);
+    else code.memory('f32.load', 0).op('f64.promote_f32');
+  };
+}
+
+/** Writes what `value` pushes as f64 to the low lane of a register. */
+function setLow(builder: FunctionBuilder, size: number, slot: number, value: () => void): void {
+  const { code } = builder;
+  setXmm(builder, slot, () => {
+    xmm(builder, slot);
+    value();
+    if (size === DOUBLE) code.vector('f64x2.replace_lane', [0]);
+    else code.op('f32.demote_f64').vector('f32x4.replace_lane', [0]);
+  });
 }
 
 /** Pushes whether (MXCSR & mask) == value. */
@@ -93,10 +113,10 @@ function arithmetic(match: RegExpExecArray): Emit {
   const size = match[2] === 'SD' ? DOUBLE : SINGLE;
   return (builder, operation, cursor) => {
     const { code } = builder;
-    const [base, offset] = sourceLow(builder, operation, cursor, size);
-    load(builder, size, CPU, L.XMM + operation.r);
+    const push = source(builder, operation, cursor, size);
+    low(builder, size, operation.r);
     code.tee(A);
-    load(builder, size, base, offset);
+    push();
     code.tee(B).op(name);
     if (size === SINGLE) code.op('f32.demote_f64').op('f64.promote_f32');
     code.set(RESULT);
@@ -109,7 +129,9 @@ function arithmetic(match: RegExpExecArray): Emit {
     code.op('i32.and');
     status(builder, FAST_MXCSR_MASK, FAST_MXCSR);
     code.op('i32.and');
-    orRoutine(builder, operation, cursor, {}, () => store(builder, size, operation.r, RESULT));
+    orRoutine(builder, operation, cursor, { vectors: true }, () => {
+      setLow(builder, size, operation.r, () => code.get(RESULT));
+    });
   };
 }
 
@@ -118,10 +140,10 @@ function compare(match: RegExpExecArray): Emit {
   const size = match[1] === 'SD' ? DOUBLE : SINGLE;
   return (builder, operation, cursor) => {
     const { code } = builder;
-    const [base, offset] = sourceLow(builder, operation, cursor, size);
-    load(builder, size, CPU, L.XMM + operation.r);
+    const push = source(builder, operation, cursor, size);
+    low(builder, size, operation.r);
     code.set(A);
-    load(builder, size, base, offset);
+    push();
     code.set(B);
     plain(builder, A, size);
     plain(builder, B, size);
@@ -167,7 +189,13 @@ const fromInteger: Emit = (builder, operation, cursor) => {
     .op('i64.add')
     .i64(1n << 54n)
     .op('i64.le_u');
-  orRoutine(builder, operation, cursor, { reads: generalSource(operation) }, convert);
+  orRoutine(
+    builder,
+    operation,
+    cursor,
+    { reads: generalSource(operation), vectors: true },
+    convert,
+  );
 };
 
 const generalSource = ({ memory, b }: Operation): number => (memory ? 0 : 1 << (b >> 3));
@@ -178,8 +206,7 @@ function toInteger(match: RegExpExecArray): Emit {
   return (builder, operation, cursor) => {
     const { code } = builder;
     const { size } = operation;
-    const [base, offset] = sourceLow(builder, operation, cursor, from);
-    load(builder, from, base, offset);
+    source(builder, operation, cursor, from)();
     code
       .tee(A)
       .op('f64.abs')
@@ -201,40 +228,33 @@ function toInteger(match: RegExpExecArray): Emit {
 /** CVTSS2SD, which is exact. */
 const widen: Emit = (builder, operation, cursor) => {
   const { code } = builder;
-  const [base, offset] = sourceLow(builder, operation, cursor, SINGLE);
-  load(builder, SINGLE, base, offset);
+  source(builder, operation, cursor, SINGLE)();
   code.set(RESULT);
   plain(builder, RESULT, SINGLE);
-  orRoutine(builder, operation, cursor, {}, () => store(builder, DOUBLE, operation.r, RESULT));
+  orRoutine(builder, operation, cursor, { vectors: true }, () => {
+    setLow(builder, DOUBLE, operation.r, () => code.get(RESULT));
+  });
 };
 
 /** CVTSD2SS. */
 const narrow: Emit = (builder, operation, cursor) => {
   const { code } = builder;
-  const [base, offset] = sourceLow(builder, operation, cursor, DOUBLE);
-  load(builder, DOUBLE, base, offset);
+  source(builder, operation, cursor, DOUBLE)();
   code.op('f32.demote_f64').op('f64.promote_f32').set(RESULT);
   atLeast(builder, RESULT, 2 * MIN_SINGLE);
   code.get(RESULT).op('f64.abs').f64(Number.POSITIVE_INFINITY).op('f64.lt').op('i32.and');
   status(builder, FAST_MXCSR_MASK, FAST_MXCSR);
   code.op('i32.and');
-  orRoutine(builder, operation, cursor, {}, () => store(builder, SINGLE, operation.r, RESULT));
+  orRoutine(builder, operation, cursor, { vectors: true }, () => {
+    setLow(builder, SINGLE, operation.r, () => code.get(RESULT));
+  });
 };
 
-function entry(
-  pattern: RegExp,
-  emit: (match: RegExpExecArray) => Emit,
-  operands: Emitter['operands'] = '',
-  flags: Emitter['flags'] = 'none',
-): Emitter {
-  return { pattern, emit: (match) => sse(emit(match)), flags, operands, memory: true };
-}
-
 export const SSE_FLOAT_EMITTERS: readonly Emitter[] = [
-  entry(/^(ADD|SUB|MUL|DIV)(S[SD])$/, arithmetic),
-  entry(/^U?COMI(S[SD])$/, compare, '', 'set'),
-  entry(/^CVTSI2SD$/, () => fromInteger, 'b'),
-  entry(/^CVTT(S[SD])2SI$/, toInteger, 'r'),
-  entry(/^CVTSS2SD$/, () => widen),
-  entry(/^CVTSD2SS$/, () => narrow),
+  sseEmitter(/^(ADD|SUB|MUL|DIV)(S[SD])$/, arithmetic),
+  sseEmitter(/^U?COMI(S[SD])$/, compare, { flags: 'set' }),
+  sseEmitter(/^CVTSI2SD$/, () => fromInteger, { operands: 'b', vectors: 'r' }),
+  sseEmitter(/^CVTT(S[SD])2SI$/, toInteger, { operands: 'r', vectors: 'b' }),
+  sseEmitter(/^CVTSS2SD$/, () => widen),
+  sseEmitter(/^CVTSD2SS$/, () => narrow),
 ];

@@ -1,8 +1,6 @@
 /** Packed integer operations, logic and shuffles on XMM registers (core/sse-integer.ts, core/sse-move.ts). */
-import * as L from '../layout.js';
 import type { Emit, Emitter } from './emitter.js';
-import { CPU } from './locals.js';
-import { source16, sse, xmm } from './sse-operand.js';
+import { setXmm, source16, sseEmitter, xmm } from './sse-operand.js';
 import type { VectorName } from './vector-opcodes.js';
 
 /** Operations that are one vector instruction on destination and source. */
@@ -85,29 +83,29 @@ const WIDTHS: Readonly<Record<string, number>> = {
   HQDQ: 8,
 };
 
+const zero: Emit = (builder, { r }) => {
+  setXmm(builder, r, () => builder.code.i32(0).vector('i32x4.splat'));
+};
+
 const binary = (match: RegExpExecArray): Emit => {
   const name = BINARY[match[1] ?? ''] ?? 'v128.xor';
   return (builder, operation, cursor) => {
-    const { code } = builder;
-    const at = L.XMM + operation.r;
-    if (name === 'v128.xor' && !operation.memory && operation.r === operation.b) {
-      code.get(CPU).i32(0).vector('i32x4.splat').vectorMemory('v128.store', at);
-      return;
-    }
     const push = source16(builder, operation, cursor);
-    code.get(CPU);
-    xmm(builder, operation.r);
-    push();
-    code.vector(name).vectorMemory('v128.store', at);
+    setXmm(builder, operation.r, () => {
+      xmm(builder, operation.r);
+      push();
+      builder.code.vector(name);
+    });
   };
 };
 
 const andNot: Emit = (builder, operation, cursor) => {
   const push = source16(builder, operation, cursor);
-  builder.code.get(CPU);
-  push();
-  xmm(builder, operation.r);
-  builder.code.vector('v128.andnot').vectorMemory('v128.store', L.XMM + operation.r);
+  setXmm(builder, operation.r, () => {
+    push();
+    xmm(builder, operation.r);
+    builder.code.vector('v128.andnot');
+  });
 };
 
 /** The even doublewords, multiplied. */
@@ -115,28 +113,27 @@ const multiplyEven: Emit = (builder, operation, cursor) => {
   const { code } = builder;
   const even = lanes(4, [0, 2, 0, 2]);
   const push = source16(builder, operation, cursor);
-  code.get(CPU);
-  xmm(builder, operation.r);
-  xmm(builder, operation.r);
-  code.vector('i8x16.shuffle', even);
-  push();
-  push();
-  code.vector('i8x16.shuffle', even);
-  code.vector('i64x2.extmul_low_i32x4_u').vectorMemory('v128.store', L.XMM + operation.r);
+  setXmm(builder, operation.r, () => {
+    xmm(builder, operation.r);
+    xmm(builder, operation.r);
+    code.vector('i8x16.shuffle', even);
+    push();
+    push();
+    code.vector('i8x16.shuffle', even).vector('i64x2.extmul_low_i32x4_u');
+  });
 };
 
 function shift(match: RegExpExecArray): Emit {
   const [name, limit] = SHIFTS[match[1] ?? ''] ?? ['i64x2.shl', 64];
   return (builder, operation) => {
     const { code } = builder;
-    const at = L.XMM + operation.b;
     const count = operation.imm & 0xff;
-    code.get(CPU);
-    if (count < limit || name.endsWith('_s')) {
-      xmm(builder, operation.b);
-      code.i32(Math.min(count, limit - 1)).vector(name);
-    } else code.i32(0).vector('i32x4.splat');
-    code.vectorMemory('v128.store', at);
+    setXmm(builder, operation.b, () => {
+      if (count < limit || name.endsWith('_s')) {
+        xmm(builder, operation.b);
+        code.i32(Math.min(count, limit - 1)).vector(name);
+      } else code.i32(0).vector('i32x4.splat');
+    });
   };
 }
 
@@ -146,29 +143,28 @@ function shiftBytes(match: RegExpExecArray): Emit {
   return (builder, operation) => {
     const { code } = builder;
     const count = Math.min(operation.imm & 0xff, 16);
-    code.get(CPU);
-    if (!right) code.i32(0).vector('i32x4.splat');
-    xmm(builder, operation.b);
-    if (right) code.i32(0).vector('i32x4.splat');
-    code.vector(
-      'i8x16.shuffle',
-      BYTES.map((byte) => byte + (right ? count : 16 - count)),
-    );
-    code.vectorMemory('v128.store', L.XMM + operation.b);
+    setXmm(builder, operation.b, () => {
+      if (!right) code.i32(0).vector('i32x4.splat');
+      xmm(builder, operation.b);
+      if (right) code.i32(0).vector('i32x4.splat');
+      code.vector(
+        'i8x16.shuffle',
+        BYTES.map((byte) => byte + (right ? count : 16 - count)),
+      );
+    });
   };
 }
 
 /** A shuffle of destination and source by lanes that depend on the immediate. */
 function shuffle(order: (imm: number) => number[], both: boolean): Emit {
   return (builder, operation, cursor) => {
-    const { code } = builder;
     const push = source16(builder, operation, cursor);
-    code.get(CPU);
-    if (both) xmm(builder, operation.r);
-    else push();
-    push();
-    code.vector('i8x16.shuffle', order(operation.imm));
-    code.vectorMemory('v128.store', L.XMM + operation.r);
+    setXmm(builder, operation.r, () => {
+      if (both) xmm(builder, operation.r);
+      else push();
+      push();
+      builder.code.vector('i8x16.shuffle', order(operation.imm));
+    });
   };
 }
 
@@ -198,19 +194,21 @@ const SHUFFLES: Readonly<Record<string, Emit>> = {
   SHUFPD: shuffle((imm) => lanes(8, [imm & 1, 2 + ((imm >> 1) & 1)]), true),
 };
 
-function entry(pattern: RegExp, emit: (match: RegExpExecArray) => Emit): Emitter {
-  return { pattern, emit: (match) => sse(emit(match)), flags: 'none', operands: '', memory: true };
-}
-
 export const SSE_INTEGER_EMITTERS: readonly Emitter[] = [
-  entry(new RegExp(`^(${Object.keys(BINARY).join('|')})_X$`), binary),
-  entry(/^PANDN_X$/, () => andNot),
-  entry(/^PMULUDQ_X$/, () => multiplyEven),
-  entry(new RegExp(`^(${Object.keys(SHIFTS).join('|')})_XI$`), shift),
-  entry(/^PS([RL])LDQ$/, shiftBytes),
-  entry(/^PUNPCK([LH])(BW|WD|DQ)_X$|^PUNPCK[LH]QDQ$/, (match) => {
+  sseEmitter(/^PXOR_X$/, () => zero, {
+    covers: ({ memory, r, b }) => !memory && r === b,
+    vectors: 'r',
+    fills: 'r',
+  }),
+  sseEmitter(new RegExp(`^(${Object.keys(BINARY).join('|')})_X$`), binary),
+  sseEmitter(/^PANDN_X$/, () => andNot),
+  sseEmitter(/^PMULUDQ_X$/, () => multiplyEven),
+  sseEmitter(new RegExp(`^(${Object.keys(SHIFTS).join('|')})_XI$`), shift, { vectors: 'b' }),
+  sseEmitter(/^PS([RL])LDQ$/, shiftBytes, { vectors: 'b' }),
+  sseEmitter(/^PUNPCK([LH])(BW|WD|DQ)_X$|^PUNPCK[LH]QDQ$/, (match) => {
     const part = match[0].replace(/^PUNPCK/, '').replace(/_X$/, '');
     return shuffle(() => interleaved(WIDTHS[part] ?? 1, part.startsWith('H')), true);
   }),
-  entry(/^PSHUFD$|^PSHUF[LH]W$|^SHUFP[SD]$/, (match) => SHUFFLES[match[0]] ?? andNot),
+  sseEmitter(/^PSHUFD$|^PSHUF[LH]W$/, (match) => SHUFFLES[match[0]] ?? andNot, { fills: 'r' }),
+  sseEmitter(/^SHUFP[SD]$/, (match) => SHUFFLES[match[0]] ?? andNot),
 ];

@@ -1,38 +1,21 @@
 /** Moves of XMM registers (core/sse.ts, core/sse-move.ts). */
 import * as L from '../layout.js';
 import type { Emit, Emitter } from './emitter.js';
-import type { FunctionBuilder } from './function-builder.js';
-import { CPU, R64 } from './locals.js';
-import { source16, sourceLow, sse, xmm } from './sse-operand.js';
+import { CPU, POINTER, R64 } from './locals.js';
+import { setXmm, source16, sseEmitter, xmm } from './sse-operand.js';
 
-const HIGH = 8;
-
-/** Copies a word between places of XMM registers. */
-function copy({ code }: FunctionBuilder, to: number, from: number, half = false): void {
-  code.get(CPU).get(CPU);
-  code.memory(half ? 'i32.load' : 'i64.load', L.XMM + from);
-  code.memory(half ? 'i32.store' : 'i64.store', L.XMM + to);
-}
-
-const registers: Emit = (builder, { r, b }) => {
-  builder.code.get(CPU);
-  xmm(builder, b);
-  builder.code.vectorMemory('v128.store', L.XMM + r);
-};
+const registers: Emit = (builder, { r, b }) => setXmm(builder, r, () => xmm(builder, b));
 
 function load16(match: RegExpExecArray): Emit {
   return (builder, operation, cursor) => {
-    const push = source16(builder, operation, cursor, match[1] === 'A');
-    builder.code.get(CPU);
-    push();
-    builder.code.vectorMemory('v128.store', L.XMM + operation.r);
+    setXmm(builder, operation.r, source16(builder, operation, cursor, match[1] === 'A'));
   };
 }
 
 function store16(match: RegExpExecArray): Emit {
   return (builder, operation, cursor) => {
     builder.address(operation, cursor);
-    builder.write16(L.XMM + operation.r, match[1] === 'A', cursor);
+    builder.write16(operation.r, match[1] === 'A', cursor);
   };
 }
 
@@ -40,54 +23,73 @@ function store16(match: RegExpExecArray): Emit {
 function loadZero(match: RegExpExecArray): Emit {
   const wide = match[1] === 'Q';
   return (builder, operation, cursor) => {
-    const [base, offset] = sourceLow(builder, operation, cursor, wide ? 3 : 2);
-    builder.code.get(CPU).get(base);
-    builder.code.vectorMemory(wide ? 'v128.load64_zero' : 'v128.load32_zero', offset);
-    builder.code.vectorMemory('v128.store', L.XMM + operation.r);
+    if (operation.memory) {
+      builder.address(operation, cursor);
+      builder.readable(wide ? 3 : 2, cursor);
+    }
+    setXmm(builder, operation.r, () => {
+      builder.code
+        .get(operation.memory ? POINTER : CPU)
+        .vectorMemory(
+          wide ? 'v128.load64_zero' : 'v128.load32_zero',
+          operation.memory ? 0 : L.XMM + operation.b,
+        );
+    });
   };
 }
 
-/** Loads and stores of a quarter or half of a register. */
-function store(size: number, part: number): Emit {
+/** Stores of a half or the lowest quarter of a register. */
+function store(size: number, half: number): Emit {
   return (builder, operation, cursor) => {
-    const { code } = builder;
-    code
-      .get(CPU)
-      .memory('i64.load', L.XMM + operation.r + part)
-      .set(R64);
+    xmm(builder, operation.r);
+    builder.code.vector('i64x2.extract_lane', [half]).set(R64);
     builder.address(operation, cursor);
     builder.write(size, R64, cursor);
   };
 }
 
-function loadHalf(part: number): Emit {
+function loadHalf(half: number): Emit {
   return (builder, operation, cursor) => {
     builder.address(operation, cursor);
     builder.readable(3, cursor);
-    builder.code.get(CPU);
-    builder.loadPointer(3, false);
-    builder.code.memory('i64.store', L.XMM + operation.r + part);
+    setXmm(builder, operation.r, () => {
+      builder.code.get(POINTER);
+      xmm(builder, operation.r);
+      builder.code.vectorMemory('v128.load64_lane', 0).bytes.byte(half);
+    });
+  };
+}
+
+/** Moves part `from` of one register to part `to` of another. */
+function part(shape: 'f32x4' | 'f64x2', to: number, from: number): Emit {
+  return (builder, { r, b }) => {
+    setXmm(builder, r, () => {
+      xmm(builder, r);
+      xmm(builder, b);
+      builder.code.vector(`${shape}.extract_lane`, [from]).vector(`${shape}.replace_lane`, [to]);
+    });
   };
 }
 
 /** MOVD and MOVQ from a general register or memory. */
 const fromGeneral: Emit = (builder, operation, cursor) => {
   const { code } = builder;
-  const at = L.XMM + operation.r;
   builder.readRm(operation, cursor, operation.size, false);
-  code.set(R64).get(CPU).get(R64).memory('i64.store', at);
-  // One store of the whole register: what reads it next takes it from there.
-  code.get(CPU).get(CPU).vectorMemory('v128.load64_zero', at).vectorMemory('v128.store', at);
+  code.set(R64);
+  setXmm(builder, operation.r, () => {
+    code.i32(0).vector('i32x4.splat').get(R64).vector('i64x2.replace_lane', [0]);
+  });
 };
 
 const toGeneral: Emit = (builder, operation, cursor) => {
+  const { code } = builder;
   if (operation.memory) {
     store(operation.size, 0)(builder, operation, cursor, false);
     return;
   }
-  builder.code
-    .get(CPU)
-    .memory(operation.size === 3 ? 'i64.load' : 'i64.load32_u', L.XMM + operation.r);
+  xmm(builder, operation.r);
+  if (operation.size === 3) code.vector('i64x2.extract_lane', [0]);
+  else code.vector('i32x4.extract_lane', [0]).op('i64.extend_i32_u');
   builder.writeRegister(operation.b, 3);
 };
 
@@ -111,52 +113,23 @@ const extractWord: Emit = (builder, operation) => {
   builder.writeRegister(operation.r, 3);
 };
 
-/** An emitter of instructions on XMM registers. */
-function entry(
-  pattern: RegExp,
-  emit: (match: RegExpExecArray) => Emit,
-  operands: Emitter['operands'] = '',
-): Emitter {
-  return { pattern, emit: (match) => sse(emit(match)), flags: 'none', operands, memory: true };
-}
-
 export const SSE_MOVE_EMITTERS: readonly Emitter[] = [
-  entry(/^MOV_XX$/, () => registers),
-  entry(/^MOV([AU])_XM$/, load16),
-  entry(/^MOV([AU])_MX$/, store16),
-  entry(/^MOV(Q|SS)_XM$/, loadZero),
-  entry(/^MOV(Q)_XX$/, loadZero),
-  entry(/^MOVQ_MX$/, () => store(3, 0)),
-  entry(/^MOVSS_MX$/, () => store(2, 0)),
-  entry(/^MOVH_MX$/, () => store(3, HIGH)),
-  entry(/^MOVL_XM$/, () => loadHalf(0)),
-  entry(/^MOVH_XM$/, () => loadHalf(HIGH)),
-  entry(
-    /^MOVSD_XX$/,
-    () =>
-      (builder, { r, b }) =>
-        copy(builder, r, b),
-  ),
-  entry(
-    /^MOVSS_XX$/,
-    () =>
-      (builder, { r, b }) =>
-        copy(builder, r, b, true),
-  ),
-  entry(
-    /^MOVHLPS$/,
-    () =>
-      (builder, { r, b }) =>
-        copy(builder, r, b + HIGH),
-  ),
-  entry(
-    /^MOVLHPS$/,
-    () =>
-      (builder, { r, b }) =>
-        copy(builder, r + HIGH, b),
-  ),
-  entry(/^MOVD_XE$/, () => fromGeneral, 'b'),
-  entry(/^MOVD_EX$/, () => toGeneral, 'b'),
-  entry(/^PMOVMSKB_X$|^MOVMSKP[SD]$/, mask, 'r'),
-  entry(/^PEXTRW_X$/, () => extractWord, 'r'),
+  sseEmitter(/^MOV_XX$/, () => registers, { fills: 'r' }),
+  sseEmitter(/^MOV([AU])_XM$/, load16, { fills: 'r' }),
+  sseEmitter(/^MOV([AU])_MX$/, store16),
+  sseEmitter(/^MOV(Q|SS)_XM$/, loadZero, { fills: 'r' }),
+  sseEmitter(/^MOV(Q)_XX$/, loadZero, { vectors: 'r', fills: 'r' }),
+  sseEmitter(/^MOVQ_MX$/, () => store(3, 0)),
+  sseEmitter(/^MOVSS_MX$/, () => store(2, 0)),
+  sseEmitter(/^MOVH_MX$/, () => store(3, 1)),
+  sseEmitter(/^MOVL_XM$/, () => loadHalf(0)),
+  sseEmitter(/^MOVH_XM$/, () => loadHalf(1)),
+  sseEmitter(/^MOVSD_XX$/, () => part('f64x2', 0, 0)),
+  sseEmitter(/^MOVSS_XX$/, () => part('f32x4', 0, 0)),
+  sseEmitter(/^MOVHLPS$/, () => part('f64x2', 0, 1)),
+  sseEmitter(/^MOVLHPS$/, () => part('f64x2', 1, 0)),
+  sseEmitter(/^MOVD_XE$/, () => fromGeneral, { operands: 'b', vectors: 'r', fills: 'r' }),
+  sseEmitter(/^MOVD_EX$/, () => toGeneral, { operands: 'b', vectors: 'r' }),
+  sseEmitter(/^PMOVMSKB_X$|^MOVMSKP[SD]$/, mask, { operands: 'r', vectors: 'b' }),
+  sseEmitter(/^PEXTRW_X$/, () => extractWord, { operands: 'r', vectors: '' }),
 ];

@@ -23,6 +23,9 @@ export interface Emitter {
   readonly covers?: (operation: Operation) => boolean;
   /** Register operands: which of r and b (when it is a register) it reads or writes. */
   readonly operands: 'rb' | 'r' | 'b' | '';
+  /** Register operands that are XMM registers, and the one that it writes whole without reading it. */
+  readonly vectors?: 'rb' | 'r' | 'b' | '';
+  readonly fills?: 'r';
   /** General registers that it uses besides, as a bit mask. */
   readonly implicit?: number;
   /** Whether it ends the block by leaving the region. */

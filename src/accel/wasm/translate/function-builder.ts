@@ -192,19 +192,19 @@ export class FunctionBuilder extends FlagFrame {
     code.end();
   }
 
-  /** Takes an address from the stack and stores 16 bytes of the vCPU block there. */
-  write16(from: number, aligned: boolean, cursor: Cursor): void {
+  /** Takes an address from the stack and stores an XMM register there. */
+  write16(slot: number, aligned: boolean, cursor: Cursor): void {
     const { code } = this;
     this.#look(L.TLB_WRITE, 16, aligned);
     code.op('i64.eq').if();
     this.#hit(L.TLB_WRITE);
-    code.get(CPU).vectorMemory('v128.load', from).vectorMemory('v128.store', 0);
+    code.get(this.vector(slot)).vectorMemory('v128.store', 0);
     code.else();
     code
       .get(CPU)
       .get(VA)
       .get(CPU)
-      .i32(from)
+      .i32(L.XMM + slot)
       .op('i32.add')
       .i32(aligned ? 1 : 0)
       .call(STORE16_MISS);

@@ -17,7 +17,7 @@ import type { Emit, Emitter } from './emitter.js';
 import type { FunctionBuilder } from './function-builder.js';
 import { ROUTINES } from './interpret.js';
 import type { Operation, RegionBlock } from './region.js';
-import type { Cursor } from './region-frame.js';
+import type { Cursor, RegisterUse } from './region-frame.js';
 
 interface Known {
   readonly emitter: Emitter;
@@ -86,12 +86,15 @@ export class OperationTable {
     return known !== undefined;
   }
 
-  /** The general registers that written-out operations use and write, as bit masks. */
-  registers(blocks: readonly RegionBlock[]): { used: number; written: number } {
+  /** The registers that written-out operations use and write. */
+  registers(blocks: readonly RegionBlock[]): RegisterUse {
     let used = 0;
     let written = 0;
+    let vectors = 0;
+    let entering = 0;
     const bit = (slot: number): number => (slot < 128 ? 1 << (slot >> 3) : 0);
     for (const { operations } of blocks) {
+      let filled = 0;
       for (const operation of operations) {
         const emitter = this.emitter(operation);
         if (!emitter) continue;
@@ -99,9 +102,17 @@ export class OperationTable {
         if (emitter.operands.includes('r')) written |= bit(operation.r);
         if (emitter.operands.includes('b') && !operation.memory) written |= bit(operation.b);
         written |= emitter.implicit ?? 0;
+        const touch = (slot: number): void => {
+          const vector = 1 << (slot >> 4);
+          vectors |= vector;
+          entering |= vector & ~filled;
+        };
+        if (emitter.vectors?.includes('b') && !operation.memory) touch(operation.b);
+        if (emitter.fills === 'r') filled |= 1 << (operation.r >> 4);
+        if (emitter.vectors?.includes('r')) touch(operation.r);
       }
     }
-    return { used: used | written, written };
+    return { used: used | written, written, vectors, entering };
   }
 }
 

@@ -1,11 +1,10 @@
 /** What SSE instructions have in common: XMM registers in the vCPU block, operands of 16 bytes. */
 import * as L from '../layout.js';
-import type { Emit } from './emitter.js';
+import type { Emit, Emitter } from './emitter.js';
 import type { FunctionBuilder } from './function-builder.js';
 import { CPU, EXECUTE, POINTER } from './locals.js';
 import type { Operation } from './region.js';
 import type { Cursor } from './region-frame.js';
-import type { VectorName } from './vector-opcodes.js';
 
 const CR0_EM_TS = 0x0c;
 const CR4_OSFXSR = 0x200;
@@ -14,7 +13,7 @@ const CR4_OSFXSR = 0x200;
  * Whether SSE instructions run is looked at by the first one of a block: what changes it ends a block.
  * The interpreter's routine raises the exception.
  */
-export function sse(emit: Emit): Emit {
+function sse(emit: Emit): Emit {
   return (builder, operation, cursor, flags) => {
     const { code } = builder;
     if (builder.sseBlock !== cursor.block) {
@@ -31,39 +30,46 @@ export function sse(emit: Emit): Emit {
 }
 
 /** Pushes an XMM register. */
-export function xmm({ code }: FunctionBuilder, slot: number): void {
-  code.get(CPU).vectorMemory('v128.load', L.XMM + slot);
+export function xmm(builder: FunctionBuilder, slot: number): void {
+  builder.code.get(builder.vector(slot));
 }
 
-/** Makes the r/m operand of 16 bytes ready; returns what pushes it, or part of it. */
+/** Sets an XMM register to what `value` pushes, in its local and in memory. */
+export function setXmm(builder: FunctionBuilder, slot: number, value: () => void): void {
+  const { code } = builder;
+  code.get(CPU);
+  value();
+  code.tee(builder.vector(slot)).vectorMemory('v128.store', L.XMM + slot);
+}
+
+/** Makes the r/m operand of 16 bytes ready; returns what pushes it. */
 export function source16(
   builder: FunctionBuilder,
   operation: Operation,
   cursor: Cursor,
   aligned = true,
-): (load?: VectorName) => void {
-  const { code } = builder;
-  if (!operation.memory) {
-    return (load = 'v128.load') => {
-      code.get(CPU).vectorMemory(load, L.XMM + operation.b);
-    };
-  }
+): () => void {
+  if (!operation.memory) return () => xmm(builder, operation.b);
   builder.address(operation, cursor);
   builder.readable16(aligned, cursor);
-  return (load = 'v128.load') => {
-    code.get(POINTER).vectorMemory(load, 0);
+  return () => {
+    builder.code.get(POINTER).vectorMemory('v128.load', 0);
   };
 }
 
-/** Makes a scalar r/m operand of `1 << size` bytes ready; returns what pushes the base of its address, and the offset. */
-export function sourceLow(
-  builder: FunctionBuilder,
-  operation: Operation,
-  cursor: Cursor,
-  size: number,
-): readonly [local: number, offset: number] {
-  if (!operation.memory) return [CPU, L.XMM + operation.b];
-  builder.address(operation, cursor);
-  builder.readable(size, cursor);
-  return [POINTER, 0];
+/** A family of instructions on XMM registers. */
+export function sseEmitter(
+  pattern: RegExp,
+  emit: (match: RegExpExecArray) => Emit,
+  more: Partial<Emitter> = {},
+): Emitter {
+  return {
+    flags: 'none',
+    operands: '',
+    memory: true,
+    vectors: 'rb',
+    ...more,
+    pattern,
+    emit: (match) => sse(emit(match)),
+  };
 }
