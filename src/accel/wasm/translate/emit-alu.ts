@@ -2,7 +2,7 @@
 import * as L from '../layout.js';
 import { type Emit, type Emitter, extend, SIZE_OF, truncated } from './emitter.js';
 import type { FunctionBuilder } from './function-builder.js';
-import { A64, B64, CC_A, CC_B, CC_RES, CPU, FLAG_KIND, R64 } from './locals.js';
+import { A64, B64, CC_A, CC_B, CC_OP, CC_RES, CPU, FLAG_KIND, R64 } from './locals.js';
 import type { Operation } from './region.js';
 
 /**
@@ -147,10 +147,15 @@ function step(match: RegExpExecArray): Emit {
     code.set(R64);
     if (flags) {
       const { kind } = builder;
-      if (kind !== FLAG_KIND.inc && kind !== FLAG_KIND.dec && kind !== FLAG_KIND.explicit) {
+      const counted = kind === FLAG_KIND.inc || kind === FLAG_KIND.dec;
+      if (!counted && kind !== FLAG_KIND.explicit) {
+        // Loops that count with INC and DEC come here with CF in FLAGS already.
+        if (kind === undefined)
+          code.get(CC_OP).i32(FLAG_KIND.inc).op('i32.sub').i32(2).op('i32.ge_u').if();
         code.get(CPU).get(CPU).memory('i32.load', L.FLAGS).i32(-2).op('i32.and');
         builder.carry();
         code.op('i32.or').memory('i32.store', L.FLAGS);
+        if (kind === undefined) code.end();
       }
       code.get(A64).set(CC_A).i64(1).set(CC_B).get(R64).set(CC_RES);
       builder.setKind(increments ? FLAG_KIND.inc : FLAG_KIND.dec);
