@@ -48,8 +48,8 @@ export const RSP_BIT = 1 << (L.RSP >> 3);
 export const RBP_BIT = 1 << (L.RBP >> 3);
 
 /** An immediate as the signed value of its size. */
-export function truncated(imm: number, size: number): bigint {
-  return BigInt.asIntN(8 << size, BigInt(imm));
+export function truncated(imm: number, size: number): number {
+  return size < 2 ? (imm << (32 - (8 << size))) >> (32 - (8 << size)) : imm;
 }
 
 /** Sign-extends the i64 on the stack from a size. */

@@ -213,7 +213,8 @@ export class Code {
 
   i64(value: bigint | number): this {
     this.bytes.byte(0x42);
-    this.bytes.signed64(BigInt(value));
+    if (typeof value === 'number' && value === (value | 0)) this.bytes.signed(value);
+    else this.bytes.signed64(BigInt(value));
     return this;
   }
 

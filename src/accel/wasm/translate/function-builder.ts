@@ -22,7 +22,7 @@ import {
 import type { Operation } from './region.js';
 import type { Cursor } from './region-frame.js';
 
-const BITS = [8, 16, 32, 64] as const;
+const MASKS = [0xff, 0xffff, 0xffffffff] as const;
 const STORES = ['i64.store8', 'i64.store16', 'i64.store32', 'i64.store'] as const;
 
 export class FunctionBuilder extends FlagFrame {
@@ -47,17 +47,17 @@ export class FunctionBuilder extends FlagFrame {
   /** Pushes the operand's offset in its segment (what LEA gives), cut to the address size; `place` is the block's offset in the page. */
   offset(operation: Operation, place: number): void {
     const { code } = this;
-    let constant = BigInt(operation.disp);
+    let constant = operation.disp;
     let pushed = false;
     if (operation.b === L.RIP) {
-      constant += BigInt(place);
+      constant += place;
       code.get(PAGE);
       pushed = true;
     } else if (operation.b !== L.SLOT_ZERO) {
       this.register(operation.b);
       pushed = true;
     }
-    if (operation.x === L.SLOT_4G) constant += 1n << 32n;
+    if (operation.x === L.SLOT_4G) constant += 2 ** 32;
     else if (operation.x !== L.SLOT_ZERO) {
       this.register(operation.x);
       const scale = operation.ea & L.EA_SCALE;
@@ -66,8 +66,8 @@ export class FunctionBuilder extends FlagFrame {
       pushed = true;
     }
     if (!pushed) code.i64(constant);
-    else if (constant !== 0n) code.i64(constant).op('i64.add');
-    if (operation.ea & L.EA_ADDR32) code.i64(0xffffffffn).op('i64.and');
+    else if (constant !== 0) code.i64(constant).op('i64.add');
+    if (operation.ea & L.EA_ADDR32) code.i64(0xffffffff).op('i64.and');
   }
 
   /**
@@ -273,7 +273,7 @@ export class FunctionBuilder extends FlagFrame {
       code.op(
         (['i64.extend8_s', 'i64.extend16_s', 'i64.extend32_s'] as const)[size] ?? 'i64.extend32_s',
       );
-    } else code.i64((1n << BigInt(BITS[size] ?? 32)) - 1n).op('i64.and');
+    } else code.i64(MASKS[size] ?? 0xff).op('i64.and');
   }
 
   /** Takes an i64 from the stack into a register operand: 8 and 16 bits merge, 32 bits zero-extend. */
@@ -285,11 +285,11 @@ export class FunctionBuilder extends FlagFrame {
       return;
     }
     if (size === 2) {
-      code.i64(0xffffffffn).op('i64.and').set(local);
+      code.i64(0xffffffff).op('i64.and').set(local);
       return;
     }
-    const mask = size === 0 ? 0xffn : 0xffffn;
-    const shift = slot & 1 ? 8n : 0n;
+    const mask = size === 0 ? 0xff : 0xffff;
+    const shift = slot & 1 ? 8 : 0;
     code.i64(mask).op('i64.and');
     if (shift) code.i64(shift).op('i64.shl');
     code
