@@ -118,7 +118,8 @@ export const BIT_EMITTERS: readonly Emitter[] = [
     covers: ({ memory, ea }) => !memory || !(ea & (L.EA_ADDR32 | L.EA_ADDR16)),
     flags: 'none',
     operands: 'rb',
+    writes: 'b',
   },
-  { pattern: /^(BSF|BSR)$/, emit: scan, flags: 'set', operands: 'rb' },
-  { pattern: /^POPCNT$/, emit: () => count, flags: 'set', operands: 'rb' },
+  { pattern: /^(BSF|BSR)$/, emit: scan, flags: 'set', operands: 'rb', writes: 'r' },
+  { pattern: /^POPCNT$/, emit: () => count, flags: 'set', operands: 'rb', writes: 'r' },
 ];

@@ -253,7 +253,7 @@ const narrow: Emit = (builder, operation, cursor) => {
 export const SSE_FLOAT_EMITTERS: readonly Emitter[] = [
   sseEmitter(/^(ADD|SUB|MUL|DIV)(S[SD])$/, arithmetic),
   sseEmitter(/^U?COMI(S[SD])$/, compare, { flags: 'set' }),
-  sseEmitter(/^CVTSI2SD$/, () => fromInteger, { operands: 'b', vectors: 'r' }),
+  sseEmitter(/^CVTSI2SD$/, () => fromInteger, { operands: 'b', writes: '', vectors: 'r' }),
   sseEmitter(/^CVTT(S[SD])2SI$/, toInteger, { operands: 'r', vectors: 'b' }),
   sseEmitter(/^CVTSS2SD$/, () => widen),
   sseEmitter(/^CVTSD2SS$/, () => narrow),

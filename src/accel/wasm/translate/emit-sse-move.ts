@@ -128,7 +128,12 @@ export const SSE_MOVE_EMITTERS: readonly Emitter[] = [
   sseEmitter(/^MOVSS_XX$/, () => part('f32x4', 0, 0)),
   sseEmitter(/^MOVHLPS$/, () => part('f64x2', 0, 1)),
   sseEmitter(/^MOVLHPS$/, () => part('f64x2', 1, 0)),
-  sseEmitter(/^MOVD_XE$/, () => fromGeneral, { operands: 'b', vectors: 'r', fills: 'r' }),
+  sseEmitter(/^MOVD_XE$/, () => fromGeneral, {
+    operands: 'b',
+    writes: '',
+    vectors: 'r',
+    fills: 'r',
+  }),
   sseEmitter(/^MOVD_EX$/, () => toGeneral, { operands: 'b', vectors: 'r' }),
   sseEmitter(/^PMOVMSKB_X$|^MOVMSKP[SD]$/, mask, { operands: 'r', vectors: 'b' }),
   sseEmitter(/^PEXTRW_X$/, () => extractWord, { operands: 'r', vectors: '' }),

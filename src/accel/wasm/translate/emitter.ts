@@ -21,8 +21,10 @@ export interface Emitter {
   readonly flags: 'set' | 'read' | 'none' | 'read-set';
   /** Whether it writes this instruction out, where that depends on more than the name. */
   readonly covers?: (operation: Operation) => boolean;
-  /** Register operands: which of r and b (when it is a register) it reads or writes. */
+  /** General registers among the operands: which of r and b, when it is a register. */
   readonly operands: 'rb' | 'r' | 'b' | '';
+  /** Those of them that it writes, if not all. */
+  readonly writes?: 'r' | 'b' | '';
   /** Register operands that are XMM registers, and the one that it writes whole without reading it. */
   readonly vectors?: 'rb' | 'r' | 'b' | '';
   readonly fills?: 'r';

@@ -22,7 +22,6 @@ import {
 import type { Operation } from './region.js';
 import type { Cursor } from './region-frame.js';
 
-const MASKS = [0xff, 0xffff, 0xffffffff] as const;
 const STORES = ['i64.store8', 'i64.store16', 'i64.store32', 'i64.store'] as const;
 
 export class FunctionBuilder extends FlagFrame {
@@ -67,7 +66,7 @@ export class FunctionBuilder extends FlagFrame {
     }
     if (!pushed) code.i64(constant);
     else if (constant !== 0) code.i64(constant).op('i64.add');
-    if (operation.ea & L.EA_ADDR32) code.i64(0xffffffff).op('i64.and');
+    if (operation.ea & L.EA_ADDR32) code.op('i32.wrap_i64').op('i64.extend_i32_u');
   }
 
   /**
@@ -273,7 +272,8 @@ export class FunctionBuilder extends FlagFrame {
       code.op(
         (['i64.extend8_s', 'i64.extend16_s', 'i64.extend32_s'] as const)[size] ?? 'i64.extend32_s',
       );
-    } else code.i64(MASKS[size] ?? 0xff).op('i64.and');
+    } else if (size === 2) code.op('i32.wrap_i64').op('i64.extend_i32_u');
+    else code.i64(size === 0 ? 0xff : 0xffff).op('i64.and');
   }
 
   /** Takes an i64 from the stack into a register operand: 8 and 16 bits merge, 32 bits zero-extend. */
@@ -285,7 +285,7 @@ export class FunctionBuilder extends FlagFrame {
       return;
     }
     if (size === 2) {
-      code.i64(0xffffffff).op('i64.and').set(local);
+      code.op('i32.wrap_i64').op('i64.extend_i32_u').set(local);
       return;
     }
     const mask = size === 0 ? 0xff : 0xffff;

@@ -99,8 +99,11 @@ export class OperationTable {
         const emitter = this.emitter(operation);
         if (!emitter) continue;
         if (operation.memory) used |= bit(operation.b) | bit(operation.x);
-        if (emitter.operands.includes('r')) written |= bit(operation.r);
-        if (emitter.operands.includes('b') && !operation.memory) written |= bit(operation.b);
+        const named = (operands: string): number =>
+          (operands.includes('r') ? bit(operation.r) : 0) |
+          (operands.includes('b') && !operation.memory ? bit(operation.b) : 0);
+        used |= named(emitter.operands);
+        written |= named(emitter.writes ?? emitter.operands);
         written |= emitter.implicit ?? 0;
         const touch = (slot: number): void => {
           const vector = 1 << (slot >> 4);

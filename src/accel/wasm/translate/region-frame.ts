@@ -286,9 +286,8 @@ export class RegionFrame {
   leaveIfDead({ block, offset, index }: Cursor): void {
     const { code } = this;
     const operation = block.operations[index];
-    code.get(CONTEXT).memory('i32.load', L.CTX_FUNCTION).op('i32.eqz').if();
     const next = offset + (operation?.off ?? 0) + (operation?.length ?? 0);
-    this.leaveAt(next, block.count - index - 1);
-    code.end();
+    this.#place(next, block.count - index - 1);
+    code.get(CONTEXT).memory('i32.load', L.CTX_FUNCTION).op('i32.eqz').brIf(PLACE_LEVEL);
   }
 }
