@@ -66,5 +66,6 @@ function close(): void {
 parentPort?.on('message', (command: TranslatorCommand) => {
   if (command.kind === 'connect') connect(command.port);
   else if (command.kind === 'profile') useProfile(command.path);
+  else if (command.kind === 'counters') parentPort?.postMessage(releases.counters);
   else close();
 });
