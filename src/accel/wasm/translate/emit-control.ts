@@ -55,7 +55,7 @@ const leave: Emit = (builder, _operation, cursor) => {
   code.set(RBP);
 };
 
-/** Target into TARGET after the return address has been pushed. */
+/** Pushes the return address, then goes to the target. */
 function call(match: RegExpExecArray): Emit {
   const form = match[1] ?? '';
   return (builder, operation, cursor) => {
@@ -77,7 +77,12 @@ function call(match: RegExpExecArray): Emit {
     builder.writeCall(R64, cursor, () => {
       code.get(RSP).i64(8).op('i64.sub').set(RSP);
     });
-    if (form === '') builder.leave(offset + operation.imm);
+    if (cursor.returns) {
+      builder.callRegion(cursor, () => {
+        if (form === '') builder.linear(offset + operation.imm);
+        else code.get(A64);
+      });
+    } else if (form === '') builder.leave(offset + operation.imm);
     else {
       code.get(A64).set(TARGET);
       builder.leaveIndirect();

@@ -44,6 +44,7 @@ export const CORE_IMPORTS: readonly (readonly [string, FunctionType])[] = [
   ['condition', { parameters: [I32, I32], results: [I32] }],
   ['wild', { parameters: [I32], results: [I32] }],
   ['mulHigh', { parameters: [I64, I64], results: [I64] }],
+  ['callRegion', { parameters: [I32, I32, I32, I64, I64], results: [I32] }],
 ];
 
 const importIndex = (name: string): number => CORE_IMPORTS.findIndex(([known]) => known === name);
@@ -56,6 +57,7 @@ export const CARRY_FLAG = importIndex('carryFlag');
 export const CONDITION = importIndex('condition');
 export const WILD = importIndex('wild');
 export const MUL_HIGH = importIndex('mulHigh');
+export const CALL_REGION = importIndex('callRegion');
 
 /** Kinds of lazy flags (core/flags.ts). */
 export const FLAG_KIND = {

@@ -2,6 +2,7 @@
 import * as L from '../layout.js';
 import { Code } from './encoder.js';
 import {
+  CALL_REGION,
   CC_A,
   CC_B,
   CC_OP,
@@ -36,6 +37,8 @@ export interface Cursor {
   readonly offset: number;
   /** Index of the operation. */
   index: number;
+  /** Whether the region goes on behind a call that ends the block. */
+  readonly returns: boolean;
 }
 
 export class RegionFrame {
@@ -149,6 +152,23 @@ export class RegionFrame {
   leaveIndirect(): void {
     const { code } = this;
     code.get(CONTEXT).i32(this.link()).op('i32.add').set(LINK).br(EXIT_LEVEL);
+  }
+
+  /** Runs the guest's routine at the linear address that `target` pushes, up to its return behind the block. */
+  callRegion({ block, offset }: Cursor, target: () => void): void {
+    const { code } = this;
+    const after = offset + block.length;
+    this.storeState();
+    code.get(CPU).get(LEFT).get(CONTEXT).i32(this.link()).op('i32.add');
+    target();
+    this.linear(after);
+    code.call(CALL_REGION).set(LEFT);
+    code.get(CPU).memory('i32.load', L.JIT_STATUS).if().get(LEFT).return().end();
+    this.loadState();
+    // What was called may have overwritten this code.
+    code.get(CONTEXT).memory('i32.load', L.CTX_FUNCTION).op('i32.eqz').if();
+    this.leaveAt(after, 0);
+    code.end();
   }
 
   #place(offset: number, unspent: number): void {

@@ -103,6 +103,22 @@ const SELF_MODIFYING = [
   0x75, 0xf0,
 ];
 
+/** mov esp, 0x8000; 5: mov ecx, 100; call f; add eax, 1; jmp 5; f: add eax, ecx; dec ecx; jz 31; call f; 31: add edx, eax; ret */
+const RECURSION = [
+  0xbc, 0, 0x80, 0, 0, 0xb9, 100, 0, 0, 0, 0xe8, 5, 0, 0, 0, 0x83, 0xc0, 1, 0xeb, 0xf1, 0x01, 0xc8,
+  0xff, 0xc9, 0x74, 5, 0xe8, 0xf5, 0xff, 0xff, 0xff, 0x01, 0xc2, 0xc3,
+];
+/** mov esp, 0x8000; 5: call f; add eax, 1; jmp 5; f: inc ebx; test bl, 3; jz 23; ret; 23: add rsp, 8; jmp 5 */
+const DROPPED_RETURN = [
+  0xbc, 0, 0x80, 0, 0, 0xe8, 5, 0, 0, 0, 0x83, 0xc0, 1, 0xeb, 0xf6, 0xff, 0xc3, 0xf6, 0xc3, 3, 0x74,
+  1, 0xc3, 0x48, 0x83, 0xc4, 8, 0xeb, 0xe8,
+];
+/** mov esp, 0x8000; 5: call f; add eax, imm8; jmp 5; f: inc byte [that imm8]; ret */
+const REWRITTEN_CALLER = [
+  0xbc, 0, 0x80, 0, 0, 0xe8, 5, 0, 0, 0, 0x83, 0xc0, 1, 0xeb, 0xf6, 0xfe, 0x04, 0x25, 0x0c, 0x10, 0,
+  0, 0xc3,
+];
+
 function compare(code: readonly number[], limit: bigint): Small {
   const plain = new Small(code, undefined);
   const fast = new Small(code, 20);
@@ -122,6 +138,18 @@ describe('translated code', () => {
 
   it('sees the code that it rewrites, and is given up when that goes on', () => {
     compare(SELF_MODIFYING, 300_000n);
+  });
+
+  it('calls and returns, deeper than host calls may nest', () => {
+    compare(RECURSION, 3_000_000n);
+  });
+
+  it('follows a routine that does not return to its caller', () => {
+    compare(DROPPED_RETURN, 1_000_000n);
+  });
+
+  it('sees a routine rewrite its caller', () => {
+    compare(REWRITTEN_CALLER, 300_000n);
   });
 
   it('serves a second VM without being made again', () => {
