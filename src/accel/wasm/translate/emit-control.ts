@@ -140,11 +140,7 @@ function cmov(match: RegExpExecArray): Emit {
   return (builder, operation, cursor) => {
     const { code } = builder;
     const { size } = operation;
-    if (operation.memory) {
-      builder.address(operation, cursor);
-      builder.readable(size, cursor);
-      builder.loadPointer(size, false);
-    } else builder.readRegister(operation.b, size, false);
+    builder.readRm(operation, cursor, size, false);
     code.set(A64);
     builder.condition(condition);
     code.set(A32);

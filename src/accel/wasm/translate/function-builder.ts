@@ -21,6 +21,7 @@ import type { Operation } from './region.js';
 import type { Cursor } from './region-frame.js';
 
 const BITS = [8, 16, 32, 64] as const;
+const STORES = ['i64.store8', 'i64.store16', 'i64.store32', 'i64.store'] as const;
 
 export class FunctionBuilder extends FlagFrame {
   /** Pushes a general register, 64 bits. */
@@ -104,9 +105,8 @@ export class FunctionBuilder extends FlagFrame {
       .i32(1 << size)
       .call(miss)
       .tee(POINTER);
-    code.op('i32.eqz').if();
-    this.fault(cursor);
-    code.end().end();
+    this.faultIfZero(cursor);
+    code.end();
   }
 
   /** Takes an address from the stack; POINTER to `1 << size` readable bytes. */
@@ -130,11 +130,7 @@ export class FunctionBuilder extends FlagFrame {
 
   #store(size: number, value: number): void {
     this.#hit(L.TLB_WRITE);
-    this.code.get(value);
-    this.code.memory(
-      (['i64.store8', 'i64.store16', 'i64.store32', 'i64.store'] as const)[size] ?? 'i64.store',
-      0,
-    );
+    this.code.get(value).memory(STORES[size] ?? 'i64.store', 0);
   }
 
   /**
@@ -153,11 +149,8 @@ export class FunctionBuilder extends FlagFrame {
       .get(VA)
       .get(value)
       .i32(1 << size)
-      .call(STORE_MISS)
-      .op('i32.eqz')
-      .if();
-    this.fault(cursor);
-    code.end();
+      .call(STORE_MISS);
+    this.faultIfZero(cursor);
     after();
     this.leaveIfDead(cursor);
     code.end();
@@ -170,9 +163,9 @@ export class FunctionBuilder extends FlagFrame {
     code.op('i64.eq').if();
     this.#store(3, value);
     code.else();
-    code.get(CPU).get(VA).get(value).i32(8).call(STORE_MISS).op('i32.eqz').if();
-    this.fault(cursor);
-    code.end().end();
+    code.get(CPU).get(VA).get(value).i32(8).call(STORE_MISS);
+    this.faultIfZero(cursor);
+    code.end();
     after();
   }
 
@@ -183,6 +176,47 @@ export class FunctionBuilder extends FlagFrame {
       ? (['i64.load8_s', 'i64.load16_s', 'i64.load32_s', 'i64.load'] as const)
       : (['i64.load8_u', 'i64.load16_u', 'i64.load32_u', 'i64.load'] as const);
     code.get(POINTER).memory(names[size] ?? 'i64.load', 0);
+  }
+
+  /** Stores the low bytes of the 64-bit local `value` at POINTER. */
+  storePointer(size: number, value: number): void {
+    this.code
+      .get(POINTER)
+      .get(value)
+      .memory(STORES[size] ?? 'i64.store', 0);
+  }
+
+  /** Pushes the r/m operand as i64, sign- or zero-extended. */
+  readRm(operation: Operation, cursor: Cursor, size: number, signed: boolean): void {
+    if (!operation.memory) {
+      this.readRegister(operation.b, size, signed);
+      return;
+    }
+    this.address(operation, cursor);
+    this.readable(size, cursor);
+    this.loadPointer(size, signed);
+  }
+
+  /** As `readRm` of an operand that `writeRm` then writes; POINTER is to stay until then. */
+  modifyRm(operation: Operation, cursor: Cursor, size: number, signed: boolean): void {
+    if (!operation.memory) {
+      this.readRegister(operation.b, size, signed);
+      return;
+    }
+    this.address(operation, cursor);
+    this.modifiable(size, cursor);
+    this.loadPointer(size, signed);
+  }
+
+  /** Writes the low bytes of the 64-bit local `value` to the operand of `modifyRm`: the instruction's last step. */
+  writeRm(operation: Operation, cursor: Cursor, size: number, value: number): void {
+    if (!operation.memory) {
+      this.code.get(value);
+      this.writeRegister(operation.b, size);
+      return;
+    }
+    this.storePointer(size, value);
+    this.modified(cursor);
   }
 
   /** Pushes a register operand as i64, sign- or zero-extended from its size. */

@@ -29,6 +29,7 @@ const PLACE_LEVEL = 1;
 const FAULT_LEVEL = 2;
 /** In PLACE: bits of the offset in the page; the unspent instructions are above. */
 const PLACE_BITS = 16;
+const ALL_REGISTERS = 0xffff;
 
 /** One block's place while it is being translated. */
 export interface Cursor {
@@ -51,6 +52,8 @@ export class RegionFrame {
   /** Records that the interpreter's routines get. */
   readonly records: Uint8Array[] = [];
   links = 0;
+  /** Whether the floating-point locals are in use. */
+  floats = false;
 
   constructor(used: number, written: number) {
     this.used = used;
@@ -67,15 +70,19 @@ export class RegionFrame {
   }
 
   loadState(): void {
-    const { code } = this;
+    this.loadRegisters(ALL_REGISTERS);
+    this.loadFlags();
+  }
+
+  /** Takes the general registers of a mask, as far as they have locals, from memory. */
+  loadRegisters(mask: number): void {
     for (let register = 0; register < 16; register++) {
-      if (!(this.used & (1 << register))) continue;
-      code
+      if (!(this.used & mask & (1 << register))) continue;
+      this.code
         .get(CPU)
         .memory('i64.load', L.GPR + register * 8)
         .set(REGISTER + register);
     }
-    this.loadFlags();
   }
 
   /** From here on the flags are those in memory. */
@@ -95,14 +102,19 @@ export class RegionFrame {
   }
 
   storeState(): void {
+    this.storeRegisters(ALL_REGISTERS);
+    this.storeFlags();
+  }
+
+  /** Makes the general registers of a mask right in memory. */
+  storeRegisters(mask: number): void {
     for (let register = 0; register < 16; register++) {
-      if (!(this.written & (1 << register))) continue;
+      if (!(this.written & mask & (1 << register))) continue;
       this.code
         .get(CPU)
         .get(REGISTER + register)
         .memory('i64.store', L.GPR + register * 8);
     }
-    this.storeFlags();
   }
 
   /** Closes the function: what the ways out go through. */
@@ -192,10 +204,26 @@ export class RegionFrame {
     return L.CTX_RECORDS + L.REC_SIZE * (this.records.length - 1);
   }
 
-  /** The instruction faulted and has changed nothing. */
-  fault({ block, offset, index }: Cursor): void {
+  #placeAt({ block, offset, index }: Cursor): void {
     this.#place(offset + (block.operations[index]?.off ?? 0), block.count - index);
+  }
+
+  /** The instruction faulted and has changed nothing. */
+  fault(cursor: Cursor): void {
+    this.#placeAt(cursor);
     this.code.br(FAULT_LEVEL);
+  }
+
+  /** Takes an i32 from the stack: when it is 0 the instruction has faulted and changed nothing. */
+  faultIfZero(cursor: Cursor): void {
+    this.#placeAt(cursor);
+    this.code.op('i32.eqz').brIf(FAULT_LEVEL);
+  }
+
+  /** Leaves at the instruction with STATUS unless that is ST_NEXT. */
+  leaveUnlessNext(cursor: Cursor): void {
+    this.#placeAt(cursor);
+    this.code.get(STATUS).brIf(PLACE_LEVEL);
   }
 
   /** Faults at a branch whose target, a 64-bit local, is not canonical. */

@@ -5,7 +5,16 @@
 import * as L from '../layout.js';
 import type { ModuleFunction } from './encoder.js';
 import { FunctionBuilder } from './function-builder.js';
-import { CONTEXT, CPU, EXECUTE, I32_LOCALS, I64_LOCALS, LEFT, STATUS } from './locals.js';
+import {
+  CONTEXT,
+  CPU,
+  EXECUTE,
+  F64_LOCALS,
+  I32_LOCALS,
+  I64_LOCALS,
+  LEFT,
+  STATUS,
+} from './locals.js';
 import { flagNeeds, type OperationTable } from './operations.js';
 import { CALLS, type Region, type RegionBlock } from './region.js';
 import type { Cursor } from './region-frame.js';
@@ -113,7 +122,12 @@ export function translate(table: OperationTable, region: Region): Translation {
   builder.unreachable();
   const body = builder.close();
   return {
-    body: { i32Locals: I32_LOCALS, i64Locals: I64_LOCALS, code: body },
+    body: {
+      i32Locals: I32_LOCALS,
+      i64Locals: I64_LOCALS,
+      f64Locals: builder.floats ? F64_LOCALS : 0,
+      code: body,
+    },
     links: builder.links,
     records: builder.records,
   };
