@@ -93,7 +93,17 @@ function operationAt(view: DataView, packed: Uint8Array, at: number): Operation 
 }
 
 /** Operations that call: control comes back behind them, most likely. */
-export const CALLS: readonly string[] = ['CALL_64', 'CALL_R_64', 'CALL_M_64'];
+export const CALLS: readonly string[] = ['64', '32'].flatMap((size) => [
+  `CALL_${size}`,
+  `CALL_R_${size}`,
+  `CALL_M_${size}`,
+]);
+
+/** Whether code of a mode is translated: 64-bit code and flat 32-bit code. */
+function isTranslated(mode: number): boolean {
+  const kind = mode & (L.MODE_CODE_MASK | L.MODE_STEP | L.MODE_FLAT);
+  return kind === L.MODE_CODE64 || kind === (L.MODE_CODE32 | L.MODE_FLAT);
+}
 
 /** Takes a packed region apart. */
 export function unpack(packed: Uint8Array): Region {
@@ -170,13 +180,12 @@ export class RegionReader {
     return 0;
   }
 
-  /** Whether `block` is a live block of 64-bit code that a region may start with. */
+  /** Whether `block` is a live block that a region may start with. */
   eligible(block: number): boolean {
     if (block < L.BLOCK_ARENA || block >= L.BLOCK_ARENA_END) return false;
     const phys = this.#word(block + L.BLK_PHYS);
     if (phys === L.DEAD_BLOCK || this.#word(block + L.BLK_CODE) !== 0) return false;
-    const mode = this.#word(block + L.BLK_MODE);
-    if ((mode & (L.MODE_CODE_MASK | L.MODE_STEP)) !== L.MODE_CODE64) return false;
+    if (!isTranslated(this.#word(block + L.BLK_MODE))) return false;
     return this.#view.getUint16(block + L.BLK_COUNT, true) > 0;
   }
 

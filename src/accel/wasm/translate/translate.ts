@@ -49,7 +49,7 @@ export function translate(table: OperationTable, region: Region): Translation {
       .filter((index) => index !== undefined),
   );
   const layout = layOut(edges);
-  const builder = new FunctionBuilder(table.registers(region.blocks));
+  const builder = new FunctionBuilder(table.registers(region.blocks), region.mode);
   const { code } = builder;
   const position = new Map<number, number>();
   layout.order.forEach((block, at) => {
