@@ -48,17 +48,24 @@ function move(match: RegExpExecArray): Emit {
   };
 }
 
+/** The operand of MOV that is an address: nothing but a displacement. */
+const absolute = (operation: Operation): Operation => ({
+  ...operation,
+  b: L.SLOT_ZERO,
+  x: L.SLOT_ZERO,
+});
+
 /** MOV of the accumulator from and to an absolute address. */
 const loadAbsolute: Emit = (builder, operation, cursor) => {
   const { size } = operation;
-  builder.address(operation, cursor);
+  builder.address(absolute(operation), cursor);
   builder.readable(size, cursor);
   builder.loadPointer(size, false);
   builder.writeRegister(L.RAX, size);
 };
 
 const storeAbsolute: Emit = (builder, operation, cursor) => {
-  builder.address(operation, cursor);
+  builder.address(absolute(operation), cursor);
   builder.write(operation.size, REGISTER + (L.RAX >> 3), cursor);
 };
 
