@@ -173,11 +173,7 @@ const fromInteger: Emit = (builder, operation, cursor) => {
   builder.readRm(operation, cursor, size, true);
   code.set(R64);
   const convert = (): void => {
-    code
-      .get(CPU)
-      .get(R64)
-      .op('f64.convert_i64_s')
-      .memory('f64.store', L.XMM + operation.r);
+    setLow(builder, DOUBLE, operation.r, () => code.get(R64).op('f64.convert_i64_s'));
   };
   if (size === 2) {
     convert();
