@@ -101,21 +101,25 @@ const OPERATIONS: Readonly<Record<string, OpName>> = {
   SUB: 'f64.sub',
   MUL: 'f64.mul',
   DIV: 'f64.div',
+  SQRT: 'f64.sqrt',
 };
 
 /**
- * Sum, difference, product and quotient: the result is well inside the normal range, which a NaN or an
+ * Sum, difference, product, quotient and root: the result is well inside the normal range, which a NaN or an
  * infinity as an operand does not give, and no operand is denormal. A single's result is rounded twice,
  * which is innocuous: a double has more than twice its precision.
  */
 function arithmetic(match: RegExpExecArray): Emit {
   const name = OPERATIONS[match[1] ?? ''] ?? 'f64.add';
   const size = match[2] === 'SD' ? DOUBLE : SINGLE;
+  const root = name === 'f64.sqrt';
   return (builder, operation, cursor) => {
     const { code } = builder;
     const push = source(builder, operation, cursor, size);
-    low(builder, size, operation.r);
-    code.tee(A);
+    if (!root) {
+      low(builder, size, operation.r);
+      code.tee(A);
+    }
     push();
     code.tee(B).op(name);
     if (size === SINGLE) code.op('f32.demote_f64').op('f64.promote_f32');
@@ -123,10 +127,10 @@ function arithmetic(match: RegExpExecArray): Emit {
     const least = size === DOUBLE ? MIN_DOUBLE : MIN_SINGLE;
     atLeast(builder, RESULT, 2 * least);
     code.get(RESULT).op('f64.abs').f64(Number.POSITIVE_INFINITY).op('f64.lt').op('i32.and');
-    plain(builder, A, size);
-    code.op('i32.and');
-    plain(builder, B, size);
-    code.op('i32.and');
+    for (const operand of root ? [B] : [A, B]) {
+      plain(builder, operand, size);
+      code.op('i32.and');
+    }
     status(builder, FAST_MXCSR_MASK, FAST_MXCSR);
     code.op('i32.and');
     orRoutine(builder, operation, cursor, { vectors: true }, () => {
@@ -251,7 +255,7 @@ const narrow: Emit = (builder, operation, cursor) => {
 };
 
 export const SSE_FLOAT_EMITTERS: readonly Emitter[] = [
-  sseEmitter(/^(ADD|SUB|MUL|DIV)(S[SD])$/, arithmetic),
+  sseEmitter(/^(ADD|SUB|MUL|DIV|SQRT)(S[SD])$/, arithmetic),
   sseEmitter(/^U?COMI(S[SD])$/, compare, { flags: 'set' }),
   sseEmitter(/^CVTSI2SD$/, () => fromInteger, { operands: 'b', writes: '', vectors: 'r' }),
   sseEmitter(/^CVTT(S[SD])2SI$/, toInteger, { operands: 'r', vectors: 'b' }),

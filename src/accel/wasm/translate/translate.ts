@@ -89,9 +89,24 @@ export function translate(table: OperationTable, region: Region): Translation {
     code.br(scope.level);
   };
 
+  const sources: number[][] = region.blocks.map(() => []);
+  edges.forEach((targets, from) => {
+    for (const to of targets) sources[to]?.push(from);
+  });
+  /** Kinds of the flags at the ends of the blocks written so far. */
+  const kinds = new Map<number, number | undefined>();
+  /** The kind that all ways to a block leave; the root is also entered from outside. */
+  const kindBefore = (index: number): number | undefined => {
+    const [first, ...others] = sources[index] ?? [];
+    if (index === 0 || first === undefined) return undefined;
+    const kind = kinds.get(first);
+    return others.every((other) => kinds.get(other) === kind) ? kind : undefined;
+  };
+
   layout.order.forEach((index, at) => {
     const block = region.blocks[index];
     if (!block) return;
+    builder.kind = kindBefore(index);
     while (open.length > 0 && open[open.length - 1]?.end === at) {
       code.end();
       open.pop();
@@ -112,6 +127,7 @@ export function translate(table: OperationTable, region: Region): Translation {
       isNext: (offset) => position.get(offset) === at + 1,
       holds: (offset) => position.has(offset),
     });
+    kinds.set(index, builder.kind);
   });
   while (open.length > 0) {
     code.end();
@@ -151,7 +167,6 @@ function translateBlock(
 ): void {
   const { code } = builder;
   code.get(LEFT).i32(block.count).op('i32.sub').set(LEFT);
-  builder.kind = undefined;
   const needs = flagNeeds(table, block);
   const after = block.offset + block.length;
   const cursor: Cursor = { block, offset: block.offset, index: 0, returns: holds(after) };
@@ -173,6 +188,7 @@ function translateBlock(
     }
     if (table.emit(builder, operation, cursor, needs[index] ?? true)) {
       if (!table.leaves(operation.op)) continue;
+      builder.kind = undefined;
       if (cursor.returns && CALLS.includes(table.name(operation.op))) go(after, true);
       return;
     }
