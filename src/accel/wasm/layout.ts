@@ -169,6 +169,15 @@ export const HOT_COUNT = 0x7000;
 export const HOT_LIST = 0x7010;
 export const HOT_LIMIT = 1024;
 export const HOT_ENTRY = 16;
+/**
+ * Blocks of one instruction that crosses a page, by its physical address: header and two operations,
+ * then u32 physical address (0: none) and the 16 bytes that were decoded.
+ */
+export const CROSSING_BLOCKS = 0xe000;
+export const CROSSING_ENTRIES = 32;
+export const CROSSING_SIZE = 128;
+export const CROSSING_PHYS = 80;
+export const CROSSING_CODE = 96;
 /** u32 each: a block by its linear address, see core/chain.ts. */
 export const JUMP_CACHE = 0xc000;
 export const JUMP_CACHE_ENTRIES = 2048;
@@ -216,8 +225,6 @@ export const SIMD_SCRATCH = 0x5c0;
 
 /** 32 bytes: an instruction that crosses a page, put together for the decoder. */
 export const CODE_SCRATCH = 0x600;
-/** A block of one such instruction: header and two operations. It is decoded anew each time. */
-export const CROSSING_BLOCK = 0x640;
 /** An empty block: header, a BREAK, where every call of `run` begins, and a TAIL, where it comes after translated code. */
 export const START_BLOCK = 0x6a0;
 

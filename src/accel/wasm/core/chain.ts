@@ -8,8 +8,9 @@
  */
 import {
   BLK_CODE, BLK_MODE, BLK_PHYS, CTX_FUNCTION, DEAD_BLOCK, JIT_DEPTH, JIT_LINK, JIT_RIP, JIT_STATUS, JUMP_CACHE,
-  JUMP_CACHE_ENTRIES, MODE, POLL, RIP, ST_AWAY, ST_NEXT, TLB_ENTRIES, TLB_EXEC, TLB_SET,
+  JUMP_CACHE_ENTRIES, MODE, POLL, RIP, ST_AWAY, ST_NEXT, TLB_SET,
 } from "../layout";
+import { execOffset } from "./mmu";
 
 /** Nested calls at most; V8's smallest default stack holds several times as many. */
 const DEPTH_LIMIT: u32 = 64;
@@ -20,10 +21,8 @@ const NOWHERE: u32 = DEAD_BLOCK - 1;
 // @ts-ignore: decorator
 @inline
 export function knownPhys(cpu: usize, set: u32, rip: u64): u32 {
-  const entry = cpu + set + ((((rip as u32) >> 12) & (TLB_ENTRIES - 1)) << 4);
-  return load<u64>(entry, TLB_EXEC) == (rip & ~0xfff)
-    ? load<u32>(entry, TLB_EXEC + 8) | ((rip as u32) & 0xfff)
-    : NOWHERE;
+  const entry = cpu + set + execOffset(rip);
+  return load<u64>(entry) == (rip & ~0xfff) ? load<u32>(entry, 8) | ((rip as u32) & 0xfff) : NOWHERE;
 }
 
 // @ts-ignore: decorator
@@ -47,38 +46,61 @@ export function rememberBlock(cpu: usize, rip: u64, block: usize): void {
   store<u32>(slot(cpu, rip), block as u32, JUMP_CACHE);
 }
 
+/** Where `follow` never comes back to: no address of code. */
+export const NEVER: u64 = 1 << 63;
+
+/** The block at `rip`, where `link` leads to, by what is known without a page walk; else 0. */
+// @ts-ignore: decorator
+@inline
+export function linkedBlock(cpu: usize, set: u32, mode: u32, rip: u64, link: usize): usize {
+  const phys = knownPhys(cpu, set, rip);
+  let block = load<u32>(link) as usize;
+  if (block == 0 || load<u32>(block, BLK_PHYS) != phys) {
+    block = cachedBlock(cpu, rip, phys, mode);
+    if (block != 0) store<u32>(link, block as u32);
+  }
+  return block;
+}
+
 /**
- * Runs translated code from `rip`, which the caller's `link` leads to, until control comes to `back`:
- * JIT_STATUS is then ST_NEXT, and the state is in memory. Anything else that ends it (code without a
- * translation, the budget, POLL, a fault) leaves JIT_* as a translation does that leaves, with
- * JIT_STATUS not ST_NEXT, and the caller returns at once. Returns the instructions left.
+ * Runs the translation `context`, for whose code RIP stands, and those that it leads to, until control
+ * comes to `back`: JIT_STATUS is then ST_NEXT, and the state is in memory. Anything else that ends it
+ * (code without a translation, the budget, POLL, a fault) leaves JIT_* as a translation does that
+ * leaves, with JIT_STATUS not ST_NEXT. Returns the instructions left.
  */
+export function follow(cpu: usize, left: i32, context: usize, back: u64): i32 {
+  const set = load<u32>(cpu, TLB_SET);
+  const mode = load<u32>(cpu, MODE);
+  while (true) {
+    left = call_indirect<i32>(load<u32>(context, CTX_FUNCTION), cpu, left, context);
+    if (load<u32>(cpu, JIT_STATUS) != ST_NEXT) return left;
+    const rip = load<u64>(cpu, JIT_RIP);
+    if (rip == back) return left;
+    const link = load<u32>(cpu, JIT_LINK) as usize;
+    if (link == 0 || left <= 0 || load<u32>(cpu, POLL) != 0) break;
+    const block = linkedBlock(cpu, set, mode, rip, link);
+    if (block == 0) break;
+    context = load<u32>(block, BLK_CODE) as usize;
+    if (context == 0) break;
+    store<u64>(cpu, rip, RIP);
+  }
+  store<u32>(cpu, ST_AWAY, JIT_STATUS);
+  return left;
+}
+
+/** The guest's CALL to `rip`, where `link` leads to: `follow` until it returns to `back`. */
 export function callRegion(cpu: usize, left: i32, link: usize, rip: u64, back: u64): i32 {
   const depth = load<u32>(cpu, JIT_DEPTH);
-  if (depth < DEPTH_LIMIT) {
-    const set = load<u32>(cpu, TLB_SET);
-    const mode = load<u32>(cpu, MODE);
-    store<u32>(cpu, depth + 1, JIT_DEPTH);
-    while (left > 0 && load<u32>(cpu, POLL) == 0 && link != 0) {
-      const phys = knownPhys(cpu, set, rip);
-      let block = load<u32>(link) as usize;
-      if (block == 0 || load<u32>(block, BLK_PHYS) != phys) {
-        block = cachedBlock(cpu, rip, phys, mode);
-        if (block == 0) break;
-        store<u32>(link, block as u32);
-      }
-      const context = load<u32>(block, BLK_CODE) as usize;
-      if (context == 0) break;
+  if (depth < DEPTH_LIMIT && left > 0 && load<u32>(cpu, POLL) == 0) {
+    const block = linkedBlock(cpu, load<u32>(cpu, TLB_SET), load<u32>(cpu, MODE), rip, link);
+    const context = block == 0 ? 0 : (load<u32>(block, BLK_CODE) as usize);
+    if (context != 0) {
       store<u64>(cpu, rip, RIP);
-      left = call_indirect<i32>(load<u32>(context, CTX_FUNCTION), cpu, left, context);
-      rip = load<u64>(cpu, JIT_RIP);
-      if (load<u32>(cpu, JIT_STATUS) != ST_NEXT || rip == back) {
-        store<u32>(cpu, depth, JIT_DEPTH);
-        return left;
-      }
-      link = load<u32>(cpu, JIT_LINK);
+      store<u32>(cpu, depth + 1, JIT_DEPTH);
+      left = follow(cpu, left, context, back);
+      store<u32>(cpu, depth, JIT_DEPTH);
+      return left;
     }
-    store<u32>(cpu, depth, JIT_DEPTH);
   }
   store<u64>(cpu, rip, JIT_RIP);
   store<u32>(cpu, link as u32, JIT_LINK);

@@ -3,14 +3,15 @@
  * "Instruction format").
  */
 import {
-  BLK_CODE, BLK_COUNT, BLK_FALL, BLK_HEADER, BLK_HEAT, BLK_LENGTH, BLK_MODE, BLK_PHYS, BLK_TAKEN, BLK_WARM, CODE_SCRATCH, CROSSING_BLOCK,
-  DEAD_BLOCK, DECODE_TABLES, EA_ADDR16, EA_ADDR32, EA_SEG_SHIFT, GUEST_BASE, LEN_LOCK, LEN_MEM, LEN_SIZE_SHIFT,
+  BLK_CODE, BLK_COUNT, BLK_FALL, BLK_HEADER, BLK_HEAT, BLK_LENGTH, BLK_MODE, BLK_PHYS, BLK_TAKEN, BLK_WARM,
+  CODE_SCRATCH, CROSSING_BLOCKS, CROSSING_CODE, CROSSING_ENTRIES, CROSSING_PHYS, CROSSING_SIZE, DEAD_BLOCK,
+  DECODE_TABLES, EA_ADDR16, EA_ADDR32, EA_SEG_SHIFT, GUEST_BASE, LEN_LOCK, LEN_MEM, LEN_SIZE_SHIFT,
   MODE_CODE16, MODE_CODE64, MODE_CODE_MASK, MODE_STEP, REC_B, REC_DISP, REC_EA, REC_IMM, REC_LEN, REC_OFF,
-  REC_OP, REC_R, REC_SIZE, REC_X, RIP, SEG_DS, SEG_ES, SEG_SS, SLOT_4G, SLOT_ZERO,
+  REC_OP, REC_R, REC_SIZE, REC_X, RIP, SEG_DS, SEG_ES, SEG_SS, SLOT_4G, SLOT_ZERO, TLB_SET,
 } from "../layout";
 import { BLOCK_MAX_OPERATIONS, enterBlock, reserveBlock } from "./blocks";
 import { raiseError, VEC_GP } from "./fault";
-import { fetchPhys, isRam } from "./mmu";
+import { execOffset, fetchPhys, isRam } from "./mmu";
 import { FALL, MOV_CR, MOV_DR, MOV_RC, MOV_RD, NOP, UD, XCHG_A } from "./ops";
 import { WALK_FAULT } from "./walk";
 
@@ -414,22 +415,54 @@ export function decodeBlock(cpu: usize, linear: u64, phys: u64, mode: u32): usiz
   return block;
 }
 
-/** Decodes one instruction whose bytes lie in two pages, into the vCPU's own crossing block. */
-function decodeCrossing(cpu: usize, linear: u64, phys: u64, mode: u32): usize {
-  const first = 0x1000 - ((phys as u32) & 0xfff);
-  const scratch = cpu + CODE_SCRATCH;
-  memory.copy(scratch, GUEST_BASE + (phys as usize), first);
+/** Place of the block of the crossing instruction at `phys`. */
+// @ts-ignore: decorator
+@inline
+function crossingEntry(cpu: usize, phys: u32): usize {
+  return cpu + CROSSING_BLOCKS + ((phys >> 12) & (CROSSING_ENTRIES - 1)) * CROSSING_SIZE;
+}
+
+/** Puts the bytes of a crossing instruction together in CODE_SCRATCH; false when the second page's fetch faults. */
+function fetchCrossing(cpu: usize, linear: u64, phys: u32): bool {
+  const first = 0x1000 - (phys & 0xfff);
   const next = fetchPhys(cpu, linear + first);
-  if (next == WALK_FAULT) return 0;
+  if (next == WALK_FAULT) return false;
   if (!isRam(cpu, next)) {
     raiseError(cpu, VEC_GP, 0);
-    return 0;
+    return false;
   }
-  memory.copy(scratch + first, GUEST_BASE + (next as usize), 16);
-  const block = cpu + CROSSING_BLOCK;
+  memory.copy(cpu + CODE_SCRATCH, GUEST_BASE + (phys as usize), first);
+  memory.copy(cpu + CODE_SCRATCH + first, GUEST_BASE + (next as usize), 16);
+  return true;
+}
+
+/**
+ * The block of the instruction at `phys` that crosses a page, if it has been decoded and its bytes are
+ * the same still, else 0: no store to the second page is noticed.
+ */
+export function knownCrossing(cpu: usize, linear: u64, phys: u32, mode: u32): usize {
+  const block = crossingEntry(cpu, phys);
+  if (load<u32>(block, CROSSING_PHYS) != phys || load<u32>(block, BLK_MODE) != mode || phys == 0) return 0;
+  const first = 0x1000 - (phys & 0xfff);
+  const entry = cpu + load<u32>(cpu, TLB_SET) + execOffset(linear + first);
+  if (load<u64>(entry) != linear + first) return 0;
+  const next = load<u32>(entry, 8) as usize;
+  const scratch = cpu + CODE_SCRATCH;
+  memory.copy(scratch, GUEST_BASE + (phys as usize), first);
+  store<v128>(scratch + first, load<v128>(GUEST_BASE + next));
+  const same = v128.eq<u8>(load<v128>(scratch), load<v128>(block, CROSSING_CODE));
+  return v128.all_true<u8>(same) ? block : 0;
+}
+
+/** Decodes one instruction whose bytes lie in two pages. */
+function decodeCrossing(cpu: usize, linear: u64, phys: u64, mode: u32): usize {
+  if (!fetchCrossing(cpu, linear, phys as u32)) return 0;
+  const scratch = cpu + CODE_SCRATCH;
+  const block = crossingEntry(cpu, phys as u32);
   const rec = block + BLK_HEADER;
+  store<u32>(block, 0, CROSSING_PHYS);
   cursor = scratch;
-  limit = scratch + first + 16;
+  limit = scratch + 0x1000 - ((phys as u32) & 0xfff) + 16;
   overrun = false;
   const decoded = decodeOne(rec, 0, mode);
   const length = (cursor - scratch) as u32;
@@ -441,5 +474,7 @@ function decodeCrossing(cpu: usize, linear: u64, phys: u64, mode: u32): usize {
   header(block, DEAD_BLOCK, mode);
   store<u16>(block, 1, BLK_COUNT);
   store<u16>(block, length as u16, BLK_LENGTH);
+  store<u32>(block, phys as u32, CROSSING_PHYS);
+  store<v128>(block, load<v128>(scratch), CROSSING_CODE);
   return block;
 }

@@ -33,7 +33,18 @@ function entryOf(cpu: usize, set: u32, va: u64): usize {
   return cpu + set + ((((va as u32) >> 12) & (TLB_ENTRIES - 1)) << 4);
 }
 
-/** Pointer to read `sizeof<T>()` bytes at `va` with the privilege of TLB set `set`; 0 after a fault. */
+/**
+ * Offset of the exec TLB's entry in its set. Programs of some megabytes alternate between pages that are
+ * 1 MiB apart; data has the plain index, because translated code computes it at each access.
+ */
+// @ts-ignore: decorator
+@inline
+export function execOffset(va: u64): usize {
+  const page = (va >> 12) as u32;
+  return TLB_EXEC + (((page ^ (page >> 8)) & (TLB_ENTRIES - 1)) << 4);
+}
+
+/** Pointer to read `sizeof<T>() bytes at `va` with the privilege of TLB set `set`; 0 after a fault. */
 // @ts-ignore: decorator
 @inline
 export function readPtr<T>(cpu: usize, set: u32, va: u64): usize {
@@ -131,9 +142,10 @@ function translate(cpu: usize, set: u32, va: u64, access: u32): u64 {
     if (low + (size - 1) > load<u64>(cpu, LARGE_HIGH)) store<u64>(cpu, low + (size - 1), LARGE_HIGH);
   }
   if (access == ACCESS_EXEC) {
-    store<u64>(entry, page, TLB_EXEC);
-    store<u32>(entry, physPage, TLB_EXEC + 8);
-    store<u32>(entry, info, TLB_EXEC + 12);
+    const code = cpu + set + execOffset(va);
+    store<u64>(code, page);
+    store<u32>(code, physPage, 8);
+    store<u32>(code, info, 12);
     return pa;
   }
   if (access == ACCESS_WRITE && load<u32>(pageBitmap(pa as u32)) == 0) {
@@ -150,10 +162,8 @@ function translate(cpu: usize, set: u32, va: u64, access: u32): u64 {
 /** Guest physical address of code at `rip`, or WALK_FAULT with the exception raised. */
 export function fetchPhys(cpu: usize, rip: u64): u64 {
   const set = load<u32>(cpu, TLB_SET);
-  const entry = entryOf(cpu, set, rip);
-  if (load<u64>(entry, TLB_EXEC) == (rip & ~0xfff)) {
-    return (load<u32>(entry, TLB_EXEC + 8) | ((rip as u32) & 0xfff)) as u64;
-  }
+  const entry = cpu + set + execOffset(rip);
+  if (load<u64>(entry) == (rip & ~0xfff)) return (load<u32>(entry, 8) | ((rip as u32) & 0xfff)) as u64;
   return translate(cpu, set, rip, ACCESS_EXEC);
 }
 
@@ -306,8 +316,11 @@ export function flushPage(cpu: usize, va: u64): void {
     return;
   }
   const offset: usize = (((va as u32) >> 12) & (TLB_ENTRIES - 1)) << 4;
-  for (let kind: usize = 0; kind < 6; kind++) {
-    store<u64>(cpu + TLB_SUPERVISOR + kind * TLB_BYTES + offset, u64.MAX_VALUE);
+  for (let i = 0; i < 2; i++) {
+    const set = cpu + (i ? TLB_USER : TLB_SUPERVISOR);
+    store<u64>(set + TLB_READ + offset, u64.MAX_VALUE);
+    store<u64>(set + TLB_WRITE + offset, u64.MAX_VALUE);
+    store<u64>(set + execOffset(va), u64.MAX_VALUE);
   }
 }
 

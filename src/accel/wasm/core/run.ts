@@ -8,15 +8,15 @@
 import {
   BLK_COUNT, BLK_FALL, BLK_HEADER, BLK_LENGTH, BLK_PHYS, BLK_TAKEN, CURRENT_BLOCK, EXIT_BUDGET, EXIT_HALT,
   EXIT_POLL, EXIT_REASON, EXIT_SHUTDOWN, GPR, ICOUNT, LEN_MASK, MODE, MODE_CODE16, MODE_CODE64, MODE_CODE_MASK, MODE_FLAT,
-  BLK_CODE, BLK_HEAT, BLK_MODE, CTX_FUNCTION, HOT_COUNT, HOT_ENTRY, HOT_LIMIT, HOT_LIST, HOT_THRESHOLD, JIT_DEPTH,
+  BLK_CODE, BLK_HEAT, BLK_MODE, HOT_COUNT, HOT_ENTRY, HOT_LIMIT, HOT_LIST, HOT_THRESHOLD, JIT_DEPTH,
   JIT_LINK, JIT_RIP, JIT_STATUS, MODE_STEP, NEXT_RIP, POLL, POLL_SHADOW, POLL_STEP, RAX, RBP, RDX, REC_B, REC_DISP,
   REC_IMM, REC_LEN, REC_OFF, REC_OP,
   REC_R, REC_SIZE, RIP, RSP, SEG_BASE, SEG_CS, SHADOW, START_BLOCK, ST_AGAIN, ST_EXIT, ST_FAULT, ST_HALT, ST_JUMP,
   ST_AWAY, ST_NEXT, TLB_SET, ARENA_FLUSHES, VCPU_BLOCKS, DEAD_BLOCK,
 } from "../layout";
 import { findBlock } from "./blocks";
-import { cachedBlock, knownPhys, rememberBlock } from "./chain";
-import { decodeBlock } from "./decode";
+import { cachedBlock, follow, knownPhys, linkedBlock, NEVER, rememberBlock } from "./chain";
+import { decodeBlock, knownCrossing } from "./decode";
 import { stepCheck } from "./debug";
 import { CC_DEC, CC_INC } from "./flags";
 import * as hot from "./hot";
@@ -68,6 +68,7 @@ function resolve(cpu: usize, rip: u64, link: usize): usize {
   const phys = fetchPhys(cpu, linear);
   if (phys == WALK_FAULT) return 0;
   let block = findBlock(phys as u32, mode);
+  if (!block) block = knownCrossing(cpu, linear, phys as u32, mode);
   if (!block) {
     const flushes = load<u32>(VCPU_BLOCKS, ARENA_FLUSHES);
     block = decodeBlock(cpu, linear, phys, mode);
@@ -641,17 +642,8 @@ export function run(cpu: usize, budget: i32): u32 {
 
     // A link holds where control went last time: right if that block is still the one at `rip`.
     let next: usize = 0;
-    if (link) {
-      next = load<u32>(link);
-      // Translated code may have come far from `block`.
-      const expected = !translated && ((rip ^ load<u64>(cpu, RIP)) & ~0xfff) == 0
-        ? (load<u32>(block, BLK_PHYS) & ~0xfff) | ((rip as u32) & 0xfff)
-        : knownPhys(cpu, set, rip);
-      if (next == 0 || load<u32>(next, BLK_PHYS) != expected) {
-        next = cachedBlock(cpu, rip, expected, mode);
-        if (next) store<u32>(link, next as u32);
-      }
-    }
+    if (link) next = linkedBlock(cpu, set, mode, rip, link);
+    else if ((mode & MODE_CODE_MASK) == MODE_CODE64 || mode & MODE_FLAT) next = cachedBlock(cpu, rip, knownPhys(cpu, set, rip), mode);
     if (!next) {
       next = resolve(cpu, rip, link);
       if (!next) {
@@ -668,7 +660,7 @@ export function run(cpu: usize, budget: i32): u32 {
     store<u64>(cpu, rip, RIP);
     const context = load<u32>(block, BLK_CODE) as usize;
     if (context) {
-      left = call_indirect<i32>(load<u32>(context, CTX_FUNCTION), cpu, left, context);
+      left = follow(cpu, left, context, NEVER);
       rip = load<u64>(cpu, JIT_RIP);
       link = load<u32>(cpu, JIT_LINK);
       status = load<u32>(cpu, JIT_STATUS);

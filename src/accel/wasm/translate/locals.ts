@@ -15,19 +15,21 @@ export const LINK = 8;
 export const SET = 9;
 /** Where in the page and with how many instructions unspent a way out leaves. */
 export const PLACE = 10;
-export const VA = 11;
-export const A64 = 12;
-export const B64 = 13;
-export const R64 = 14;
-export const TARGET = 15;
-export const CC_A = 16;
-export const CC_B = 17;
-export const CC_RES = 18;
+/** Layout position that a loop entered beside its head goes on to; else 0. */
+export const INTO = 11;
+export const VA = 12;
+export const A64 = 13;
+export const B64 = 14;
+export const R64 = 15;
+export const TARGET = 16;
+export const CC_A = 17;
+export const CC_B = 18;
+export const CC_RES = 19;
 /** Linear address of the page that the code lies in. */
-export const PAGE = 19;
+export const PAGE = 20;
 /** First of sixteen general registers. */
-export const REGISTER = 20;
-export const I32_LOCALS = 8;
+export const REGISTER = 21;
+export const I32_LOCALS = 9;
 export const I64_LOCALS = 25;
 /** Three 64-bit floating-point locals behind the others, and the XMM registers that a function uses. */
 export const FLOAT = 3 + I32_LOCALS + I64_LOCALS;

@@ -235,6 +235,7 @@ export class RegionFrame {
     code.call(CALL_REGION).set(LEFT);
     code.get(CPU).memory('i32.load', L.JIT_STATUS).if().get(LEFT).return().end();
     this.loadState();
+    this.kind = undefined;
     // What was called may have overwritten this code.
     code.get(CONTEXT).memory('i32.load', L.CTX_FUNCTION).op('i32.eqz').if();
     this.leaveAt(after, 0);

@@ -1,8 +1,8 @@
 /**
  * Control flow of a region as nested WebAssembly blocks and loops. Blocks are laid out in reverse
  * postorder; a forward edge becomes a branch out of a `block` that ends before its target, a backward
- * edge a branch to a `loop` around its target. An edge that would enter a loop other than at its head
- * leaves the region instead, so any graph can be laid out.
+ * edge a branch to a `loop` around its target. An edge that enters a loop beside its head goes to the head
+ * and is sent on from there, so any graph can be laid out.
  */
 
 /** A scope [start, end) in layout positions: opened before block `start`, closed before block `end`. */
@@ -17,8 +17,13 @@ export interface Layout {
   readonly order: readonly number[];
   /** Outermost first among those that start together. */
   readonly scopes: readonly Scope[];
-  /** Whether the edge between two layout positions stays inside. */
-  inside(from: number, to: number): boolean;
+  /**
+   * Where the edge between two layout positions arrives first: at `to`, or at the head of the outermost
+   * loop that it would enter beside its head.
+   */
+  hop(from: number, to: number): number;
+  /** For heads of loops: the positions that they send on to. */
+  readonly sent: ReadonlyMap<number, ReadonlySet<number>>;
 }
 
 /** @param edges for each block its successors inside the region; block 0 is the root */
@@ -53,11 +58,16 @@ export function layOut(edges: readonly (readonly number[])[]): Layout {
     }
   }
 
-  const entersLoop = (from: number, to: number): boolean =>
-    [...loops.values()].some(({ start, end }) => from < start && start < to && to < end);
+  const hop = (from: number, to: number): number => {
+    let first = to;
+    for (const { start, end } of loops.values()) {
+      if (from < start && start < first && to > start && to < end) first = start;
+    }
+    return first;
+  };
   const blocks = new Map<number, Scope>();
-  for (const [from, to] of jumps) {
-    if (to <= from + 1 || entersLoop(from, to)) continue;
+  const sent = new Map<number, Set<number>>();
+  const branch = (from: number, to: number): void => {
     let start = from;
     // A branch out of a loop: its block begins outside of it.
     for (const loop of loops.values()) {
@@ -66,16 +76,22 @@ export function layOut(edges: readonly (readonly number[])[]): Layout {
     }
     const known = blocks.get(to);
     blocks.set(to, { kind: 'block', start: Math.min(start, known?.start ?? start), end: to });
+  };
+  for (const [from, to] of jumps) {
+    if (to <= from) continue;
+    let at = from;
+    for (let next = hop(at, to); next !== to; next = hop(at, to)) {
+      branch(at, next);
+      at = next;
+      sent.set(at, (sent.get(at) ?? new Set()).add(to));
+    }
+    if (at !== from || to > from + 1) branch(at, to);
   }
   nestBlocks([...blocks.values()], [...loops.values()], blocks);
   const scopes = [...loops.values(), ...blocks.values()].sort(
     (a, b) => a.start - b.start || b.end - a.end || (a.kind === 'block' ? -1 : 1),
   );
-  return {
-    order,
-    scopes,
-    inside: (from, to) => to === from + 1 || to <= from || !entersLoop(from, to),
-  };
+  return { order, scopes, hop, sent };
 }
 
 /** Moves the starts of blocks outwards until all scopes nest. */

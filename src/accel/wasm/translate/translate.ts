@@ -4,6 +4,7 @@
  */
 import * as L from '../layout.js';
 import type { ModuleFunction } from './encoder.js';
+import { agrees, entryKinds, type Kinds } from './flag-kinds.js';
 import { FunctionBuilder } from './function-builder.js';
 import {
   CONTEXT,
@@ -12,13 +13,14 @@ import {
   F64_LOCALS,
   I32_LOCALS,
   I64_LOCALS,
+  INTO,
   LEFT,
   STATUS,
 } from './locals.js';
 import { flagNeeds, type OperationTable } from './operations.js';
 import { CALLS, type Region, type RegionBlock } from './region.js';
 import type { Cursor } from './region-frame.js';
-import { layOut } from './structure.js';
+import { type Layout, layOut, type Scope } from './structure.js';
 
 /** A translated region. */
 export interface Translation {
@@ -49,137 +51,163 @@ export function translate(table: OperationTable, region: Region): Translation {
       .filter((index) => index !== undefined),
   );
   const layout = layOut(edges);
-  const builder = new FunctionBuilder(table.registers(region.blocks), region.mode);
-  const { code } = builder;
-  const position = new Map<number, number>();
-  layout.order.forEach((block, at) => {
-    position.set(region.blocks[block]?.offset ?? -1, at);
-  });
+  const first = new RegionWriter(table, region, layout, []);
+  const plain = first.write();
+  const kinds = entryKinds(table, region, edges, first.ends);
+  if (kinds === undefined) return plain;
+  const second = new RegionWriter(table, region, layout, kinds);
+  const translation = second.write();
+  return agrees(edges, kinds, second.ends) ? translation : plain;
+}
 
-  builder.open();
+/** Writes a region's blocks in their layout. */
+class RegionWriter {
+  /** By block: the kind of the flags at its end where it is known. */
+  readonly ends: (number | undefined)[] = [];
+  readonly #table: OperationTable;
+  readonly #region: Region;
+  readonly #layout: Layout;
+  readonly #entries: Kinds;
+  readonly #builder: FunctionBuilder;
+  /** Layout positions by offset in the page. */
+  readonly #position = new Map<number, number>();
   /** Open scopes, innermost last, with the level to branch to. */
-  const open: { level: number; start: number; end: number; loop: boolean }[] = [];
+  readonly #open: { level: number; scope: Scope }[] = [];
 
-  /** Goes on at `offset` of the page, from layout position `from`; `next` follows it in the code. */
-  const go = (from: number, offset: number, last: boolean): void => {
-    const to = position.get(offset);
-    if (to === undefined || !layout.inside(from, to)) {
+  /** @param entries by block: the kind of the flags where it begins, where it is known */
+  constructor(table: OperationTable, region: Region, layout: Layout, entries: Kinds) {
+    this.#table = table;
+    this.#region = region;
+    this.#layout = layout;
+    this.#entries = entries;
+    this.#builder = new FunctionBuilder(table.registers(region.blocks), region.mode);
+    layout.order.forEach((block, at) => {
+      this.#position.set(region.blocks[block]?.offset ?? -1, at);
+    });
+  }
+
+  write(): Translation {
+    const builder = this.#builder;
+    builder.open();
+    this.#layout.order.forEach((index, at) => {
+      const block = this.#region.blocks[index];
+      if (!block) return;
+      this.#openScopes(at);
+      builder.kind = this.#entries[index];
+      this.#block(block, at);
+      this.ends[index] = builder.kind;
+    });
+    for (const _ of this.#open.splice(0)) builder.code.end();
+    // Every path has left by a branch; validation needs to know that the end is not reached.
+    builder.unreachable();
+    const code = builder.close();
+    return {
+      body: {
+        i32Locals: I32_LOCALS,
+        i64Locals: I64_LOCALS,
+        f64Locals: F64_LOCALS,
+        v128Locals: builder.vectorLocals,
+        code,
+      },
+      links: builder.links,
+      records: builder.records,
+    };
+  }
+
+  /** Closes the scopes that end before position `at`, opens those that begin there. */
+  #openScopes(at: number): void {
+    const { code } = this.#builder;
+    while (this.#open.at(-1)?.scope.end === at) {
+      code.end();
+      this.#open.pop();
+    }
+    for (const scope of this.#layout.scopes) {
+      if (scope.start !== at) continue;
+      if (scope.kind === 'loop') code.loop();
+      else code.block();
+      this.#open.push({ level: code.depth - 1, scope });
+    }
+    const sent = this.#layout.sent.get(at);
+    if (sent === undefined) return;
+    code.get(INTO).if();
+    for (const to of sent) {
+      code.get(INTO).i32(to).op('i32.eq').if();
+      const next = this.#layout.hop(at, to);
+      if (next === to) code.i32(0).set(INTO);
+      this.#branch(next);
+      code.end();
+    }
+    code.unreachable().end();
+  }
+
+  /** Branches forward to position `to`. */
+  #branch(to: number): void {
+    const found = this.#open.find(({ scope }) => scope.kind === 'block' && scope.end === to);
+    if (found === undefined) throw new Error(`no scope ends at position ${to}`);
+    this.#builder.code.br(found.level);
+  }
+
+  /** Goes on at `offset` of the page, from position `from`; `last`: no code of the block follows. */
+  #go(from: number, offset: number, last: boolean): void {
+    const builder = this.#builder;
+    const { code } = builder;
+    const to = this.#position.get(offset);
+    if (to === undefined) {
       builder.leave(offset);
       return;
-    }
-    if (to === from + 1) {
-      if (last) return;
     }
     if (to > from) {
-      const scope = open.find(({ end, loop }) => end === to && !loop);
-      if (scope) code.br(scope.level);
-      else builder.leave(offset);
+      const next = this.#layout.hop(from, to);
+      if (next !== to) code.i32(to).set(INTO);
+      if (next !== from + 1 || !last) this.#branch(next);
       return;
     }
-    const scope = open.find(({ start, loop }) => start === to && loop);
-    if (!scope) {
-      builder.leave(offset);
-      return;
-    }
+    const head = this.#open.find(({ scope }) => scope.kind === 'loop' && scope.start === to);
+    if (head === undefined) throw new Error(`no loop begins at position ${to}`);
     // Poll at back edges.
     code.get(LEFT).i32(0).op('i32.le_s');
     code.get(CPU).memory('i32.load', L.POLL).op('i32.or').if();
     builder.leaveAt(offset, 0);
     code.end();
-    code.br(scope.level);
-  };
-
-  layout.order.forEach((index, at) => {
-    const block = region.blocks[index];
-    if (!block) return;
-    while (open.length > 0 && open[open.length - 1]?.end === at) {
-      code.end();
-      open.pop();
-    }
-    for (const scope of layout.scopes) {
-      if (scope.start !== at) continue;
-      if (scope.kind === 'loop') code.loop();
-      else code.block();
-      open.push({
-        level: code.depth - 1,
-        start: scope.start,
-        end: scope.end,
-        loop: scope.kind === 'loop',
-      });
-    }
-    translateBlock(table, builder, block, {
-      go: (offset, last) => go(at, offset, last),
-      isNext: (offset) => position.get(offset) === at + 1,
-      holds: (offset) => position.has(offset),
-    });
-  });
-  while (open.length > 0) {
-    code.end();
-    open.pop();
+    code.br(head.level);
   }
-  // Every path has left by a branch; validation needs to know that the end is not reached.
-  builder.unreachable();
-  const body = builder.close();
-  return {
-    body: {
-      i32Locals: I32_LOCALS,
-      i64Locals: I64_LOCALS,
-      f64Locals: F64_LOCALS,
-      v128Locals: builder.vectorLocals,
-      code: body,
-    },
-    links: builder.links,
-    records: builder.records,
-  };
-}
 
-/** Where a block can go on. */
-interface Ways {
-  /** Goes on at an offset of the page; `last`: no code of the block follows. */
-  readonly go: (offset: number, last: boolean) => void;
-  /** Whether the block at that offset follows in the code. */
-  readonly isNext: (offset: number) => boolean;
-  /** Whether the region has that block. */
-  readonly holds: (offset: number) => boolean;
-}
-
-function translateBlock(
-  table: OperationTable,
-  builder: FunctionBuilder,
-  block: RegionBlock,
-  { go, isNext, holds }: Ways,
-): void {
-  const { code } = builder;
-  code.get(LEFT).i32(block.count).op('i32.sub').set(LEFT);
-  builder.kind = undefined;
-  const needs = flagNeeds(table, block);
-  const after = block.offset + block.length;
-  const cursor: Cursor = { block, offset: block.offset, index: 0, returns: holds(after) };
-  for (const [index, operation] of block.operations.entries()) {
-    cursor.index = index;
-    const condition = table.conditionOfJump(operation.op);
-    if (condition >= 0) {
-      const taken = block.offset + operation.imm;
-      builder.condition(isNext(taken) ? condition ^ 1 : condition);
-      code.if();
-      go(isNext(taken) ? after : taken, false);
-      code.end();
-      go(isNext(taken) ? taken : after, true);
-      return;
+  #block(block: RegionBlock, at: number): void {
+    const table = this.#table;
+    const builder = this.#builder;
+    const { code } = builder;
+    code.get(LEFT).i32(block.count).op('i32.sub').set(LEFT);
+    const needs = flagNeeds(table, block);
+    const after = block.offset + block.length;
+    const returns = this.#position.has(after);
+    const cursor: Cursor = { block, offset: block.offset, index: 0, returns };
+    for (const [index, operation] of block.operations.entries()) {
+      cursor.index = index;
+      const condition = table.conditionOfJump(operation.op);
+      if (condition >= 0) {
+        const taken = block.offset + operation.imm;
+        const isNext = this.#position.get(taken) === at + 1;
+        builder.condition(isNext ? condition ^ 1 : condition);
+        code.if();
+        this.#go(at, isNext ? after : taken, false);
+        code.end();
+        this.#go(at, isNext ? taken : after, true);
+        return;
+      }
+      if (table.name(operation.op) === 'JMP') {
+        this.#go(at, block.offset + operation.imm, true);
+        return;
+      }
+      if (table.emit(builder, operation, cursor, needs[index] ?? true)) {
+        if (!table.leaves(operation.op)) continue;
+        if (cursor.returns && CALLS.includes(table.name(operation.op))) this.#go(at, after, true);
+        return;
+      }
+      interpret(builder, cursor);
     }
-    if (table.name(operation.op) === 'JMP') {
-      go(block.offset + operation.imm, true);
-      return;
-    }
-    if (table.emit(builder, operation, cursor, needs[index] ?? true)) {
-      if (!table.leaves(operation.op)) continue;
-      if (cursor.returns && CALLS.includes(table.name(operation.op))) go(after, true);
-      return;
-    }
-    interpret(builder, cursor);
+    if (block.falls) this.#go(at, after, true);
+    else builder.unreachable();
   }
-  if (block.falls) go(after, true);
-  else builder.unreachable();
 }
 
 /** Lets the interpreter's routine do the instruction, with all state in memory. */
