@@ -122,7 +122,7 @@ function jump(match: RegExpExecArray): Emit {
     builder.readRm(operation, cursor, size, false);
     builder.code.set(TARGET);
     builder.checkTarget(TARGET, cursor);
-    builder.leaveIndirect();
+    cursor.select();
   };
 }
 

@@ -301,6 +301,15 @@ export class Code {
     return this;
   }
 
+  /** Takes an index from the stack and branches to the level there, or to `otherwise` beyond the last. */
+  brTable(levels: readonly number[], otherwise: number): this {
+    this.bytes.byte(0x0e);
+    this.bytes.unsigned(levels.length);
+    for (const level of levels) this.bytes.unsigned(this.depth - 1 - level);
+    this.bytes.unsigned(this.depth - 1 - otherwise);
+    return this;
+  }
+
   call(index: number): this {
     this.bytes.byte(0x10);
     this.bytes.unsigned(index);

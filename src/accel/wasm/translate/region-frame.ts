@@ -57,6 +57,8 @@ export interface Cursor {
   index: number;
   /** Whether the region goes on behind a call that ends the block. */
   readonly returns: boolean;
+  /** Goes on at the address in TARGET, inside the region if it is where one of its tables may lead. */
+  readonly select: () => void;
 }
 
 export class RegionFrame {
