@@ -23,9 +23,10 @@ import {
 } from "./x87-control";
 import { exponential, logarithm, logarithmPlusOne } from "./x87-logarithm";
 import {
-  FORMAT_F32, FORMAT_F64, FORMAT_I16, FORMAT_I32, FORMAT_I64, loadDecimal, loadExtended, loadNumber, storeDecimal,
-  storeExtended, storeInteger, storeReal, unpackMemory,
+  FORMAT_F32, FORMAT_F64, FORMAT_I16, FORMAT_I32, FORMAT_I64, integerOf, loadDecimal, loadExtended, loadNumber,
+  readNumber, storeDecimal, storeExtended, storeInteger, storeReal, unpackNumber,
 } from "./x87-memory";
+import { fastRegisters, fastWithFloat, fastWithInteger } from "./x87-fast";
 import {
   CR0_MP, isEmpty, loadA, pending, pop, popTimes, push, pushFaults, putIndefinite, putR, rotate, setStatus, setTag,
   stackFault, stAt, SW_C1, x87Begin, x87Enter,
@@ -149,9 +150,17 @@ function dataMemory(cpu: usize, form: u32, va: u64): bool {
 }
 
 function memoryArithmetic(cpu: usize, digit: u32, va: u64, format: u32): bool {
-  if (!unpackMemory(cpu, va, format)) return false;
-  setB();
+  const bits = readNumber(cpu, va, format);
+  if (faulted(cpu)) return false;
   const compares = (digit >> 1) == 1;
+  if (!compares) {
+    const done = format <= FORMAT_F64
+      ? fastWithFloat(cpu, digit, bits, format == FORMAT_F64)
+      : fastWithInteger(cpu, digit, integerOf(bits, format));
+    if (done) return true;
+  }
+  unpackNumber(bits, format);
+  setB();
   if (isEmpty(cpu, 0)) {
     if (compares) compareUnderflow(cpu, digit & 1);
     else underflow(cpu, 0, 0);
@@ -179,7 +188,23 @@ function undefinedRegister(code: u32): bool {
   }
 }
 
+/** Whether a form is arithmetic on two registers. */
+// @ts-ignore: decorator
+@inline
+function isArithmetic(form: u32): bool {
+  const escape = form >> 3;
+  return (escape == 0 || escape == 4 || escape == 6) && (form & 6) != 2;
+}
+
 function registerForm(cpu: usize, rec: usize, code: u32): u32 {
+  if (isArithmetic(code >> 3)) {
+    if (!x87Enter(cpu, true)) return ST_FAULT;
+    const escape = code >> 6;
+    if (fastRegisters(cpu, (code >> 3) & 7, code & 7, escape == 0 ? 0 : code & 7, escape == 6 ? 1 : 0)) {
+      notePointers(cpu, rec, (escape << 8) | 0xc0 | (code & 63));
+      return ST_NEXT;
+    }
+  }
   if (undefinedRegister(code)) {
     raise(cpu, VEC_UD);
     return ST_FAULT;
