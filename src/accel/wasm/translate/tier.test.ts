@@ -119,6 +119,17 @@ const REWRITTEN_CALLER = [
   0, 0xc3,
 ];
 
+/** mov ecx, 0x40000000; 5: test cl, 1; jnz 13; 10: add eax, 3; 13: add edx, eax; dec ecx; test cl, 3; jnz 10; jmp 5 */
+const ENTERED_BESIDE_HEAD = [
+  0xb9, 0, 0, 0, 0x40, 0xf6, 0xc1, 1, 0x75, 3, 0x83, 0xc0, 3, 0x01, 0xc2, 0xff, 0xc9, 0xf6, 0xc1, 3,
+  0x75, 0xf4, 0xeb, 0xed,
+];
+/** mov ecx, 0x40000000; 5: add eax, 5; cmp eax, edx; je 16; jb 17; adc edx, eax; 16: nop; 17: inc ebx; dec ecx; jnz 5 */
+const FLAGS_ACROSS_BLOCKS = [
+  0xb9, 0, 0, 0, 0x40, 0x83, 0xc0, 5, 0x39, 0xd0, 0x74, 4, 0x72, 3, 0x11, 0xc2, 0x90, 0xff, 0xc3,
+  0xff, 0xc9, 0x75, 0xee,
+];
+
 function compare(code: readonly number[], limit: bigint): Small {
   const plain = new Small(code, undefined);
   const fast = new Small(code, 20);
@@ -138,6 +149,14 @@ describe('translated code', () => {
 
   it('sees the code that it rewrites, and is given up when that goes on', () => {
     compare(SELF_MODIFYING, 300_000n);
+  });
+
+  it('keeps a loop together that is entered beside its head', () => {
+    compare(ENTERED_BESIDE_HEAD, 3_000_000n);
+  });
+
+  it('looks at flags that the block before has set', () => {
+    compare(FLAGS_ACROSS_BLOCKS, 3_000_000n);
   });
 
   it('calls and returns, deeper than host calls may nest', () => {

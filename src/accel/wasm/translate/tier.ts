@@ -21,7 +21,7 @@ export interface TierOptions {
 
 export const TIER_OPTIONS: TierOptions = {
   threshold: 1500,
-  limits: { blocks: 48, operations: 400, heat: 60 },
+  limits: { blocks: 160, operations: 1500, heat: 10 },
   batch: 48,
   delay: 3,
 };
