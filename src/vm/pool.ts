@@ -4,6 +4,7 @@
  */
 import { availableParallelism } from 'node:os';
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import type { TranslationCounters } from '../accel/wasm/translate/service.js';
 import { TranslatorThread } from '../accel/wasm/translate/thread.js';
 import { PandoError } from '../error.js';
 import type { MachineEvent } from './execution.js';
@@ -77,6 +78,11 @@ export class WorkerPool {
   /** Starts the first worker ahead of the VM that needs it: the two get ready at the same time. */
   prepare(): void {
     if (this.#workers.length === 0) this.#startWorker();
+  }
+
+  /** What has been translated for the VMs; undefined while none translates. */
+  async translations(): Promise<TranslationCounters | undefined> {
+    return this.#translator?.counters();
   }
 
   /** Forgets a parked VM; the last one ends the workers. */

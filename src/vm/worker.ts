@@ -61,6 +61,7 @@ function obey(): boolean {
     } else if (command.kind === 'attach') descriptions.set(command.machine.slot, command.machine);
     else {
       descriptions.delete(command.slot);
+      machines.get(command.slot)?.close();
       machines.delete(command.slot);
     }
   }

@@ -6,7 +6,7 @@ import {
   EA_SCALE, GPR, REC_B, REC_DISP, REC_EA, REC_IMM, REC_R, REC_X, ST_FAULT, ST_NEXT, TLB_SET,
 } from "../layout";
 import { faulted } from "./fault";
-import { AF, CF, OF, setArithmetic, setLogic, setSome, ZF } from "./flags";
+import { setArithmetic, setLogic, setParts, ZF, zeroFlag } from "./flags";
 import { modifyPtr } from "./mmu";
 import {
   finishRm, isMemory, loadSized, modifyRm, readMem, readReg, readRm, segmented, signed, sizeOf, writeReg,
@@ -40,9 +40,9 @@ function changed(value: u64, bit: u64, action: u32): u64 {
   return value ^ bit;
 }
 
-/** ZF stays, and SF and PF with it; OF and AF are undefined, and cleared here. */
+/** CF is the bit and ZF stays; the others are undefined, and here those of a result with that ZF. */
 function setCarry(cpu: usize, carry: bool): void {
-  setSome(cpu, CF | OF | AF, carry ? CF : 0);
+  setParts(cpu, zeroFlag(cpu) ? 0 : 1, carry ? 1 : 0, 0);
 }
 
 /** BT and its kin with the bit number in a register. */

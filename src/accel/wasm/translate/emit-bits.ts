@@ -1,14 +1,39 @@
 /** Bit tests, bit scans and counts (core/bits.ts). */
+import * as L from '../layout.js';
 import { type Emit, type Emitter, extend } from './emitter.js';
+import type { FunctionBuilder } from './function-builder.js';
 import { A64, B64, CC_A, CC_B, CC_RES, FLAG_KIND, R64 } from './locals.js';
+import type { Operation } from './region.js';
+import type { Cursor } from './region-frame.js';
 
-const CF = 0x001;
-const AF = 0x010;
-const OF = 0x800;
+/** Code of the condition that ZF is clear. */
+const NOT_ZERO = 5;
 /** Place of ZF. */
 const ZERO_SHIFT = 6;
 
-/** BT, BTS, BTR and BTC; not with the bit number in a register and the bits in memory. */
+/** Pushes the word of a bit string in memory that holds the bit whose number is in a register. */
+function string(
+  builder: FunctionBuilder,
+  operation: Operation,
+  cursor: Cursor,
+  modify: boolean,
+): void {
+  const { code } = builder;
+  const { size } = operation;
+  builder.address(operation, cursor);
+  builder.readRegister(operation.r, size, true);
+  code
+    .i64(3 + size)
+    .op('i64.shr_s')
+    .i64(size)
+    .op('i64.shl')
+    .op('i64.add');
+  if (modify) builder.modifiable(size, cursor);
+  else builder.readable(size, cursor);
+  builder.loadPointer(size, false);
+}
+
+/** BT, BTS, BTR and BTC; not of bit strings at addresses of 32 bits. */
 function bitTest(match: RegExpExecArray): Emit {
   const name = match[1] ?? '';
   const immediate = match[2] === 'I';
@@ -23,7 +48,8 @@ function bitTest(match: RegExpExecArray): Emit {
         code.i64(mask).op('i64.and');
       }
     };
-    if (name === 'BT') builder.readRm(operation, cursor, size, false);
+    if (operation.memory && !immediate) string(builder, operation, cursor, name !== 'BT');
+    else if (name === 'BT') builder.readRm(operation, cursor, size, false);
     else builder.modifyRm(operation, cursor, size, false);
     code.set(A64);
     if (name !== 'BT') {
@@ -39,21 +65,11 @@ function bitTest(match: RegExpExecArray): Emit {
       code.set(R64);
     }
     if (flags) {
-      const carry = (): void => {
-        code.get(A64);
-        number();
-        code.op('i64.shr_u').i64(1).op('i64.and');
-      };
-      if (builder.fromResult) {
-        carry();
-        code.set(CC_A).i64(0).set(CC_B);
-        builder.setKind(FLAG_KIND.parts);
-      } else {
-        builder.setSome(CF | OF | AF, () => {
-          carry();
-          code.op('i32.wrap_i64');
-        });
-      }
+      builder.condition(NOT_ZERO);
+      code.op('i64.extend_i32_u').set(CC_RES).get(A64);
+      number();
+      code.op('i64.shr_u').i64(1).op('i64.and').set(CC_A).i64(0).set(CC_B);
+      builder.setKind(FLAG_KIND.parts);
     }
     if (name !== 'BT') builder.writeRm(operation, cursor, size, R64);
   };
@@ -99,10 +115,11 @@ export const BIT_EMITTERS: readonly Emitter[] = [
   {
     pattern: /^(BT[SRC]?)_(R)$/,
     emit: bitTest,
-    covers: ({ memory }) => !memory,
+    covers: ({ memory, ea }) => !memory || !(ea & (L.EA_ADDR32 | L.EA_ADDR16)),
     flags: 'none',
     operands: 'rb',
+    writes: 'b',
   },
-  { pattern: /^(BSF|BSR)$/, emit: scan, flags: 'set', operands: 'rb' },
-  { pattern: /^POPCNT$/, emit: () => count, flags: 'set', operands: 'rb' },
+  { pattern: /^(BSF|BSR)$/, emit: scan, flags: 'set', operands: 'rb', writes: 'r' },
+  { pattern: /^POPCNT$/, emit: () => count, flags: 'set', operands: 'rb', writes: 'r' },
 ];

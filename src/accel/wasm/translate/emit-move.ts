@@ -14,7 +14,8 @@ function move(match: RegExpExecArray): Emit {
     const { code } = builder;
     switch (form) {
       case 'RR':
-        builder.readRegister(operation.r, size, false);
+        // The write cuts the value off.
+        builder.readRegister(operation.r, operation.r & 1 ? 0 : 3, false);
         builder.writeRegister(operation.b, size);
         return;
       case 'RI':
@@ -110,10 +111,17 @@ const exchangeAdd: Emit = (builder, operation, cursor, flags) => {
   code.set(A64);
   builder.readRegister(operation.r, size, true);
   code.set(B64);
-  arithmetic(builder, 'ADD', size, flags);
+  const sum = arithmetic(
+    builder,
+    'ADD',
+    size,
+    flags,
+    () => code.get(A64),
+    () => code.get(B64),
+  );
   code.get(A64);
   builder.writeRegister(operation.r, size);
-  builder.writeRm(operation, cursor, size, R64);
+  builder.writeRm(operation, cursor, size, sum);
 };
 
 /** Memory is written in both cases, as by the processor; a register keeps its upper half when they differ. */
@@ -124,7 +132,8 @@ const compareExchange: Emit = (builder, operation, cursor, flags) => {
   code.set(B64);
   builder.readRegister(L.RAX, size, true);
   code.set(A64);
-  if (flags) arithmetic(builder, 'CMP', size, true);
+  const compared = [() => code.get(A64), () => code.get(B64)] as const;
+  if (flags) arithmetic(builder, 'CMP', size, true, ...compared);
   builder.readRegister(operation.r, size, false);
   code.set(R64);
   code.get(A64).get(B64).op('i64.ne').if();
@@ -161,12 +170,23 @@ const byteSwap: Emit = (builder, operation) => {
 };
 
 export const MOVE_EMITTERS: readonly Emitter[] = [
-  { pattern: /^MOV_(RR|RI|RV|RM|MR|MI)_(8|16|32|64)$/, emit: move, flags: 'none', operands: 'rb' },
+  {
+    pattern: /^MOV_(RR)_(8|16|32|64)$/,
+    emit: move,
+    flags: 'none',
+    operands: 'rb',
+    writes: 'b',
+  },
+  { pattern: /^MOV_(RI|RV)_(8|16|32|64)$/, emit: move, flags: 'none', operands: 'b' },
+  { pattern: /^MOV_(RM)_(8|16|32|64)$/, emit: move, flags: 'none', operands: 'r' },
+  { pattern: /^MOV_(MR)_(8|16|32|64)$/, emit: move, flags: 'none', operands: 'r', writes: '' },
+  { pattern: /^MOV_(MI)_(8|16|32|64)$/, emit: move, flags: 'none', operands: '' },
   {
     pattern: /^MOV([ZS])X(8|16|32)_(?:RR|RM)_(16|32|64)$/,
     emit: extension,
     flags: 'none',
     operands: 'rb',
+    writes: 'r',
   },
   { pattern: /^LEA_(16|32|64)$/, emit: lea, flags: 'none', operands: 'r' },
   {
@@ -191,6 +211,7 @@ export const MOVE_EMITTERS: readonly Emitter[] = [
     emit: () => compareExchange,
     flags: 'set',
     operands: 'rb',
+    writes: 'b',
     implicit: RAX_BIT,
   },
   { pattern: /^BSWAP$/, emit: () => byteSwap, flags: 'none', operands: 'b' },

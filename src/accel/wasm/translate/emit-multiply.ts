@@ -65,7 +65,7 @@ function multiply(match: RegExpExecArray): Emit {
     } else {
       builder.readRegister(L.RAX, 2, signed);
       code.get(A64).op('i64.mul').tee(R64).i64(32).op('i64.shr_u').tee(B64).set(RDX);
-      code.get(R64).i64(0xffffffffn).op('i64.and').set(RAX);
+      code.get(R64).op('i32.wrap_i64').op('i64.extend_i32_u').set(RAX);
     }
     if (!flags) return;
     // CF and OF: the high half is not just the low half's extension.
@@ -114,10 +114,16 @@ function divide(match: RegExpExecArray): Emit {
     code.get(B64).get(A64).op(remainder);
     builder.writeRegister(L.RDX, size);
     code.else();
-    callRoutine(builder, operation, cursor, { operands: 'b', reads: PAIR, writes: PAIR });
+    callRoutine(builder, operation, cursor, {
+      reads: PAIR | general(operation),
+      writes: PAIR,
+    });
     code.end();
   };
 }
+
+/** The r/m operand's register as a bit mask. */
+const general = ({ memory, b }: Operation): number => (memory ? 0 : 1 << (b >> 3));
 
 const wide = (operation: Operation): boolean => operation.size >= 2;
 
@@ -127,6 +133,7 @@ export const MULTIPLY_EMITTERS: readonly Emitter[] = [
     emit: product,
     flags: 'set',
     operands: 'rb',
+    writes: 'r',
   },
   {
     pattern: /^(MUL|IMUL1)$/,
@@ -134,6 +141,7 @@ export const MULTIPLY_EMITTERS: readonly Emitter[] = [
     covers: wide,
     flags: 'set',
     operands: 'b',
+    writes: '',
     implicit: PAIR,
   },
   {
@@ -142,6 +150,7 @@ export const MULTIPLY_EMITTERS: readonly Emitter[] = [
     covers: wide,
     flags: 'none',
     operands: 'b',
+    writes: '',
     implicit: PAIR,
     memory: true,
   },

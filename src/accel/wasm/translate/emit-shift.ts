@@ -280,6 +280,7 @@ export const SHIFT_EMITTERS: readonly Emitter[] = [
     covers: ({ size }) => size >= 2,
     flags: 'none',
     operands: 'rb',
+    writes: 'b',
     implicit: RCX_BIT,
   },
 ];

@@ -21,8 +21,13 @@ export interface Emitter {
   readonly flags: 'set' | 'read' | 'none' | 'read-set';
   /** Whether it writes this instruction out, where that depends on more than the name. */
   readonly covers?: (operation: Operation) => boolean;
-  /** Register operands: which of r and b (when it is a register) it reads or writes. */
+  /** General registers among the operands: which of r and b, when it is a register. */
   readonly operands: 'rb' | 'r' | 'b' | '';
+  /** Those of them that it writes, if not all. */
+  readonly writes?: 'r' | 'b' | '';
+  /** Register operands that are XMM registers, and the one that it writes whole without reading it. */
+  readonly vectors?: 'rb' | 'r' | 'b' | '';
+  readonly fills?: 'r';
   /** General registers that it uses besides, as a bit mask. */
   readonly implicit?: number;
   /** Whether it ends the block by leaving the region. */
@@ -45,8 +50,8 @@ export const RSP_BIT = 1 << (L.RSP >> 3);
 export const RBP_BIT = 1 << (L.RBP >> 3);
 
 /** An immediate as the signed value of its size. */
-export function truncated(imm: number, size: number): bigint {
-  return BigInt.asIntN(8 << size, BigInt(imm));
+export function truncated(imm: number, size: number): number {
+  return size < 2 ? (imm << (32 - (8 << size))) >> (32 - (8 << size)) : imm;
 }
 
 /** Sign-extends the i64 on the stack from a size. */

@@ -8,6 +8,7 @@ import { VECTOR_OPCODES, type VectorName } from './vector-opcodes.js';
 export const I32 = 0x7f;
 export const I64 = 0x7e;
 export const F64 = 0x7c;
+export const V128 = 0x7b;
 /** Block type of a block without result. */
 const EMPTY = 0x40;
 
@@ -212,7 +213,8 @@ export class Code {
 
   i64(value: bigint | number): this {
     this.bytes.byte(0x42);
-    this.bytes.signed64(BigInt(value));
+    if (typeof value === 'number' && value === (value | 0)) this.bytes.signed(value);
+    else this.bytes.signed64(BigInt(value));
     return this;
   }
 
@@ -339,6 +341,7 @@ export interface ModuleFunction {
   readonly i32Locals: number;
   readonly i64Locals: number;
   readonly f64Locals: number;
+  readonly v128Locals: number;
   readonly code: Uint8Array;
 }
 
@@ -399,15 +402,17 @@ export function encodeModule(
   });
   section(10, (body) => {
     body.unsigned(functions.length);
-    for (const { i32Locals, i64Locals, f64Locals, code } of functions) {
+    for (const { i32Locals, i64Locals, f64Locals, v128Locals, code } of functions) {
       const one = new Bytes();
-      one.unsigned(3);
+      one.unsigned(4);
       one.unsigned(i32Locals);
       one.byte(I32);
       one.unsigned(i64Locals);
       one.byte(I64);
       one.unsigned(f64Locals);
       one.byte(F64);
+      one.unsigned(v128Locals);
+      one.byte(V128);
       one.append(code);
       body.unsigned(one.length);
       body.append(one.take());

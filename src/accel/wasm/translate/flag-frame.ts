@@ -29,8 +29,8 @@ const { explicit, sub, logic, add, sbb, inc, dec, parts, mul64 } = FLAG_KIND;
 export class FlagFrame extends RegionFrame {
   /** Sets the kind of the flags; operands and result are in CC_A, CC_B, CC_RES already. */
   setKind(kind: number): void {
+    if (kind !== this.kind) this.code.i32(kind).set(CC_OP);
     this.kind = kind;
-    this.code.i32(kind).set(CC_OP);
   }
 
   /** The flags are all in FLAGS of the vCPU block. */

@@ -28,6 +28,8 @@ export interface Effects {
   readonly operands?: 'rb' | 'r' | 'b';
   /** What it does with the arithmetic flags; 'all': sets all of them, and leaves them in FLAGS. */
   readonly flags?: 'read' | 'some' | 'all';
+  /** Whether the register operands may be XMM registers that it writes. */
+  readonly vectors?: boolean;
   /** Whether it may write guest memory. */
   readonly stores?: boolean;
   /** Whether it asks for its own address. */
@@ -41,7 +43,7 @@ export function callRoutine(
   builder: FunctionBuilder,
   operation: Operation,
   cursor: Cursor,
-  { reads = 0, writes = 0, operands, flags, stores, rip }: Effects,
+  { reads = 0, writes = 0, operands, flags, vectors, stores, rip }: Effects,
 ): void {
   const { code } = builder;
   let written = writes;
@@ -62,6 +64,7 @@ export function callRoutine(
   // A repeated string instruction that stops half way has changed some.
   builder.loadRegisters(written);
   builder.leaveUnlessNext(cursor);
+  if (vectors) builder.loadVectors((1 << (operation.r >> 4)) | (1 << (operation.b >> 4)));
   if (flags === 'all') builder.setExplicit();
   if (flags === 'some') {
     builder.loadFlags();
@@ -124,6 +127,16 @@ export const ROUTINES: readonly Emitter[] = [
   routine(/^STOS$/, { reads: RAX_BIT, writes: RCX_BIT | RDI_BIT, stores: true }),
   routine(/^LODS$/, { writes: RAX_BIT | RCX_BIT | RSI_BIT }),
   routine(/^SCAS$/, { reads: RAX_BIT, writes: RCX_BIT | RDI_BIT, flags: 'some' }),
+  routine(/^(?:ADD|SUB|MUL|DIV|MIN|MAX|SQRT|CMP|RSQRT|RCP)[PS][SD]$/, { vectors: true }),
+  routine(/^CVTT?S[SD]2SI$/, { operands: 'r' }),
+  routine(/^CVTSI2S[SD]$|^PINSRW_[XP]$|^MOVD_PE$/, { operands: 'b', vectors: true }),
+  routine(/^CVT/, { vectors: true }),
+  routine(/^PEXTRW_P$|^PMOVMSKB_P$/, { operands: 'r' }),
+  routine(/^MOVD_EP$/, { operands: 'b', stores: true }),
+  routine(/^MASKMOV(?:DQU|Q)$/, { reads: RDI_BIT, stores: true }),
+  routine(/^P[A-Z]+_(?:[XP]I?)$|^PSHUFW$|^MOVQ_PQ$|^MOVQ2DQ$|^MOVDQ2Q$|^EMMS$/, { vectors: true }),
+  routine(/^(?:LDMXCSR|FENCE|CLFLUSH)$/, {}),
+  routine(/^STMXCSR$|^MOVQ_MP$/, { stores: true }),
   routine(/^X87_REGISTER$/, { writes: RAX_BIT, flags: 'some', rip: true }),
   routine(/^X87_MEMORY$/, { stores: true, rip: true }),
 ];

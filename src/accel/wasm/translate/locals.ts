@@ -29,9 +29,10 @@ export const PAGE = 19;
 export const REGISTER = 20;
 export const I32_LOCALS = 8;
 export const I64_LOCALS = 25;
-/** Three 64-bit floating-point locals behind the others, where a function has any. */
+/** Three 64-bit floating-point locals behind the others, and the XMM registers that a function uses. */
 export const FLOAT = 3 + I32_LOCALS + I64_LOCALS;
 export const F64_LOCALS = 3;
+export const VECTOR = FLOAT + F64_LOCALS;
 
 /** (vCPU block, instructions left, region context) → instructions left. */
 export const FUNCTION_TYPE: FunctionType = { parameters: [I32, I32, I32], results: [I32] };

@@ -10,11 +10,14 @@ import { CONTROL_EMITTERS } from './emit-control.js';
 import { MOVE_EMITTERS } from './emit-move.js';
 import { MULTIPLY_EMITTERS } from './emit-multiply.js';
 import { SHIFT_EMITTERS } from './emit-shift.js';
+import { SSE_FLOAT_EMITTERS } from './emit-sse-float.js';
+import { SSE_INTEGER_EMITTERS } from './emit-sse-integer.js';
+import { SSE_MOVE_EMITTERS } from './emit-sse-move.js';
 import type { Emit, Emitter } from './emitter.js';
 import type { FunctionBuilder } from './function-builder.js';
 import { ROUTINES } from './interpret.js';
 import type { Operation, RegionBlock } from './region.js';
-import type { Cursor } from './region-frame.js';
+import type { Cursor, RegisterUse } from './region-frame.js';
 
 interface Known {
   readonly emitter: Emitter;
@@ -29,6 +32,9 @@ const EMITTERS: readonly Emitter[] = [
   ...BIT_EMITTERS,
   ...MULTIPLY_EMITTERS,
   ...CONTROL_EMITTERS,
+  ...SSE_MOVE_EMITTERS,
+  ...SSE_INTEGER_EMITTERS,
+  ...SSE_FLOAT_EMITTERS,
   ...ROUTINES,
 ];
 
@@ -80,22 +86,36 @@ export class OperationTable {
     return known !== undefined;
   }
 
-  /** The general registers that written-out operations use and write, as bit masks. */
-  registers(blocks: readonly RegionBlock[]): { used: number; written: number } {
+  /** The registers that written-out operations use and write. */
+  registers(blocks: readonly RegionBlock[]): RegisterUse {
     let used = 0;
     let written = 0;
+    let vectors = 0;
+    let entering = 0;
     const bit = (slot: number): number => (slot < 128 ? 1 << (slot >> 3) : 0);
     for (const { operations } of blocks) {
+      let filled = 0;
       for (const operation of operations) {
         const emitter = this.emitter(operation);
         if (!emitter) continue;
         if (operation.memory) used |= bit(operation.b) | bit(operation.x);
-        if (emitter.operands.includes('r')) written |= bit(operation.r);
-        if (emitter.operands.includes('b') && !operation.memory) written |= bit(operation.b);
+        const named = (operands: string): number =>
+          (operands.includes('r') ? bit(operation.r) : 0) |
+          (operands.includes('b') && !operation.memory ? bit(operation.b) : 0);
+        used |= named(emitter.operands);
+        written |= named(emitter.writes ?? emitter.operands);
         written |= emitter.implicit ?? 0;
+        const touch = (slot: number): void => {
+          const vector = 1 << (slot >> 4);
+          vectors |= vector;
+          entering |= vector & ~filled;
+        };
+        if (emitter.vectors?.includes('b') && !operation.memory) touch(operation.b);
+        if (emitter.fills === 'r') filled |= 1 << (operation.r >> 4);
+        if (emitter.vectors?.includes('r')) touch(operation.r);
       }
     }
-    return { used: used | written, written };
+    return { used: used | written, written, vectors, entering };
   }
 }
 

@@ -16,7 +16,7 @@ const MAGIC = Buffer.from('PANDOHOT', 'latin1');
 const HASH_BYTES = 32;
 const PAYLOAD = MAGIC.length + 2 * HASH_BYTES;
 /** Regions kept, the first that became hot. */
-const REGION_LIMIT = 6000;
+export const REGION_LIMIT = 6000;
 const SIZE_LIMIT = 64 << 20;
 
 const sha256 = (bytes: Uint8Array): Buffer => createHash('sha256').update(bytes).digest();

@@ -49,8 +49,7 @@ export function translate(table: OperationTable, region: Region): Translation {
       .filter((index) => index !== undefined),
   );
   const layout = layOut(edges);
-  const { used, written } = table.registers(region.blocks);
-  const builder = new FunctionBuilder(used, written);
+  const builder = new FunctionBuilder(table.registers(region.blocks));
   const { code } = builder;
   const position = new Map<number, number>();
   layout.order.forEach((block, at) => {
@@ -125,7 +124,8 @@ export function translate(table: OperationTable, region: Region): Translation {
     body: {
       i32Locals: I32_LOCALS,
       i64Locals: I64_LOCALS,
-      f64Locals: builder.floats ? F64_LOCALS : 0,
+      f64Locals: F64_LOCALS,
+      v128Locals: builder.vectorLocals,
       code: body,
     },
     links: builder.links,
