@@ -61,8 +61,7 @@ export class KvmExecution implements Execution {
     const system = KvmSystem.open();
     try {
       checkVcpus(system, cpus);
-      this.#machine = new KvmMachine(system);
-      this.#machine.setMemory(memorySlots(memory.ramHostAddress, memory.ramBytes));
+      this.#machine = new KvmMachine(system, memorySlots(memory.ramHostAddress, memory.ramBytes));
       const supported = supportedCpuid(system.fd);
       const runBytes = system.runBytes;
       const msrs = system.msrIndices();
@@ -194,12 +193,14 @@ export class KvmExecution implements Execution {
   }
 
   consoleMoved(): void {
+    if (this.#closed) return;
     this.board.pumpInput();
     this.board.pumpOutput();
     this.#arm();
   }
 
   vcpuState(vcpu: number): VcpuState {
+    if (this.#closed) throw new PandoError('VM_CLOSED', 'a closed VM has no vCPUs');
     const target = this.#vcpus[vcpu];
     if (target === undefined) {
       throw new PandoError('VCPU_UNKNOWN', `there is no vCPU ${vcpu} of ${this.#vcpus.length}`);

@@ -23,6 +23,7 @@ import type {
   VmMemory,
   VmOptions,
 } from './types.js';
+import { VcpuThreads } from './vcpu-threads.js';
 
 const DEFAULT_MEMORY = 1 << 30;
 /** All that the host's processor can give. */
@@ -84,6 +85,7 @@ export class Vm implements AsyncDisposable {
     const load = options.load ?? 'map';
     const pool = WorkerPool.shared();
     if (accelerator === 'wasm') pool.prepare();
+    else VcpuThreads.shared().prepare(cpus);
     let images: GuestImages | undefined;
     try {
       images = openImages({
@@ -261,11 +263,14 @@ export class Vm implements AsyncDisposable {
 
   /** Bytes for the guest's serial console. */
   writeConsole(bytes: Uint8Array): void {
+    if (this.#phase === 'ended') return;
     this.#input.push(bytes.slice());
     this.#feed();
   }
 
   #feed(): void {
+    // What held the console of an ended VM may be another's by now.
+    if (this.#phase === 'ended') return;
     const ring = this.#guest.execution.board.serialInput;
     while (this.#input[0] !== undefined) {
       const bytes = this.#input[0];
@@ -278,7 +283,7 @@ export class Vm implements AsyncDisposable {
     }
     this.#guest.execution.consoleMoved();
     // The guest empties the ring without telling: look again while something waits.
-    if (this.#input.length > 0 && this.#phase !== 'ended') {
+    if (this.#input.length > 0) {
       setTimeout(() => this.#feed(), 10).unref();
     }
   }

@@ -78,10 +78,15 @@ export class KvmMachine {
   readonly #initial: { readonly request: 'KVM_SET_IRQCHIP' | 'KVM_SET_PIT2'; bytes: Uint8Array }[] =
     [];
 
-  /** An empty VM with its interrupt controllers and timer. The caller closes it. */
-  constructor(system: KvmSystem) {
+  /**
+   * A VM with its RAM, interrupt controllers and timer. The caller closes it. RAM comes first: for every
+   * change of its slots the kernel waits until nobody uses the old table (SRCU), which takes one or two
+   * of its ticks, 4 to 11 ms, once there are devices on the VM's bus, and next to nothing before.
+   */
+  constructor(system: KvmSystem, slots: readonly MemorySlot[]) {
     this.fd = kvmValue(system.fd, 'KVM_CREATE_VM');
     try {
+      this.#setMemory(slots);
       kvmValue(this.fd, 'KVM_SET_TSS_ADDR', TSS_ADDRESS);
       kvmValue(this.fd, 'KVM_CREATE_IRQCHIP');
       const pit = new Uint8Array(STRUCT.kvm_pit_config.size);
@@ -141,8 +146,7 @@ export class KvmMachine {
     this.setClock(0n);
   }
 
-  /** Gives the guest its RAM. */
-  setMemory(slots: readonly MemorySlot[]): void {
+  #setMemory(slots: readonly MemorySlot[]): void {
     const region = STRUCT.kvm_userspace_memory_region;
     slots.forEach(({ guestAddress, hostAddress, length }, index) => {
       const bytes = new Uint8Array(region.size);

@@ -45,8 +45,7 @@ export function measureKvm(): KvmMeasurement {
   let owner: KvmVcpuOwner | undefined;
   const memory = mapZero(RAM);
   try {
-    machine = new KvmMachine(system);
-    machine.setMemory([{ guestAddress: 0, hostAddress: memory, length: RAM }]);
+    machine = new KvmMachine(system, [{ guestAddress: 0, hostAddress: memory, length: RAM }]);
     const cpuid = buildKvmCpuid(supportedCpuid(system.fd), parseCpuModel('host'), {
       vcpus: 1,
       apicId: 0,

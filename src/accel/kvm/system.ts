@@ -111,8 +111,15 @@ export class KvmSystem {
     return kvmValue(this.fd, 'KVM_GET_VCPU_MMAP_SIZE');
   }
 
+  static #msrIndices: readonly number[] | undefined;
+
   /** The MSRs that a vCPU's state consists of. */
-  msrIndices(): number[] {
+  msrIndices(): readonly number[] {
+    KvmSystem.#msrIndices ??= this.#askMsrIndices();
+    return KvmSystem.#msrIndices;
+  }
+
+  #askMsrIndices(): number[] {
     const { nmsrs, indices } = STRUCT.kvm_msr_list;
     const head = new Uint8Array(indices);
     // Fails with E2BIG and the right number; the next call has room for it.
