@@ -1,60 +1,117 @@
 /**
- * What KVM costs: an exit that TypeScript handles against the bare ioctl loop, a VM from the call to
- * its first entry, and what is left after many VMs.
+ * What an exit costs on KVM: a guest writes to a port as fast as it can, once with nothing but the ioctl
+ * behind it, called through koffi, and once in a VM, where the UART's scratch register takes the byte.
+ * The two take turns; medians are compared.
  *
- *     npm run build && npx tsc -p bench && node dist/bench/kvm-costs.js KERNEL [CYCLES]
+ *     npm run build && npx tsc -p bench && node dist/bench/kvm-costs.js [ROUNDS] [EXITS]
  */
-import { readdirSync, readFileSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { GuestCode, SERIAL } from '../accel/conformance/testing/guest.js';
+import { EXIT, KVM, STRUCT } from '../accel/kvm/api.js';
+import { buildKvmCpuid, encodeCpuid, parseCpuModel, supportedCpuid } from '../accel/kvm/cpuid.js';
+import { KvmMachine } from '../accel/kvm/machine.js';
 import { measureKvm } from '../accel/kvm/probe.js';
+import { writeEntryState } from '../accel/kvm/registers.js';
+import { KvmSystem } from '../accel/kvm/system.js';
+import { KvmVcpuOwner } from '../accel/kvm/vcpu-setup.js';
+import { pvhEntryState } from '../arch/entry-state.js';
+import { BOOT_STAGE_PORT } from '../arch/layout.js';
+import { ioctl } from '../host/ioctl.js';
+import { viewOf } from '../host/libc.js';
+import { mapZero, unmap } from '../host/mmap.js';
 import { Vm } from '../vm/vm.js';
 
-const [kernel, cyclesText = '1000'] = process.argv.slice(2);
-if (kernel === undefined) throw new Error('usage: kvm-costs KERNEL [CYCLES]');
+const [rounds = 9, exits = 10_000] = process.argv.slice(2).map(Number);
+const RAM = 32 << 20;
+const SCRATCH = SERIAL + 7;
 
-/** Descriptors, mappings and threads of this process, and its resident memory in MiB. */
-function held(): Record<string, number> {
-  return {
-    descriptors: readdirSync('/proc/self/fd').length,
-    mappings: readFileSync('/proc/self/maps', 'latin1').split('\n').length,
-    threads: readdirSync('/proc/self/task').length,
-    residentMiB: Math.round(process.memoryUsage.rss() / 2 ** 20),
-  };
+/** The guest: a first byte to the stage port, then the writes that are counted, then a second byte. */
+function guest(): GuestCode {
+  const code = new GuestCode().stack().out(BOOT_STAGE_PORT, 6);
+  code.mov('ecx', exits).mov('edx', SCRATCH).label('again').emit('ee ffc9').j('nz', 'again');
+  return code.out(BOOT_STAGE_PORT, 7).powerOff();
 }
 
-/** Milliseconds from the call of Vm.create to the first KVM_RUN. */
-async function firstEntry(memory: number): Promise<number> {
-  const start = performance.now();
-  const vm = await Vm.create({
-    kernel: kernel!,
-    memory,
-    accelerator: 'kvm',
-    immutableImages: true,
-  });
-  const entered = new Promise<number>((resolve) => {
-    vm.onStage(({ name, ms }) => name === 'vmm_init_end' && resolve(ms - start));
-  });
-  vm.start();
-  const took = await entered;
-  await vm.close();
-  return took;
+const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1] ?? 0;
+
+/** Microseconds of an exit with nothing behind it but the ioctl and a look at the reason. */
+function bareExit(): number {
+  const system = KvmSystem.open();
+  const memory = mapZero(RAM);
+  let machine: KvmMachine | undefined;
+  let owner: KvmVcpuOwner | undefined;
+  try {
+    machine = new KvmMachine(system, [{ guestAddress: 0, hostAddress: memory, length: RAM }]);
+    const model = parseCpuModel('host');
+    const cpuid = buildKvmCpuid(supportedCpuid(system.fd), model, { vcpus: 1, apicId: 0 });
+    owner = new KvmVcpuOwner({
+      vmFd: machine.fd,
+      id: 0,
+      runBytes: system.runBytes,
+      cpuid: encodeCpuid(cpuid),
+      msrs: [],
+      thread: new Int32Array(new SharedArrayBuffer(8)),
+    });
+    const code = guest();
+    code.image();
+    viewOf(memory, RAM).set(code.bytes(), code.origin);
+    const { fd, runAddress, runBytes } = owner.handle;
+    const bytes = viewOf(runAddress, runBytes);
+    const run = new DataView(bytes.buffer, bytes.byteOffset, runBytes);
+    writeEntryState(fd, pvhEntryState(code.origin));
+    ioctl(fd, KVM.KVM_RUN);
+    const start = process.hrtime.bigint();
+    for (let left = exits; left > 0; left -= 1) {
+      ioctl(fd, KVM.KVM_RUN);
+      if (run.getUint32(STRUCT.kvm_run.exit_reason, true) !== EXIT.KVM_EXIT_IO) {
+        throw new Error('the guest left for another reason than its port');
+      }
+    }
+    return Number(process.hrtime.bigint() - start) / exits / 1e3;
+  } finally {
+    owner?.close();
+    machine?.close();
+    system.close();
+    unmap(memory, RAM);
+  }
 }
 
-console.log('exit and loop (the probe guest):', measureKvm());
-
-const cold = await firstEntry(2 ** 30);
-const warm: number[] = [];
-for (let i = 0; i < 21; i += 1) warm.push(await firstEntry(2 ** 30));
-warm.sort((a, b) => a - b);
-console.log(
-  `first entry, 1 GiB: cold ${cold.toFixed(1)} ms, warm median ${warm[10]?.toFixed(2)} ms, best ${warm[0]?.toFixed(2)} ms`,
-);
-
-const cycles = Number(cyclesText);
-console.log('before', held());
-for (let i = 1; i <= cycles; i += 1) {
-  await firstEntry(64 * 2 ** 20);
-  if (i % Math.ceil(cycles / 5) === 0) console.log(i, held());
+/** Microseconds of the same write in a VM, between the two bytes at the stage port. */
+async function vmExit(kernel: string): Promise<number> {
+  const vm = await Vm.create({ kernel, memory: RAM, accelerator: 'kvm' });
+  try {
+    vm.start();
+    const exit = await vm.exited;
+    const at = (name: string): number => vm.stages.find((stage) => stage.name === name)?.ms ?? NaN;
+    const took = at('linux_start_user') - at('linux_start_kernel');
+    if (Number.isNaN(took)) throw new Error(`the guest did not get there: ${JSON.stringify(exit)}`);
+    return (took * 1e3) / exits;
+  } finally {
+    await vm.close();
+  }
 }
-await sleep(3000);
-console.log('after', held());
+
+const folder = mkdtempSync(join(tmpdir(), 'pando-exit-'));
+try {
+  const kernel = join(folder, 'guest.elf');
+  writeFileSync(kernel, guest().image());
+  const { instructionsPerSecond } = measureKvm();
+  console.log(`counting loop: ${(instructionsPerSecond / 1e6).toFixed(1)} million instructions/s`);
+  const bare: number[] = [];
+  const ours: number[] = [];
+  for (let round = 0; round < rounds; round += 1) {
+    bare.push(bareExit());
+    ours.push(await vmExit(kernel));
+  }
+  const list = (values: number[]): string => values.map((value) => value.toFixed(1)).join(' ');
+  console.log(`bare ioctl loop, µs an exit: ${list(bare)}`);
+  console.log(`VM, port write in TypeScript: ${list(ours)}`);
+  const [low, high] = [median(bare), median(ours)];
+  console.log(
+    `medians of ${rounds} rounds of ${exits}: bare ${low.toFixed(1)} µs, VM ${high.toFixed(1)} µs, ratio ${(high / low).toFixed(2)}`,
+  );
+} finally {
+  rmSync(folder, { recursive: true });
+}

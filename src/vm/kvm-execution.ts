@@ -90,11 +90,13 @@ export class KvmExecution implements Execution {
         })),
       };
       this.board = attachKvmBoard(this.#description, control);
-      this.#vcpus = this.#owners.map(({ handle }) => new KvmVcpu(handle, this.board, noGuestBytes));
+      for (const { handle } of this.#owners) {
+        this.#vcpus.push(new KvmVcpu(handle, this.board, noGuestBytes));
+      }
       control.request(REQUEST_PARK);
       this.#attachThreads();
     } catch (error) {
-      this.#releaseKernel();
+      this.#giveUp();
       throw error;
     } finally {
       system.close();
@@ -230,13 +232,20 @@ export class KvmExecution implements Execution {
     const threads = this.#threads;
     this.#threads = [];
     await Promise.all(threads.map((thread) => thread.detached));
-    this.#releaseKernel();
+    this.#closeVcpus();
+    await this.#machine.closeBeside();
   }
 
-  #releaseKernel(): void {
+  /** What was made before the constructor failed. */
+  #giveUp(): void {
+    this.#closeVcpus();
+    this.#machine?.close();
+  }
+
+  #closeVcpus(): void {
     for (const owner of this.#owners) owner.close();
     this.#owners.length = 0;
-    this.#machine?.close();
+    this.#vcpus.length = 0;
   }
 }
 

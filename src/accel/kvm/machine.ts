@@ -2,7 +2,7 @@
  * A VM of KVM: memory slots, interrupt controllers and interval timer in the kernel, interrupt lines,
  * the guest's clock. KVM API documentation, sections 4.24 to 4.30, 4.35, 4.52, 4.59, 4.71.
  */
-import { closeSync } from 'node:fs';
+import { close, closeSync } from 'node:fs';
 import { HIGH_MEMORY_START, LOW_MEMORY_LIMIT, TIMER_GSI } from '../../arch/layout.js';
 import { ioctlBytes } from '../../host/ioctl.js';
 import { KVM, STRUCT, VALUE } from './api.js';
@@ -204,5 +204,10 @@ export class KvmMachine {
   /** Its vCPUs are closed first. */
   close(): void {
     closeSync(this.fd);
+  }
+
+  /** The same beside the thread: the kernel waits some of its ticks until nobody uses the VM. */
+  closeBeside(): Promise<void> {
+    return new Promise((resolve) => close(this.fd, () => resolve()));
   }
 }
