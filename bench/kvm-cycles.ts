@@ -13,7 +13,8 @@ import { held } from '../accel/conformance/testing/held.js';
 import { Vm } from '../vm/vm.js';
 
 const [cyclesText = '1000', accelerator = 'kvm'] = process.argv.slice(2);
-if (accelerator !== 'kvm' && accelerator !== 'wasm') throw new Error('the accelerator: kvm or wasm');
+if (accelerator !== 'kvm' && accelerator !== 'wasm')
+  throw new Error('the accelerator: kvm or wasm');
 const cycles = Number(cyclesText);
 
 const folder = mkdtempSync(join(tmpdir(), 'pando-cycles-'));
@@ -26,10 +27,17 @@ try {
     const exit = await vm.exited;
     if (exit.kind !== 'poweroff') throw new Error(JSON.stringify(exit));
   };
-  console.log('cycles descriptors mappings threads residentMiB');
+  console.log('cycles descriptors mappings addressMiB threads residentMiB');
   const show = (label: string | number): void => {
-    const { descriptors, mappings, threads, residentMiB } = held();
-    console.log(label, descriptors, mappings, threads, residentMiB.toFixed(1));
+    const { descriptors, mappings, addressMiB, threads, residentMiB } = held();
+    console.log(
+      label,
+      descriptors,
+      mappings,
+      addressMiB.toFixed(0),
+      threads,
+      residentMiB.toFixed(1),
+    );
   };
   show(0);
   for (let i = 1; i <= cycles; i += 1) {

@@ -10,22 +10,13 @@ import { HostError } from '../host/errno.js';
 import { viewOf } from '../host/libc.js';
 import { mapZeroAligned, mapZeroOver, unmap } from '../host/mmap.js';
 import type { GuestMemorySizes } from './guest-memory.js';
-import type { GuestRam } from './guest-ram.js';
+import { type GuestRam, ramReleased } from './guest-ram.js';
+import { Spares } from './spares.js';
 
 /** What the processor and the kernel can map as one page: guest and host agree on its boundaries. */
 const LARGE_PAGE = 2 << 20;
 
-/**
- * Control areas of VMs that have ended, zeroed, for the next ones: a SharedArrayBuffer, too, goes only
- * when the garbage collector finds it.
- */
-const spareControl: SharedArrayBuffer[] = [];
-const SPARE_LIMIT = 32;
-
-function takeControl(bytes: number): SharedArrayBuffer {
-  const spare = spareControl.findIndex(({ byteLength }) => byteLength === bytes);
-  return spareControl.splice(spare, spare < 0 ? 0 : 1)[0] ?? new SharedArrayBuffer(bytes);
-}
+const spareControl = new Spares<SharedArrayBuffer>(32);
 
 /** Nobody uses views over it, or its control area, once it is released. */
 export class MappedMemory implements GuestRam {
@@ -35,7 +26,7 @@ export class MappedMemory implements GuestRam {
   #released = false;
 
   private constructor(ramHostAddress: bigint, { ramBytes, controlBytes }: GuestMemorySizes) {
-    this.buffer = takeControl(controlBytes);
+    this.buffer = spareControl.take(controlBytes) ?? new SharedArrayBuffer(controlBytes);
     this.ramBytes = ramBytes;
     this.ramHostAddress = ramHostAddress;
   }
@@ -72,7 +63,8 @@ export class MappedMemory implements GuestRam {
   hostRange(gpa: number, length: number): bigint {
     const low = Math.min(this.ramBytes, LOW_MEMORY_LIMIT);
     const high = gpa - HIGH_MEMORY_START;
-    if (!this.#released && length >= 0) {
+    if (this.#released) throw ramReleased();
+    if (length >= 0) {
       if (gpa >= 0 && gpa + length <= low) return this.ramHostAddress + BigInt(gpa);
       if (high >= 0 && low + high + length <= this.ramBytes) {
         return this.ramHostAddress + BigInt(low + high);
@@ -93,8 +85,7 @@ export class MappedMemory implements GuestRam {
     if (this.#released) return;
     this.#released = true;
     unmap(this.ramHostAddress, this.ramBytes);
-    if (spareControl.length >= SPARE_LIMIT) return;
     new Uint8Array(this.buffer).fill(0);
-    spareControl.push(this.buffer);
+    spareControl.give(this.buffer.byteLength, this.buffer);
   }
 }

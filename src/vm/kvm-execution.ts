@@ -195,14 +195,12 @@ export class KvmExecution implements Execution {
   }
 
   consoleMoved(): void {
-    if (this.#closed) return;
     this.board.pumpInput();
     this.board.pumpOutput();
     this.#arm();
   }
 
   vcpuState(vcpu: number): VcpuState {
-    if (this.#closed) throw new PandoError('VM_CLOSED', 'a closed VM has no vCPUs');
     const target = this.#vcpus[vcpu];
     if (target === undefined) {
       throw new PandoError('VCPU_UNKNOWN', `there is no vCPU ${vcpu} of ${this.#vcpus.length}`);

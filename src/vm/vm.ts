@@ -72,6 +72,7 @@ export class Vm implements AsyncDisposable {
   /** Console input that the ring had no room for. */
   #input: Uint8Array[] = [];
   #closed: Promise<void> | undefined;
+  #released = false;
 
   /**
    * Places the images and builds the machine; the guest does not run yet.
@@ -305,13 +306,21 @@ export class Vm implements AsyncDisposable {
     return this.#guest.execution.instructions();
   }
 
-  /** What a vCPU, by its number, is doing now (the VM keeps running). */
+  /**
+   * What a vCPU, by its number, is doing now (the VM keeps running).
+   * @throws PandoError VM_CLOSED, VCPU_UNKNOWN
+   */
   vcpuState(vcpu = 0): VcpuState {
+    this.#checkHeld();
     return this.#guest.execution.vcpuState(vcpu);
   }
 
-  /** Where the VM's memory is, by part of its image. */
+  /**
+   * Where the VM's memory is, by part of its image.
+   * @throws PandoError VM_CLOSED
+   */
   memory(): VmMemory {
+    this.#checkHeld();
     const sharing = accountSharing(this.#guest.memory, this.#images.parts);
     const reasons = this.#guest.placed.ranges
       .filter(({ how }) => how === 'read' && this.load === 'map')
@@ -323,6 +332,11 @@ export class Vm implements AsyncDisposable {
     return { parts, source: sharing.source, fallbacks: [...new Set(reasons)] };
   }
 
+  /** What held a closed VM may hold another one by now. */
+  #checkHeld(): void {
+    if (this.#released) throw new PandoError('VM_CLOSED', `VM ${this.id} has been closed`);
+  }
+
   /** Frees everything; stops the VM first if need be. */
   close(): Promise<void> {
     this.#closed ??= this.#close();
@@ -331,6 +345,7 @@ export class Vm implements AsyncDisposable {
 
   async #close(): Promise<void> {
     if (this.#phase !== 'ended') await this.stop();
+    this.#released = true;
     await this.#guest.release();
     this.#images.close();
   }
