@@ -3,7 +3,12 @@ import { test } from 'node:test';
 import { parseCpuModel } from '../accel/kvm/cpuid.js';
 import { KvmSystem } from '../accel/kvm/system.js';
 import { PandoError } from '../error.js';
-import { chooseAccelerator, probeAccelerators } from './accelerators.js';
+import {
+  type AcceleratorProbe,
+  chooseAccelerator,
+  type KvmProbe,
+  probeAccelerators,
+} from './accelerators.js';
 
 const coded =
   (code: string, text: RegExp) =>
@@ -24,6 +29,32 @@ test('the probe measures, decides, and says why', () => {
   assert.equal(chooseAccelerator('auto'), choice);
   assert.equal(chooseAccelerator('kvm'), 'kvm');
   assert.equal(probeAccelerators(), probeAccelerators());
+});
+
+test('what wasm cannot run goes to kvm, however slow, or nowhere', () => {
+  const refusal = new PandoError('VM_CPUS_UNSUPPORTED', '2 vCPUs', { remedy: 'use --cpus 1' });
+  const works: KvmProbe = {
+    works: true,
+    emulated: true,
+    instructionsPerSecond: 1e6,
+    exitNanoseconds: 1e4,
+  };
+  const slow: AcceleratorProbe = { kvm: works, choice: 'wasm', reason: 'slow' };
+  assert.equal(
+    chooseAccelerator('auto', undefined, () => slow),
+    'wasm',
+  );
+  assert.equal(
+    chooseAccelerator('auto', refusal, () => slow),
+    'kvm',
+  );
+  const error = new PandoError('KVM_PERMISSION', '/dev/kvm: EACCES', { remedy: 'join kvm' });
+  const none: AcceleratorProbe = { kvm: { works: false, error }, choice: 'wasm', reason: 'none' };
+  assert.throws(
+    () => chooseAccelerator('auto', refusal, () => none),
+    coded('ACCELERATOR_NONE', /2 vCPUs; kvm: .*EACCES \(use --cpus 1; for kvm: join kvm\)/),
+  );
+  assert.throws(() => chooseAccelerator('wasm', refusal), refusal);
 });
 
 test('a device that is missing, or is not KVM, is refused with a code and a remedy', () => {

@@ -59,7 +59,25 @@ function probeKvmRate(): KvmProbe {
   }
 }
 
-/** The accelerator for a VM: what is asked for, or what the probe says. */
-export function chooseAccelerator(wanted: AcceleratorName | 'auto'): AcceleratorName {
-  return wanted === 'auto' ? probeAccelerators().choice : wanted;
+/**
+ * The accelerator for a VM: what is asked for, or what the probe says. Where wasm cannot run the VM, `auto`
+ * takes kvm however slow it is.
+ * @param refusal why wasm cannot run this VM; undefined when it can
+ * @throws PandoError `refusal` when wasm is asked for; ACCELERATOR_NONE when `auto` finds none
+ */
+export function chooseAccelerator(
+  wanted: AcceleratorName | 'auto',
+  refusal?: PandoError,
+  probe: () => AcceleratorProbe = probeAccelerators,
+): AcceleratorName {
+  if (wanted === 'wasm' && refusal !== undefined) throw refusal;
+  if (wanted !== 'auto') return wanted;
+  const { kvm, choice } = probe();
+  if (refusal === undefined) return choice;
+  if (kvm.works) return 'kvm';
+  const { error } = kvm;
+  throw new PandoError('ACCELERATOR_NONE', `${refusal.message}; kvm: ${error.message}`, {
+    remedy: [refusal.remedy, error.remedy].filter((text) => text !== undefined).join('; for kvm: '),
+    cause: refusal,
+  });
 }

@@ -81,8 +81,11 @@ export class Vm implements AsyncDisposable {
   static async create(options: VmOptions): Promise<Vm> {
     const memory = options.memory ?? DEFAULT_MEMORY;
     const cpus = options.cpus ?? 1;
-    const accelerator = chooseAccelerator(options.accelerator ?? 'auto');
-    checkOptions(options, accelerator, memory, cpus);
+    checkOptions(memory, cpus);
+    const accelerator = chooseAccelerator(
+      options.accelerator ?? 'auto',
+      wasmRefusal(options.cpu, memory, cpus),
+    );
     const load = options.load ?? 'map';
     const pool = WorkerPool.shared();
     if (accelerator === 'wasm') pool.prepare();
@@ -355,18 +358,13 @@ export class Vm implements AsyncDisposable {
   }
 }
 
-function checkOptions(
-  options: VmOptions,
-  accelerator: AcceleratorName,
-  memory: number,
-  cpus: number,
-): void {
-  const limit = accelerator === 'wasm' ? WASM_MEMORY_LIMIT : Number.MAX_SAFE_INTEGER;
-  if (!Number.isInteger(memory) || memory <= 0 || memory % 4096 !== 0 || memory > limit) {
+/** What no accelerator takes. */
+function checkOptions(memory: number, cpus: number): void {
+  if (!Number.isSafeInteger(memory) || memory <= 0 || memory % 4096 !== 0) {
     throw new PandoError(
       'VM_MEMORY_INVALID',
-      `guest memory of ${memory} bytes is not a multiple of 4096 up to ${limit}`,
-      { remedy: `choose a whole number of MiB${accelerator === 'wasm' ? ' up to 3 GiB' : ''}` },
+      `guest memory of ${memory} bytes is not a positive multiple of 4096`,
+      { remedy: 'choose a whole number of MiB' },
     );
   }
   if (!Number.isInteger(cpus) || cpus < 1 || cpus > MAX_VCPUS) {
@@ -374,16 +372,32 @@ function checkOptions(
       remedy: `choose 1 to ${MAX_VCPUS}`,
     });
   }
-  if (accelerator === 'wasm' && cpus !== 1) {
-    throw new PandoError('VM_CPUS_UNSUPPORTED', `${cpus} vCPUs: the wasm accelerator has one`, {
+}
+
+/** Why the wasm accelerator cannot run such a VM; undefined when it can. */
+function wasmRefusal(
+  cpu: string | undefined,
+  memory: number,
+  cpus: number,
+): PandoError | undefined {
+  if (memory > WASM_MEMORY_LIMIT) {
+    return new PandoError(
+      'VM_MEMORY_UNSUPPORTED',
+      `guest memory of ${memory} bytes: the wasm accelerator has at most ${WASM_MEMORY_LIMIT}`,
+      { remedy: 'choose up to 3 GiB, or use --accel kvm' },
+    );
+  }
+  if (cpus !== 1) {
+    return new PandoError('VM_CPUS_UNSUPPORTED', `${cpus} vCPUs: the wasm accelerator has one`, {
       remedy: 'use --cpus 1, or --accel kvm',
     });
   }
-  if (accelerator === 'wasm' && options.cpu !== undefined) {
-    throw new PandoError(
+  if (cpu !== undefined) {
+    return new PandoError(
       'VM_CPU_MODEL_UNSUPPORTED',
-      `CPU model "${options.cpu}": the wasm accelerator has one model only`,
+      `CPU model "${cpu}": the wasm accelerator has one model only`,
       { remedy: 'leave --cpu away, or use --accel kvm' },
     );
   }
+  return undefined;
 }
