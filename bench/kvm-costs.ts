@@ -1,26 +1,21 @@
 /**
  * What an exit costs on KVM: a guest writes to a port as fast as it can, once with nothing but the ioctl
  * behind it, called through koffi, and once in a VM, where the UART's scratch register takes the byte.
- * The two take turns; medians are compared.
+ * Beside it, what a write costs that an ioeventfd takes, and an interrupt by KVM_IRQ_LINE or irqfd. All
+ * take turns; medians are compared.
  *
  *     npm run build && npx tsc -p bench && node dist/bench/kvm-costs.js [ROUNDS] [EXITS]
  */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { GuestCode, SERIAL } from '../accel/conformance/testing/guest.js';
-import { EXIT, KVM, STRUCT } from '../accel/kvm/api.js';
-import { buildKvmCpuid, encodeCpuid, parseCpuModel, supportedCpuid } from '../accel/kvm/cpuid.js';
-import { KvmMachine } from '../accel/kvm/machine.js';
+import { EXIT } from '../accel/kvm/api.js';
+import { KvmIrqLines } from '../accel/kvm/machine.js';
 import { measureKvm } from '../accel/kvm/probe.js';
-import { writeEntryState } from '../accel/kvm/registers.js';
-import { KvmSystem } from '../accel/kvm/system.js';
-import { KvmVcpuOwner } from '../accel/kvm/vcpu-setup.js';
-import { pvhEntryState } from '../arch/entry-state.js';
+import { BareVm } from '../accel/kvm/testing/bare-vm.js';
 import { BOOT_STAGE_PORT } from '../arch/layout.js';
-import { ioctl } from '../host/ioctl.js';
-import { viewOf } from '../host/libc.js';
-import { mapZero, unmap } from '../host/mmap.js';
+import { createEventfd, signalEventfd, takeEventfd } from '../host/eventfd.js';
 import { Vm } from '../vm/vm.js';
 
 const [rounds = 9, exits = 10_000] = process.argv.slice(2).map(Number);
@@ -34,47 +29,64 @@ function guest(): GuestCode {
   return code.out(BOOT_STAGE_PORT, 7).powerOff();
 }
 
-const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1] ?? 0;
+const median = (values: number[]): number =>
+  [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0;
 
 /** Microseconds of an exit with nothing behind it but the ioctl and a look at the reason. */
 function bareExit(): number {
-  const system = KvmSystem.open();
-  const memory = mapZero(RAM);
-  let machine: KvmMachine | undefined;
-  let owner: KvmVcpuOwner | undefined;
+  using vm = new BareVm(RAM);
+  const code = guest();
+  code.image();
+  vm.load(code.origin, code.bytes());
+  vm.enter();
+  const start = process.hrtime.bigint();
+  for (let left = exits; left > 0; left -= 1) {
+    if (vm.enter() !== EXIT.KVM_EXIT_IO) {
+      throw new Error('the guest left for another reason than its port');
+    }
+  }
+  return Number(process.hrtime.bigint() - start) / exits / 1e3;
+}
+
+/** Microseconds of the same write when the kernel takes it and signals an eventfd (KVM_IOEVENTFD). */
+function doorbell(): number {
+  using vm = new BareVm(RAM);
+  const fd = createEventfd();
   try {
-    machine = new KvmMachine(system, [{ guestAddress: 0, hostAddress: memory, length: RAM }]);
-    const model = parseCpuModel('host');
-    const cpuid = buildKvmCpuid(supportedCpuid(system.fd), model, { vcpus: 1, apicId: 0 });
-    owner = new KvmVcpuOwner({
-      vmFd: machine.fd,
-      id: 0,
-      runBytes: system.runBytes,
-      cpuid: encodeCpuid(cpuid),
-      msrs: [],
-      thread: new Int32Array(new SharedArrayBuffer(8)),
-    });
+    vm.machine.connectDoorbell(fd, { space: 'port', address: SCRATCH, length: 1 });
     const code = guest();
     code.image();
-    viewOf(memory, RAM).set(code.bytes(), code.origin);
-    const { fd, runAddress, runBytes } = owner.handle;
-    const bytes = viewOf(runAddress, runBytes);
-    const run = new DataView(bytes.buffer, bytes.byteOffset, runBytes);
-    writeEntryState(fd, pvhEntryState(code.origin));
-    ioctl(fd, KVM.KVM_RUN);
+    vm.load(code.origin, code.bytes());
+    vm.enter();
     const start = process.hrtime.bigint();
-    for (let left = exits; left > 0; left -= 1) {
-      ioctl(fd, KVM.KVM_RUN);
-      if (run.getUint32(STRUCT.kvm_run.exit_reason, true) !== EXIT.KVM_EXIT_IO) {
-        throw new Error('the guest left for another reason than its port');
-      }
-    }
-    return Number(process.hrtime.bigint() - start) / exits / 1e3;
+    vm.enter();
+    const took = Number(process.hrtime.bigint() - start) / exits / 1e3;
+    if (takeEventfd(fd) !== BigInt(exits)) throw new Error('not every write rang');
+    return took;
   } finally {
-    owner?.close();
-    machine?.close();
-    system.close();
-    unmap(memory, RAM);
+    closeSync(fd);
+  }
+}
+
+/** Microseconds of an edge on an interrupt input: by KVM_IRQ_LINE, and by an eventfd (KVM_IRQFD). */
+function edges(): { readonly line: number; readonly eventfd: number } {
+  using vm = new BareVm(RAM);
+  const lines = new KvmIrqLines(vm.machine.fd);
+  const fd = createEventfd();
+  const time = (edge: () => void): number => {
+    const start = process.hrtime.bigint();
+    for (let left = exits; left > 0; left -= 1) edge();
+    return Number(process.hrtime.bigint() - start) / exits / 1e3;
+  };
+  try {
+    vm.machine.connectInterrupt(fd, 4);
+    const line = time(() => {
+      lines.set(4, true);
+      lines.set(4, false);
+    });
+    return { line, eventfd: time(() => signalEventfd(fd)) };
+  } finally {
+    closeSync(fd);
   }
 }
 
@@ -101,17 +113,28 @@ try {
   console.log(`counting loop: ${(instructionsPerSecond / 1e6).toFixed(1)} million instructions/s`);
   const bare: number[] = [];
   const ours: number[] = [];
+  const rings: number[] = [];
+  const line: number[] = [];
+  const eventfd: number[] = [];
   for (let round = 0; round < rounds; round += 1) {
     bare.push(bareExit());
     ours.push(await vmExit(kernel));
+    rings.push(doorbell());
+    const edge = edges();
+    line.push(edge.line);
+    eventfd.push(edge.eventfd);
   }
-  const list = (values: number[]): string => values.map((value) => value.toFixed(1)).join(' ');
-  console.log(`bare ioctl loop, µs an exit: ${list(bare)}`);
-  console.log(`VM, port write in TypeScript: ${list(ours)}`);
-  const [low, high] = [median(bare), median(ours)];
-  console.log(
-    `medians of ${rounds} rounds of ${exits}: bare ${low.toFixed(1)} µs, VM ${high.toFixed(1)} µs, ratio ${(high / low).toFixed(2)}`,
-  );
+  const row = (name: string, values: number[]): void => {
+    const list = values.map((value) => value.toFixed(1)).join(' ');
+    console.log(`${name.padEnd(44)}${median(values).toFixed(2).padStart(6)}   (${list})`);
+  };
+  console.log(`µs, medians of ${rounds} rounds of ${exits}`);
+  row('port write, bare ioctl loop', bare);
+  row('port write, in a VM, handled in TypeScript', ours);
+  console.log(`  ratio ${(median(ours) / median(bare)).toFixed(2)}`);
+  row('port write, taken by an ioeventfd', rings);
+  row('interrupt edge, KVM_IRQ_LINE twice', line);
+  row('interrupt edge, irqfd', eventfd);
 } finally {
   rmSync(folder, { recursive: true });
 }

@@ -12,15 +12,11 @@
 import { spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KVM } from '../accel/kvm/api.js';
-import { buildKvmCpuid, encodeCpuid, parseCpuModel, supportedCpuid } from '../accel/kvm/cpuid.js';
-import { KvmMachine } from '../accel/kvm/machine.js';
 import { writeEntryState } from '../accel/kvm/registers.js';
-import { KvmSystem } from '../accel/kvm/system.js';
-import { KvmVcpuOwner } from '../accel/kvm/vcpu-setup.js';
+import { BareVm } from '../accel/kvm/testing/bare-vm.js';
 import { pvhEntryState } from '../arch/entry-state.js';
 import { BOOT_STAGE_PORT, HIGH_RAM_START } from '../arch/layout.js';
 import { BenchHost } from '../cli/bench-host.js';
-import { mapZero, unmap } from '../host/mmap.js';
 import { qemuArguments, qemuVersion } from '../measure/qemu-peer.js';
 import type { VmOptions } from '../vm/types.js';
 
@@ -94,31 +90,10 @@ function qemu(): Promise<number> {
 
 /** Milliseconds of the kernel's part: a VM with one vCPU in its entry state, nothing around it. */
 function requests(): number {
-  const memory = mapZero(MEMORY);
-  let machine: KvmMachine | undefined;
-  let owner: KvmVcpuOwner | undefined;
   const began = performance.now();
-  const system = KvmSystem.open();
-  try {
-    machine = new KvmMachine(system, [{ guestAddress: 0, hostAddress: memory, length: MEMORY }]);
-    const model = parseCpuModel('host');
-    const cpuid = buildKvmCpuid(supportedCpuid(system.fd), model, { vcpus: 1, apicId: 0 });
-    owner = new KvmVcpuOwner({
-      vmFd: machine.fd,
-      id: 0,
-      runBytes: system.runBytes,
-      cpuid: encodeCpuid(cpuid),
-      msrs: system.msrIndices(),
-      thread: new Int32Array(new SharedArrayBuffer(8)),
-    });
-    writeEntryState(owner.handle.fd, pvhEntryState(HIGH_RAM_START));
-    return performance.now() - began;
-  } finally {
-    owner?.close();
-    machine?.close();
-    system.close();
-    unmap(memory, MEMORY);
-  }
+  using vm = new BareVm(MEMORY);
+  writeEntryState(vm.owner.handle.fd, pvhEntryState(HIGH_RAM_START));
+  return performance.now() - began;
 }
 
 function line(name: string, values: number[]): string {

@@ -119,7 +119,7 @@ export class KvmExecution implements Execution {
   reset(entry: EntryState): void {
     this.board.reset();
     if (!this.#fresh) {
-      this.#machine.reset();
+      this.#machine.restore();
       for (const owner of this.#owners) owner.restore();
     }
     this.#fresh = false;

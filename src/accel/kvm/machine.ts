@@ -73,10 +73,19 @@ export interface DoorbellAddress {
   readonly value?: bigint;
 }
 
+/** What the kernel keeps of a VM beside its vCPUs. */
+export interface SavedMachine {
+  readonly parts: readonly {
+    readonly request: 'KVM_SET_IRQCHIP' | 'KVM_SET_PIT2';
+    readonly bytes: Uint8Array;
+  }[];
+  /** The paravirtual clock in nanoseconds. */
+  readonly clock: bigint;
+}
+
 export class KvmMachine {
   readonly fd: number;
-  readonly #initial: { readonly request: 'KVM_SET_IRQCHIP' | 'KVM_SET_PIT2'; bytes: Uint8Array }[] =
-    [];
+  readonly #initial: SavedMachine;
 
   /**
    * A VM with its RAM, interrupt controllers and timer. The caller closes it. RAM comes first: for every
@@ -94,7 +103,7 @@ export class KvmMachine {
       new DataView(pit.buffer).setUint32(0, VALUE.KVM_PIT_SPEAKER_DUMMY, true);
       kvmStruct(this.fd, 'KVM_CREATE_PIT2', pit);
       this.#route();
-      this.#remember();
+      this.#initial = { ...this.save(), clock: 0n };
     } catch (error) {
       this.close();
       throw error;
@@ -127,23 +136,25 @@ export class KvmMachine {
     kvmStruct(this.fd, 'KVM_SET_GSI_ROUTING', bytes);
   }
 
-  /** Keeps the state of the kernel's devices for `reset`. */
-  #remember(): void {
+  /** Reads the state of interrupt controllers, timer and clock; no vCPU runs. */
+  save(): SavedMachine {
+    const parts: SavedMachine['parts'][number][] = [];
     for (const chip of IRQCHIPS) {
       const bytes = new Uint8Array(STRUCT.kvm_irqchip.size);
       new DataView(bytes.buffer).setUint32(STRUCT.kvm_irqchip.chip_id, chip, true);
       kvmStruct(this.fd, 'KVM_GET_IRQCHIP', bytes);
-      this.#initial.push({ request: 'KVM_SET_IRQCHIP', bytes });
+      parts.push({ request: 'KVM_SET_IRQCHIP', bytes });
     }
     const bytes = new Uint8Array(STRUCT.kvm_pit_state2.size);
     kvmStruct(this.fd, 'KVM_GET_PIT2', bytes);
-    this.#initial.push({ request: 'KVM_SET_PIT2', bytes });
+    parts.push({ request: 'KVM_SET_PIT2', bytes });
+    return { parts, clock: this.clock() };
   }
 
-  /** Interrupt controllers, timer and clock as at the start; no vCPU runs. */
-  reset(): void {
-    for (const { request, bytes } of this.#initial) kvmStruct(this.fd, request, bytes.slice());
-    this.setClock(0n);
+  /** Writes a state back, or the one that the VM was made with; no vCPU runs. */
+  restore({ parts, clock }: SavedMachine = this.#initial): void {
+    for (const { request, bytes } of parts) kvmStruct(this.fd, request, bytes.slice());
+    this.setClock(clock);
   }
 
   #setMemory(slots: readonly MemorySlot[]): void {
