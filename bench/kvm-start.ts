@@ -25,6 +25,7 @@ if (kernel === '') throw new Error('usage: kvm-start KERNEL [ROUNDS] [WARM]');
 const rounds = Number(roundsText);
 const MEMORY = 2 ** 30;
 const LIMIT = 20_000;
+const QEMU = 'qemu-system-x86_64';
 
 const options: VmOptions = {
   kernel,
@@ -69,7 +70,7 @@ function qemu(): Promise<number> {
   words.push('-trace', 'kvm_vcpu_ioctl');
   const firstRun = new RegExp(`kvm_vcpu_ioctl .*type 0x${KVM.KVM_RUN.toString(16)}`);
   const began = performance.now();
-  const child = spawn('qemu-system-x86_64', words, { stdio: ['ignore', 'ignore', 'pipe', 'pipe'] });
+  const child = spawn(QEMU, words, { stdio: ['ignore', 'ignore', 'pipe', 'pipe'] });
   let text = '';
   let took: number | undefined;
   child.stderr?.setEncoding('utf8').on('data', (more: string) => {

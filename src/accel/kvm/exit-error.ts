@@ -55,7 +55,7 @@ export function exitError(fd: number, vcpu: number, run: DataView, guest: GuestB
         `${nameOf(INTERNAL_ERROR, suberror)}${emulation ? '' : `, data ${internalData(run)}`}; ${where}`,
         {
           remedy: emulation
-            ? 'the host emulates this instruction and cannot: use --accel wasm, or a CPU model without the feature (--cpu v1)'
+            ? 'the host emulates this instruction and cannot: use --accel wasm, or, if it belongs to a feature, a CPU model without that (--cpu v1, or --cpu host,-FEATURE)'
             : 'use --accel wasm; the host kernel log may say more',
         },
       );

@@ -85,12 +85,12 @@ test('a doorbell signals an eventfd without an exit: a port, one value of it, me
     { space: 'mmio', address: memory, length: 4 },
   ] as const;
   try {
-    at.forEach((where, i) => vm.machine.connectDoorbell(fds[i]!, where));
+    for (const [i, where] of at.entries()) vm.machine.connectDoorbell(fds[i]!, where);
     assert.equal(vm.enter(), EXIT.KVM_EXIT_IO);
     assert.deepEqual([vm.port, vm.portValue], [value, 8], 'another value leaves the guest');
     assert.equal(next(vm), 0);
     assert.deepEqual(fds.map(takeEventfd), [2n, 1n, 1n]);
-    at.forEach((where, i) => vm.machine.connectDoorbell(fds[i]!, where, false));
+    for (const [i, where] of at.entries()) vm.machine.connectDoorbell(fds[i]!, where, false);
     const exits: number[] = [];
     while (vm.enter() === EXIT.KVM_EXIT_IO && vm.port !== SHOW) exits.push(vm.port);
     assert.deepEqual(exits, [any, any, value, value]);
@@ -98,7 +98,7 @@ test('a doorbell signals an eventfd without an exit: a port, one value of it, me
     assert.equal(next(vm), 1);
     assert.deepEqual(fds.map(takeEventfd), [0n, 0n, 0n]);
   } finally {
-    fds.forEach((fd) => void closeSync(fd));
+    for (const fd of fds) closeSync(fd);
   }
 });
 
