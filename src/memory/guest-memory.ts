@@ -25,6 +25,16 @@ export interface GuestMemorySizes {
 /** Each is address space without pages, some 10 GiB with V8's guard regions. */
 const spareMemories = new Spares<WebAssembly.Memory>(16);
 
+function allocate(limits: WebAssembly.MemoryDescriptor): WebAssembly.Memory {
+  try {
+    return new WebAssembly.Memory(limits);
+  } catch {
+    // V8 collects garbage before it gives up: what spares of other sizes hold is then free.
+    spareMemories.clear();
+    return new WebAssembly.Memory(limits);
+  }
+}
+
 /** Guest RAM and the control area before it. */
 export class GuestMemory implements GuestRam {
   /** To instantiate engines with, and to post to workers. */
@@ -70,9 +80,9 @@ export class GuestMemory implements GuestRam {
       );
     const spare = spareMemories.take(pages * WASM_PAGE);
     if (spare !== undefined) return new GuestMemory(spare, controlBytes);
+    const limits = { initial: pages, maximum: pages, shared: true };
     try {
-      const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
-      return new GuestMemory(memory, controlBytes);
+      return new GuestMemory(allocate(limits), controlBytes);
     } catch (cause) {
       if (!(cause instanceof RangeError)) throw cause;
       throw new PandoError(

@@ -17,6 +17,11 @@ export class Spares<T> {
     return index < 0 ? undefined : this.#spare.splice(index, 1)[0]?.memory;
   }
 
+  /** Leaves all of them to the garbage collector. */
+  clear(): void {
+    this.#spare.length = 0;
+  }
+
   give(bytes: number, memory: T): void {
     this.#spare.push({ bytes, memory });
     if (this.#spare.length > this.#limit) this.#spare.shift();
