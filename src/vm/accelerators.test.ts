@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { parseCpuModel } from '../accel/kvm/cpuid.js';
 import { KvmSystem } from '../accel/kvm/system.js';
@@ -61,6 +64,23 @@ test('a device that is missing, or is not KVM, is refused with a code and a reme
   const missing = coded('KVM_DEVICE_MISSING', /--accel wasm/);
   assert.throws(() => KvmSystem.open('/nonexistent/kvm'), missing);
   assert.throws(() => KvmSystem.open('/dev/null'), coded('KVM_API_VERSION', /ENOTTY/));
+});
+
+test('a device that may not be opened names the group to join', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'pando-device-'));
+  const device = join(folder, 'kvm');
+  const privileged = process.geteuid?.() === 0;
+  try {
+    writeFileSync(device, '');
+    chmodSync(device, 0);
+    chmodSync(folder, 0o755);
+    // The superuser may open anything.
+    if (privileged) process.seteuid?.(65534);
+    assert.throws(() => KvmSystem.open(device), coded('KVM_PERMISSION', /EACCES.*usermod -aG kvm/));
+  } finally {
+    if (privileged) process.seteuid?.(0);
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test('CPU models are a level and features to take away', () => {
