@@ -26,7 +26,7 @@ const EMULATED_BELOW = 2e8;
 
 let probed: AcceleratorProbe | undefined;
 
-/** Probes once in a process: opens KVM, runs a small guest, measures. Takes some 10 to 100 ms. */
+/** Probes once in a process: opens KVM, runs a small guest, measures. Takes some 5 to 20 ms. */
 export function probeAccelerators(): AcceleratorProbe {
   probed ??= probe();
   return probed;
