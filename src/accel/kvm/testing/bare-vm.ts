@@ -11,14 +11,17 @@ import { writeEntryState } from '../registers.js';
 import { KvmSystem } from '../system.js';
 import { KvmVcpuOwner } from '../vcpu-setup.js';
 
+const VIEW_LIMIT = 32 << 20;
+
 export class BareVm implements Disposable {
   readonly machine: KvmMachine;
   readonly owner: KvmVcpuOwner;
-  /** From guest physical address 0. */
+  /** From guest physical address 0, as much of it as tests use. */
   readonly ram: Uint8Array;
   /** struct kvm_run. */
   readonly run: DataView;
   readonly #memory: bigint;
+  readonly #ramBytes: number;
 
   /**
    * @param ramBytes one slot from 0
@@ -26,7 +29,9 @@ export class BareVm implements Disposable {
    */
   constructor(ramBytes: number, cpu = 'host') {
     this.#memory = mapZero(ramBytes);
-    this.ram = viewOf(this.#memory, ramBytes);
+    this.#ramBytes = ramBytes;
+    // JavaScript's garbage collector takes what a view spans for memory of its own, and hurries.
+    this.ram = viewOf(this.#memory, Math.min(ramBytes, VIEW_LIMIT));
     const system = KvmSystem.open();
     let machine: KvmMachine | undefined;
     try {
@@ -84,6 +89,6 @@ export class BareVm implements Disposable {
   [Symbol.dispose](): void {
     this.owner.close();
     this.machine.close();
-    unmap(this.#memory, this.ram.length);
+    unmap(this.#memory, this.#ramBytes);
   }
 }
