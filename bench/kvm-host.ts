@@ -40,6 +40,8 @@ const INSTRUCTIONS: readonly (readonly [name: string, bytes: string, osxsave?: b
   ['SWAPGS', '0f01f8'],
   ['CLAC', '0f01ca'],
   ['INVLPG [RDI]', '0f013f'],
+  // PUSH SS, RSP, RFLAGS, CS and the address behind it.
+  ['IRETQ', '6a10549c6a08488d05030000005048cf'],
 ];
 
 function runs(bytes: string, osxsave: boolean): string {
@@ -79,7 +81,7 @@ function inService(): { readonly guest: number; readonly host: number } {
 }
 
 for (const [name, bytes, osxsave = false] of INSTRUCTIONS) {
-  console.log(`${name.padEnd(20)}${bytes.padEnd(14)}${runs(bytes, osxsave)}`);
+  console.log(`${name.padEnd(20)}${bytes.padEnd(36)}${runs(bytes, osxsave)}`);
 }
 const { guest, host } = inService();
 const wanted = (1 << (VECTOR & 31)).toString(16);
