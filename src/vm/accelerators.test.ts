@@ -35,7 +35,7 @@ test('the probe measures, decides, and says why', () => {
 });
 
 test('what wasm cannot run goes to kvm, however slow, or nowhere', () => {
-  const refusal = new PandoError('VM_CPUS_UNSUPPORTED', '2 vCPUs', { remedy: 'use --cpus 1' });
+  const refusal = { code: 'VM_CPUS_UNSUPPORTED', message: '2 vCPUs', remedy: 'use --cpus 1' };
   const works: KvmProbe = {
     works: true,
     emulated: true,
@@ -51,13 +51,18 @@ test('what wasm cannot run goes to kvm, however slow, or nowhere', () => {
     chooseAccelerator('auto', refusal, () => slow),
     'kvm',
   );
-  const error = new PandoError('KVM_PERMISSION', '/dev/kvm: EACCES', { remedy: 'join kvm' });
+  const error = new PandoError('KVM_PERMISSION', '/dev/kvm: EACCES', {
+    remedy: 'join kvm; or use --accel wasm',
+  });
   const none: AcceleratorProbe = { kvm: { works: false, error }, choice: 'wasm', reason: 'none' };
   assert.throws(
     () => chooseAccelerator('auto', refusal, () => none),
-    coded('ACCELERATOR_NONE', /2 vCPUs; kvm: .*EACCES \(use --cpus 1; for kvm: join kvm\)/),
+    coded('ACCELERATOR_NONE', /2 vCPUs; kvm: .*EACCES \(use --cpus 1, or for kvm join kvm\)$/),
   );
-  assert.throws(() => chooseAccelerator('wasm', refusal), refusal);
+  assert.throws(
+    () => chooseAccelerator('wasm', refusal),
+    coded('VM_CPUS_UNSUPPORTED', /use --cpus 1, or --accel kvm/),
+  );
 });
 
 test('a device that is missing, or is not KVM, is refused with a code and a remedy', () => {

@@ -8,7 +8,7 @@ import { PandoError } from '../error.js';
 import type { ImagePart } from '../loader/plan.js';
 import { accountSharing } from '../memory/sharing.js';
 import { discardZeroPages, trimHeap } from '../memory/zero-pages.js';
-import { chooseAccelerator } from './accelerators.js';
+import { chooseAccelerator, type WasmRefusal } from './accelerators.js';
 import type { MachineEvent } from './execution.js';
 import { Guest } from './guest.js';
 import { hostNanoseconds } from './host-time.js';
@@ -379,25 +379,27 @@ function wasmRefusal(
   cpu: string | undefined,
   memory: number,
   cpus: number,
-): PandoError | undefined {
+): WasmRefusal | undefined {
   if (memory > WASM_MEMORY_LIMIT) {
-    return new PandoError(
-      'VM_MEMORY_UNSUPPORTED',
-      `guest memory of ${memory} bytes: the wasm accelerator has at most ${WASM_MEMORY_LIMIT}`,
-      { remedy: 'choose up to 3 GiB, or use --accel kvm' },
-    );
+    return {
+      code: 'VM_MEMORY_UNSUPPORTED',
+      message: `guest memory of ${memory} bytes: the wasm accelerator has at most ${WASM_MEMORY_LIMIT}`,
+      remedy: 'use --memory 3G or less',
+    };
   }
   if (cpus !== 1) {
-    return new PandoError('VM_CPUS_UNSUPPORTED', `${cpus} vCPUs: the wasm accelerator has one`, {
-      remedy: 'use --cpus 1, or --accel kvm',
-    });
+    return {
+      code: 'VM_CPUS_UNSUPPORTED',
+      message: `${cpus} vCPUs: the wasm accelerator has one`,
+      remedy: 'use --cpus 1',
+    };
   }
   if (cpu !== undefined) {
-    return new PandoError(
-      'VM_CPU_MODEL_UNSUPPORTED',
-      `CPU model "${cpu}": the wasm accelerator has one model only`,
-      { remedy: 'leave --cpu away, or use --accel kvm' },
-    );
+    return {
+      code: 'VM_CPU_MODEL_UNSUPPORTED',
+      message: `CPU model "${cpu}": the wasm accelerator has one model only`,
+      remedy: 'leave --cpu away',
+    };
   }
   return undefined;
 }
