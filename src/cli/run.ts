@@ -53,6 +53,7 @@ export async function run(
         immutableImages: image.immutable,
         memory: options.memory,
         cpus: options.cpus,
+        ...(options.cpu === undefined ? {} : { cpu: options.cpu }),
         accelerator: options.accelerator,
         load: options.load,
         tier: options.tier,
@@ -90,6 +91,7 @@ export function registerRunCommand(program: Command): void {
     .option('--append <text>', "kernel command line; after the image's own without --kernel")
     .option('--memory <size>', 'guest RAM', '1G')
     .option('--cpus <number>', 'virtual processors of each VM', '1')
+    .option('--cpu <model>', 'kvm: host, v1, v2 or v3, with ,-FEATURE any number of times')
     .addOption(
       new Option('--tier <n>', 'wasm: 0 interprets, 1 also translates hot code').default('auto'),
     )

@@ -5,7 +5,6 @@
 import { CONTROL_BYTES, VM_CONTROL as KVM_VM_CONTROL } from '../accel/kvm/layout.js';
 import { GUEST_BASE, VM_CONTROL as WASM_VM_CONTROL } from '../accel/wasm/layout.js';
 import { type EntryState, pvhEntryState } from '../arch/entry-state.js';
-import { LOW_MEMORY_LIMIT } from '../arch/layout.js';
 import { writeBootData } from '../boot/boot-data.js';
 import { GuestMemory } from '../memory/guest-memory.js';
 import type { GuestRam } from '../memory/guest-ram.js';
@@ -107,9 +106,7 @@ function machineFor(options: GuestOptions, listener: (event: MachineEvent) => vo
       execute: (control) => new WasmExecution(memory, control, tier === '1', listener, profile),
     };
   }
-  const sizes = { ramBytes, controlBytes: CONTROL_BYTES };
-  const memory =
-    ramBytes > LOW_MEMORY_LIMIT ? MappedMemory.create(sizes) : GuestMemory.create(sizes);
+  const memory = MappedMemory.create({ ramBytes, controlBytes: CONTROL_BYTES });
   return {
     memory,
     controlOffset: KVM_VM_CONTROL,

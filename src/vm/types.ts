@@ -55,7 +55,12 @@ export type VmExit =
   /** A triple fault, with the state of the vCPU that met it. */
   | { readonly kind: 'shutdown'; readonly vcpu: VcpuState }
   /** The monitor could not go on; `code` is that of a PandoError. */
-  | { readonly kind: 'error'; readonly code: string; readonly message: string };
+  | {
+      readonly kind: 'error';
+      readonly code: string;
+      readonly message: string;
+      readonly remedy?: string;
+    };
 
 /** Pages of 4 KiB of one part of guest memory. */
 export interface PartSharing {
