@@ -83,7 +83,6 @@ export class Vm implements AsyncDisposable {
     checkOptions(options, accelerator, memory, cpus);
     const load = options.load ?? 'map';
     const pool = WorkerPool.shared();
-    if (accelerator === 'wasm') pool.prepare();
     let images: GuestImages | undefined;
     try {
       images = openImages({
