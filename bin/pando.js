@@ -24,5 +24,6 @@ function bundlesAreUsable() {
 }
 
 // `run` has a bundle of its own, which starts faster than the whole command line.
-if (bundlesAreUsable() && process.argv[2] === 'run') require('../dist/bundles/run-main.cjs');
-else import('../dist/cli/main.js');
+if (!bundlesAreUsable()) import('../dist/cli/main.js');
+else if (process.argv[2] === 'run') require('../dist/bundles/run-main.cjs');
+else require('../dist/bundles/main.cjs');

@@ -16,6 +16,7 @@ const scripts = dirname(fileURLToPath(import.meta.url));
 
 /** Files of dist/ that processes and threads start with. */
 const ENTRIES = [
+  'cli/main.js',
   'cli/run-main.js',
   'cli/vm-process.js',
   'cli/bench-process.js',
@@ -69,13 +70,12 @@ function lazyBuiltins(code) {
   return lazy;
 }
 
-/** One line, and the bundle as a function's body. */
+/** A hash as the first line, and the bundle as a function's body. */
 function finished(code) {
-  const ascii = lazyBuiltins(code).replace(
-    /[^\0-\x7f]/g,
-    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  );
-  const body = `(function (require, module, __filename) {${ascii}\n});\n`;
+  const ascii = lazyBuiltins(code)
+    .replaceAll('await import(', 'await load(')
+    .replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  const body = `(function (require, load, module, __filename) {${ascii}\n});\n`;
   return `// ${createHash('sha256').update(body).digest('hex')}\n${body}`;
 }
 
@@ -92,7 +92,7 @@ export async function makeBundles(root, { rolldown }) {
     const build = await rolldown({
       input: join(dist, entry),
       platform: 'node',
-      external: ['koffi'],
+      external: ['koffi', 'iced-x86'],
       plugins: [relocate(dist, bundles)],
     });
     const { output } = await build.generate({
@@ -136,6 +136,7 @@ process.on('exit', () => {
     await ended(fork(entry, [...run, ...until, ...words], { stdio: QUIET }));
   };
   // A later run's cache takes the place of an earlier one's: what matters most comes last.
+  await ended(fork(join(bundles, 'main.cjs'), ['--help'], { stdio: QUIET }));
   await command('--isolate', 'process');
   await command();
   await trainBench(join(bundles, 'bench-process.cjs'), kernel);

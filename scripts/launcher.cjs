@@ -24,4 +24,4 @@ function cachedCode() {
 
 const script = new Script(source, { filename: `${base}.js`, cachedData: cachedCode() });
 const start = script.runInThisContext();
-start(require, module, __filename);
+start(require, (name) => import(name), module, __filename);

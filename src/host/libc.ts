@@ -43,7 +43,7 @@ interface Host {
 
 let host: Host | undefined;
 
-/** The addon of koffi for glibc, within what koffi depends on. */
+/** The addon of koffi for glibc, in a package that koffi depends on. */
 const ADDON = '@koromix/koffi-linux-x64/linux_x64/koffi.node';
 
 /**
@@ -54,7 +54,7 @@ const ADDON = '@koromix/koffi-linux-x64/linux_x64/koffi.node';
 function loadKoffi(): Koffi {
   const require = createRequire(import.meta.url);
   try {
-    return createRequire(require.resolve('koffi'))(ADDON) as Koffi;
+    return require(ADDON) as Koffi;
   } catch {
     return require('koffi') as Koffi;
   }
