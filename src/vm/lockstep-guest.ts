@@ -1,12 +1,13 @@
 /**
  * A guest whose time is the number of its instructions: two of them, made alike, go through the same
- * states whatever runs their code.
+ * states whatever runs their code. Like any guest of the wasm accelerator it is all in its memory but
+ * for the clock, so one thread can make it and another run it.
  */
-import { coreModule, installDecodeTables } from '../accel/wasm/core-module.js';
+import { installDecodeTables } from '../accel/wasm/core-module.js';
 import * as L from '../accel/wasm/layout.js';
 import { Library } from '../accel/wasm/translate/library.js';
-import { LocalService } from '../accel/wasm/translate/service.js';
-import { TIER_OPTIONS, type TierOptions } from '../accel/wasm/translate/tier.js';
+import type { TranslationService } from '../accel/wasm/translate/service.js';
+import type { TierOptions } from '../accel/wasm/translate/tier.js';
 import { WasmVcpu } from '../accel/wasm/vcpu.js';
 import { pvhEntryState } from '../arch/entry-state.js';
 import type { VcpuState } from '../arch/vcpu-state.js';
@@ -22,43 +23,43 @@ import { writeCpuid } from './wasm-execution.js';
 const CLOCK_STEP = 20;
 /** The guest's wall clock starts here: 2024-01-01. */
 const WALL_CLOCK = 1_704_067_200_000;
-/** Ranges of the vCPU block that are state of the processor. */
-const STATE: readonly (readonly [from: number, to: number])[] = [
-  [L.GPR, L.RIP + 8],
-  [L.SEG_BASE, L.IDT_LIMIT + 4],
-  [L.CR0, L.CPL + 4],
-  [L.SHADOW, L.SHADOW + 4],
-  [L.MSR_STAR, L.MSR_KVM_SYSTEM_TIME + 8],
-  [L.XMM, L.MXCSR + 4],
-];
+/** Bytes of output that are kept. */
+const OUTPUT_LIMIT = 1 << 16;
 
-export { TIER_OPTIONS };
+/** What runs a guest's code. */
+export interface LockstepEngine {
+  readonly module: WebAssembly.Module;
+  /** With both, hot code is translated. */
+  readonly service?: TranslationService | undefined;
+  readonly tier?: TierOptions | undefined;
+}
 
-export interface LockstepGuestOptions {
+/** What a guest is made from. */
+export interface LockstepMachine {
   readonly images: GuestImages;
+  /** Bytes of RAM. */
   readonly memory: number;
   readonly commandLine: string;
-  /** Translates when given. */
-  readonly tier: TierOptions | undefined;
 }
 
 export class LockstepGuest {
-  readonly #memory: GuestMemory;
+  readonly memory: GuestMemory;
   readonly #board: Board;
   readonly #vcpu: WasmVcpu;
+  readonly #view: DataView;
   readonly #bytes: Uint8Array;
   #time = 0;
   #looks = 0;
-  /** Console output so far. */
+  /** The end of the console output so far. */
   output = '';
   ended = false;
+  /** Last value written to a boot-stage port. */
+  stage = -1;
 
-  constructor({ images, memory, commandLine, tier }: LockstepGuestOptions) {
-    this.#memory = GuestMemory.create({ ramBytes: memory, controlBytes: L.GUEST_BASE });
-    const wasm = this.#memory.memory;
-    const files = { kernel: images.kernel, ...(images.initrd ? { initrd: images.initrd } : {}) };
-    placeImages(this.#memory, images.placements, files, 'map');
-    installDecodeTables(wasm);
+  /** Goes on with what is in `memory`. */
+  constructor(memory: GuestMemory, { module, service, tier }: LockstepEngine) {
+    this.memory = memory;
+    const wasm = memory.memory;
     const clock = { now: () => this.#time + CLOCK_STEP * this.#looks++ };
     const end = (): void => {
       this.ended = true;
@@ -70,33 +71,51 @@ export class LockstepGuest {
       clock,
       tscFrequency: TSC_FREQUENCY,
       wallClock: () => WALL_CLOCK + this.#time / 1e6,
-      hooks: { onPowerOff: end, onReset: end, wake: () => this.#vcpu.interruptsChanged() },
+      hooks: {
+        onPowerOff: end,
+        onReset: end,
+        onBootStage: (value) => {
+          this.stage = value;
+        },
+        wake: () => this.#vcpu.interruptsChanged(),
+      },
     });
-    const library = tier ? new Library(new LocalService()) : undefined;
     this.#vcpu = new WasmVcpu({
-      module: coreModule(),
+      module,
       memory: wasm,
       id: 0,
       bus: this.#board,
       clock,
-      library,
+      library: service ? new Library(service) : undefined,
       tier,
       bootTime: () => WALL_CLOCK,
     });
+    this.#view = new DataView(wasm.buffer, L.VCPU_BLOCKS, L.VCPU_SIZE);
+    this.#bytes = new Uint8Array(wasm.buffer);
+  }
+
+  /** Makes a guest at its first instruction. */
+  static create(machine: LockstepMachine, engine: LockstepEngine): LockstepGuest {
+    const { images, memory, commandLine } = machine;
+    const guestMemory = GuestMemory.create({ ramBytes: memory, controlBytes: L.GUEST_BASE });
+    const files = { kernel: images.kernel, ...(images.initrd ? { initrd: images.initrd } : {}) };
+    placeImages(guestMemory, images.placements, files, 'map');
+    installDecodeTables(guestMemory.memory);
     const modules = images.initrd
       ? [{ address: images.initrdAddress, size: images.initrd.size }]
       : [];
     const startInfo = writeBootData(
-      { write: (address, bytes) => this.#memory.bytes(address, bytes.length).set(bytes) },
+      { write: (address, bytes) => guestMemory.bytes(address, bytes.length).set(bytes) },
       { memoryBytes: memory, vcpus: 1, commandLine, modules },
     );
-    const view = new DataView(wasm.buffer);
+    const view = new DataView(guestMemory.buffer);
     view.setUint32(L.VCPU_BLOCKS + L.ARENA_NEXT, L.BLOCK_ARENA, true);
     view.setUint32(L.VCPU_BLOCKS + L.RAM_PAGES, memory / 4096, true);
     view.setUint32(L.VCPU_BLOCKS + L.CPUID_ROWS, writeCpuid(view), true);
-    this.#board.reset();
-    this.#vcpu.reset(pvhEntryState(images.plan.entry, startInfo));
-    this.#bytes = new Uint8Array(wasm.buffer);
+    const guest = new LockstepGuest(guestMemory, engine);
+    guest.#board.reset();
+    guest.#vcpu.reset(pvhEntryState(images.plan.entry, startInfo));
+    return guest;
   }
 
   /** Instructions retired. */
@@ -104,8 +123,18 @@ export class LockstepGuest {
     return this.#vcpu.instructions();
   }
 
+  /** Guest nanoseconds. */
+  get time(): number {
+    return this.#time;
+  }
+
   get state(): VcpuState {
     return this.#vcpu.state();
+  }
+
+  /** Whether it sleeps in HLT. */
+  get halted(): boolean {
+    return this.#view.getUint32(L.HALTED, true) !== 0;
   }
 
   /** Lets timers fire and interrupts in; guest time stands until the next turn. */
@@ -114,74 +143,40 @@ export class LockstepGuest {
     this.#time = Math.max(instructions, this.#time + CLOCK_STEP * this.#looks);
     this.#looks = 0;
     this.#board.advance(this.#time);
-    const state = this.#vcpu.state();
-    const deadline = this.#board.nextDeadline();
-    if (state.halted && this.#vcpu.asleep() && Number.isFinite(deadline)) {
+    const deadline = this.halted ? this.#board.nextDeadline() : Number.POSITIVE_INFINITY;
+    if (Number.isFinite(deadline) && this.#vcpu.asleep()) {
       this.#time = Math.max(this.#time, deadline);
       this.#board.advance(this.#time);
     }
     if (!this.#vcpu.enter()) this.ended = true;
   }
 
-  /** Runs up to so many instructions since the start, or to HLT. */
+  /** Runs to so many instructions since the start, to the end of the block there, or to HLT. */
   advance(limit: bigint): void {
     if (this.#vcpu.advance(limit) === 'shutdown') this.ended = true;
-    this.output += Buffer.from(this.#board.serialOutput.read()).toString('latin1');
+    const written = this.#board.serialOutput.read();
+    if (written.length > 0) {
+      this.output += Buffer.from(written).toString('latin1');
+      this.output = this.output.slice(-OUTPUT_LIMIT);
+    }
     this.#board.pumpOutput();
-  }
-
-  /** What of the processor's state differs from another guest's, as text; empty when nothing does. */
-  differences(other: LockstepGuest): string[] {
-    const found: string[] = [];
-    for (const [from, to] of STATE) {
-      for (let at = from; at < to; at += 4) {
-        const mine = this.#word(at);
-        const its = other.#word(at);
-        if (mine !== its) {
-          found.push(`vCPU +0x${at.toString(16)}: ${mine.toString(16)} and ${its.toString(16)}`);
-        }
-      }
-    }
-    const { rflags } = this.state;
-    if (rflags !== other.state.rflags) {
-      found.push(`rflags: ${rflags.toString(16)} and ${other.state.rflags.toString(16)}`);
-    }
-    return found;
-  }
-
-  #word(at: number): number {
-    return new DataView(this.#bytes.buffer).getUint32(L.VCPU_BLOCKS + at, true);
-  }
-
-  /** Guest physical address where RAM differs from another guest's; -1 when it is the same. */
-  memoryDifference(other: LockstepGuest): number {
-    const mine = Buffer.from(this.#bytes.buffer, L.GUEST_BASE, this.#memory.ramBytes);
-    const its = Buffer.from(other.#bytes.buffer, L.GUEST_BASE, this.#memory.ramBytes);
-    const step = 1 << 20;
-    for (let at = 0; at < mine.length; at += step) {
-      if (mine.compare(its, at, at + step, at, at + step) === 0) continue;
-      let first = at;
-      while (mine[first] === its[first]) first++;
-      return first;
-    }
-    return -1;
   }
 
   /** Code at a linear address as far as the processor has fetched from there lately. */
   code(rip: bigint, length: number): Uint8Array | undefined {
-    const view = new DataView(this.#bytes.buffer, L.VCPU_BLOCKS);
-    const set = view.getUint32(L.TLB_SET, true);
+    const set = this.#view.getUint32(L.TLB_SET, true);
     const entry = set + (Number((rip >> 12n) & BigInt(L.TLB_ENTRIES - 1)) << 4) + L.TLB_EXEC;
-    if (view.getBigUint64(entry, true) !== (rip & ~0xfffn)) return undefined;
+    if (this.#view.getBigUint64(entry, true) !== (rip & ~0xfffn)) return undefined;
     const offset = Number(rip & 0xfffn);
-    const physical = view.getUint32(entry + 8, true) + offset;
+    const physical = this.#view.getUint32(entry + 8, true) + offset;
     return this.#bytes.slice(
       L.GUEST_BASE + physical,
       L.GUEST_BASE + physical + Math.min(length, 0x1000 - offset),
     );
   }
 
-  release(): void {
-    this.#memory.release();
+  /** Width of the code that runs: 16, 32 or 64 bits. */
+  get bits(): number {
+    return 16 << (this.#view.getUint32(L.MODE, true) & L.MODE_CODE_MASK);
   }
 }

@@ -156,6 +156,8 @@ export const JIT_LINK = 0x708;
 export const JIT_STATUS = 0x70c;
 /** u32: next free byte of the context arena (vCPU 0's is the VM's). */
 export const CONTEXT_NEXT = 0x710;
+/** u32: how many calls of translated code by translated code are under way. */
+export const JIT_DEPTH = 0x718;
 /** u32: heat at which a block is put on the list; 0 never; 1 before it first runs, and `run` returns. */
 export const HOT_THRESHOLD = 0x714;
 /** u32: entries on the list of hot blocks; entries of 16 bytes: u32 block, u32 TLB set, u64 RIP. */
@@ -163,6 +165,9 @@ export const HOT_COUNT = 0x7000;
 export const HOT_LIST = 0x7010;
 export const HOT_LIMIT = 1024;
 export const HOT_ENTRY = 16;
+/** u32 each: a block by its linear address, see core/chain.ts. */
+export const JUMP_CACHE = 0xc000;
+export const JUMP_CACHE_ENTRIES = 2048;
 /** 64 bytes: an access that is not plain RAM goes through here. */
 export const BOUNCE = 0x300;
 
@@ -266,6 +271,8 @@ export const ST_HALT = 3;
 export const ST_EXIT = 4;
 /** A repeated string operation used up its slice: RIP stays at this instruction, RCX tells what is left. */
 export const ST_AGAIN = 5;
+/** A call between translations did not come back to its caller: as ST_NEXT, once all of them have returned. */
+export const ST_AWAY = 6;
 
 /* ---- decoded block ------------------------------------------------------------------------------ */
 /** u32 guest physical address of the first byte; DEAD_BLOCK when invalidated. */

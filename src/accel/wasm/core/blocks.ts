@@ -11,6 +11,7 @@ import {
   ARENA_FLUSHES, ARENA_NEXT, BLK_CHAIN, BLK_CODE, BLK_COUNT, BLK_HEADER, BLK_HEAT, BLK_LENGTH, BLK_MODE, BLK_PAGE_NEXT,
   BLK_PHYS, CONTEXT_ARENA, CONTEXT_NEXT, CTX_BITMAP, CTX_FUNCTION, BLOCK_ARENA, BLOCK_ARENA_END, BLOCK_HASH, BLOCK_HASH_ENTRIES, DEAD_BLOCK, PAGE_CODE,
   PAGE_CODE_ENTRY, RAM_PAGES, REC_OP, REC_SIZE, VCPU_BLOCKS, VCPU_LIMIT, VCPU_SIZE, HOT_COUNT,
+  JUMP_CACHE, JUMP_CACHE_ENTRIES,
 } from "../layout";
 import { protectCode } from "./mmu";
 import { BREAK } from "./ops";
@@ -83,7 +84,10 @@ export function flushBlocks(): void {
   clearWords(PAGE_CODE, load<u32>(VCPU_BLOCKS, RAM_PAGES) * PAGE_CODE_ENTRY);
   store<u32>(VCPU_BLOCKS, BLOCK_ARENA, ARENA_NEXT);
   store<u32>(VCPU_BLOCKS, CONTEXT_ARENA, CONTEXT_NEXT);
-  for (let id: usize = 0; id < (VCPU_LIMIT as usize); id++) store<u32>(VCPU_BLOCKS + id * VCPU_SIZE, 0, HOT_COUNT);
+  for (let id: usize = 0; id < (VCPU_LIMIT as usize); id++) {
+    store<u32>(VCPU_BLOCKS + id * VCPU_SIZE, 0, HOT_COUNT);
+    clearWords(VCPU_BLOCKS + id * VCPU_SIZE + JUMP_CACHE, JUMP_CACHE_ENTRIES * 4);
+  }
   store<u32>(VCPU_BLOCKS, load<u32>(VCPU_BLOCKS, ARENA_FLUSHES) + 1, ARENA_FLUSHES);
 }
 

@@ -1,5 +1,6 @@
 /** The core's exports: what the host side calls (../core-module.ts). */
 export { coverCode, flushBlocks } from "./blocks";
+export { callRegion } from "./chain";
 export { mulHigh } from "./divide";
 export { carryFlag, condition, getFlags } from "./flags";
 export { commit, modifyMiss, readMiss, storeMiss } from "./mmu";

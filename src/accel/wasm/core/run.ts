@@ -8,12 +8,14 @@
 import {
   BLK_COUNT, BLK_FALL, BLK_HEADER, BLK_LENGTH, BLK_PHYS, BLK_TAKEN, CURRENT_BLOCK, EXIT_BUDGET, EXIT_HALT,
   EXIT_POLL, EXIT_REASON, EXIT_SHUTDOWN, GPR, ICOUNT, LEN_MASK, MODE, MODE_CODE16, MODE_CODE64, MODE_CODE_MASK,
-  BLK_CODE, BLK_HEAT, CTX_FUNCTION, HOT_COUNT, HOT_ENTRY, HOT_LIMIT, HOT_LIST, HOT_THRESHOLD, JIT_LINK, JIT_RIP,
-  JIT_STATUS, NEXT_RIP, POLL, POLL_SHADOW, POLL_STEP, RAX, RBP, RDX, REC_B, REC_DISP, REC_IMM, REC_LEN, REC_OFF, REC_OP,
+  BLK_CODE, BLK_HEAT, BLK_MODE, CTX_FUNCTION, HOT_COUNT, HOT_ENTRY, HOT_LIMIT, HOT_LIST, HOT_THRESHOLD, JIT_DEPTH,
+  JIT_LINK, JIT_RIP, JIT_STATUS, MODE_STEP, NEXT_RIP, POLL, POLL_SHADOW, POLL_STEP, RAX, RBP, RDX, REC_B, REC_DISP,
+  REC_IMM, REC_LEN, REC_OFF, REC_OP,
   REC_R, REC_SIZE, RIP, RSP, SEG_BASE, SEG_CS, SHADOW, START_BLOCK, ST_AGAIN, ST_EXIT, ST_FAULT, ST_HALT, ST_JUMP,
-  ST_NEXT, TLB_ENTRIES, TLB_EXEC, TLB_SET, ARENA_FLUSHES, VCPU_BLOCKS, DEAD_BLOCK,
+  ST_AWAY, ST_NEXT, TLB_SET, ARENA_FLUSHES, VCPU_BLOCKS, DEAD_BLOCK,
 } from "../layout";
 import { findBlock } from "./blocks";
+import { cachedBlock, knownPhys, rememberBlock } from "./chain";
 import { decodeBlock } from "./decode";
 import { stepCheck } from "./debug";
 import { CC_DEC, CC_INC } from "./flags";
@@ -71,7 +73,10 @@ function resolve(cpu: usize, rip: u64, link: usize): usize {
     block = decodeBlock(cpu, linear, phys, mode);
     if (!block || flushes != load<u32>(VCPU_BLOCKS, ARENA_FLUSHES)) return block;
   }
-  if (link && load<u32>(block, BLK_PHYS) != DEAD_BLOCK) store<u32>(link, block as u32);
+  if (load<u32>(block, BLK_PHYS) != DEAD_BLOCK) {
+    if (link) store<u32>(link, block as u32);
+    rememberBlock(cpu, rip, block);
+  }
   return block;
 }
 
@@ -123,6 +128,7 @@ export function run(cpu: usize, budget: i32): u32 {
   // Whether `status` comes from translated code, which leaves `rip` and `left` as they must be.
   let translated = false;
   const threshold = load<u32>(cpu, HOT_THRESHOLD);
+  store<u32>(cpu, 0, JIT_DEPTH);
   store<u16>(rec, OP.BREAK as u16, REC_OP);
   store<u16>(rec, OP.TAIL as u16, REC_OP + REC_SIZE);
   while (true) {
@@ -637,17 +643,13 @@ export function run(cpu: usize, budget: i32): u32 {
     let next: usize = 0;
     if (link) {
       next = load<u32>(link);
-      if (next) {
-        let expected: u32;
-        if (((rip ^ load<u64>(cpu, RIP)) & ~0xfff) == 0) {
-          expected = (load<u32>(block, BLK_PHYS) & ~0xfff) | ((rip as u32) & 0xfff);
-        } else {
-          const entry = cpu + set + ((((rip as u32) >> 12) & (TLB_ENTRIES - 1)) << 4);
-          expected = load<u64>(entry, TLB_EXEC) == (rip & ~0xfff)
-            ? load<u32>(entry, TLB_EXEC + 8) | ((rip as u32) & 0xfff)
-            : DEAD_BLOCK - 1;
-        }
-        if (load<u32>(next, BLK_PHYS) != expected) next = 0;
+      // Translated code may have come far from `block`.
+      const expected = !translated && ((rip ^ load<u64>(cpu, RIP)) & ~0xfff) == 0
+        ? (load<u32>(block, BLK_PHYS) & ~0xfff) | ((rip as u32) & 0xfff)
+        : knownPhys(cpu, set, rip);
+      if (next == 0 || load<u32>(next, BLK_PHYS) != expected) {
+        next = cachedBlock(cpu, rip, expected, mode);
+        if (next) store<u32>(link, next as u32);
       }
     }
     if (!next) {
@@ -670,6 +672,7 @@ export function run(cpu: usize, budget: i32): u32 {
       rip = load<u64>(cpu, JIT_RIP);
       link = load<u32>(cpu, JIT_LINK);
       status = load<u32>(cpu, JIT_STATUS);
+      if (status == ST_AWAY) status = ST_NEXT;
       translated = true;
       rec = cpu + START_BLOCK + BLK_HEADER + REC_SIZE;
       continue;
@@ -677,7 +680,8 @@ export function run(cpu: usize, budget: i32): u32 {
     if (threshold) {
       const heat = load<u32>(block, BLK_HEAT) + 1;
       store<u32>(block, heat, BLK_HEAT);
-      if (heat == threshold) {
+      // Blocks of stepped code are not translated, and their boundaries must not be passed twice.
+      if (heat == threshold && !(load<u32>(block, BLK_MODE) & MODE_STEP)) {
         noteHot(cpu, block, set, rip);
         if (threshold == 1) break;
       }

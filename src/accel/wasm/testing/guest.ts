@@ -14,6 +14,9 @@ import {
   instantiateCore,
 } from '../core-module.js';
 import * as L from '../layout.js';
+import { Library } from '../translate/library.js';
+import { LocalService } from '../translate/service.js';
+import { FORCED_TIER, Tier } from '../translate/tier.js';
 
 export const PML4 = 0x1000;
 export const PDPT = 0x2000;
@@ -111,6 +114,8 @@ export class Guest {
   readonly cpu = L.VCPU_BLOCKS;
   readonly #view: DataView;
   readonly #long: boolean;
+  /** With PANDO_TEST_TIER=1 in the environment everything is translated before it runs. */
+  readonly #tier: Tier | undefined;
 
   constructor(mode: Mode, imports: Partial<CoreImports> = {}) {
     this.memory = new WebAssembly.Memory({
@@ -137,6 +142,10 @@ export class Guest {
     this.set32(L.RAM_PAGES, RAM / 0x1000);
     this.core.resetVcpu(this.cpu);
     this.#long = mode === 'long';
+    if (process.env.PANDO_TEST_TIER === '1') {
+      const library = new Library(new LocalService());
+      this.#tier = new Tier(this.core, this.memory, this.cpu, library, FORCED_TIER);
+    }
     if (mode === 'real') this.#startReal();
     else this.#startProtected();
     this.core.updateMode(this.cpu);
@@ -289,7 +298,7 @@ export class Guest {
 
   resume(): number {
     for (let slices = 0; slices < 100; slices++) {
-      const reason = this.core.run(this.cpu, 1000);
+      const reason = this.#tier?.runTranslated(1000) ?? this.core.run(this.cpu, 1000);
       if (reason !== L.EXIT_BUDGET) return reason;
     }
     return L.EXIT_BUDGET;

@@ -2,7 +2,8 @@
 import { CONDITIONS } from '../isa/integer.js';
 import * as L from '../layout.js';
 import { type Emit, type Emitter, RBP_BIT, RSP_BIT } from './emitter.js';
-import { A32, A64, type FunctionBuilder, R64, REGISTER, TARGET } from './function-builder.js';
+import type { FunctionBuilder } from './function-builder.js';
+import { A32, A64, R64, REGISTER, TARGET } from './locals.js';
 
 const RSP = REGISTER + (L.RSP >> 3);
 const RBP = REGISTER + (L.RBP >> 3);
@@ -54,7 +55,7 @@ const leave: Emit = (builder, _operation, cursor) => {
   code.set(RBP);
 };
 
-/** Target into TARGET after the return address has been pushed. */
+/** Pushes the return address, then goes to the target. */
 function call(match: RegExpExecArray): Emit {
   const form = match[1] ?? '';
   return (builder, operation, cursor) => {
@@ -76,7 +77,12 @@ function call(match: RegExpExecArray): Emit {
     builder.writeCall(R64, cursor, () => {
       code.get(RSP).i64(8).op('i64.sub').set(RSP);
     });
-    if (form === '') builder.leave(offset + operation.imm);
+    if (cursor.returns) {
+      builder.callRegion(cursor, () => {
+        if (form === '') builder.linear(offset + operation.imm);
+        else code.get(A64);
+      });
+    } else if (form === '') builder.leave(offset + operation.imm);
     else {
       code.get(A64).set(TARGET);
       builder.leaveIndirect();

@@ -1,6 +1,7 @@
 /** Integer arithmetic, moves and shifts (bodies of the same operations in tier 0: core/hot.ts). */
 import * as L from '../layout.js';
 import { type Emit, type Emitter, RAX_BIT, RDX_BIT, SIZE_OF } from './emitter.js';
+import type { FunctionBuilder } from './function-builder.js';
 import {
   A64,
   B64,
@@ -9,12 +10,11 @@ import {
   CC_RES,
   CPU,
   FLAG_KIND,
-  type FunctionBuilder,
   MUL_HIGH,
   POINTER,
   R64,
   REGISTER,
-} from './function-builder.js';
+} from './locals.js';
 import type { Operation } from './region.js';
 
 const BITS = [8, 16, 32, 64] as const;

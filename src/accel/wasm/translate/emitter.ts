@@ -1,7 +1,8 @@
 /** The contract between the table of operations and what writes them out. */
 import * as L from '../layout.js';
-import type { Cursor, FunctionBuilder } from './function-builder.js';
+import type { FunctionBuilder } from './function-builder.js';
 import type { Operation } from './region.js';
+import type { Cursor } from './region-frame.js';
 
 /** Writes one instruction; `flags` tells whether anything may look at the flags that it sets. */
 export type Emit = (

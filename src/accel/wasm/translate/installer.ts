@@ -5,8 +5,8 @@
  */
 import type { Core } from '../core-module.js';
 import * as L from '../layout.js';
-import { CORE_IMPORTS } from './function-builder.js';
 import type { Candidate, Library } from './library.js';
+import { CORE_IMPORTS } from './locals.js';
 import { sameCode } from './region.js';
 import type { Release } from './service.js';
 

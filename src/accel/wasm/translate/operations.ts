@@ -7,8 +7,9 @@ import { CONDITIONS } from '../isa/integer.js';
 import { CONTROL_EMITTERS } from './emit-control.js';
 import { INTEGER_EMITTERS, MULTIPLY, ROTATE } from './emit-integer.js';
 import type { Emit, Emitter } from './emitter.js';
-import type { Cursor, FunctionBuilder } from './function-builder.js';
+import type { FunctionBuilder } from './function-builder.js';
 import type { Operation, RegionBlock } from './region.js';
+import type { Cursor } from './region-frame.js';
 
 interface Known {
   readonly emitter: Emitter;

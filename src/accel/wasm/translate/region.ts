@@ -1,5 +1,5 @@
 /**
- * A region: a hot block and the blocks that it reaches by direct branches inside its guest page. It is
+ * A region: a hot block and the blocks that it reaches by direct branches and behind calls inside its guest page. It is
  * a copy: the translator works on it while the guest goes on, and whoever installs the translation
  * compares the copied code bytes with the guest's. Nothing in it depends on the linear address that
  * the page is seen at: one translation serves all mappings, processes and VMs.
@@ -92,6 +92,9 @@ function operationAt(view: DataView, packed: Uint8Array, at: number): Operation 
   };
 }
 
+/** Operations that call: control comes back behind them, most likely. */
+export const CALLS: readonly string[] = ['CALL_64', 'CALL_R_64', 'CALL_M_64'];
+
 /** Takes a packed region apart. */
 export function unpack(packed: Uint8Array): Region {
   const view = new DataView(packed.buffer, packed.byteOffset, packed.byteLength);
@@ -130,6 +133,7 @@ export class RegionReader {
   readonly #fall: number;
   readonly #jump: number;
   readonly #conditional = new Set<number>();
+  readonly #calls = new Set<number>();
   readonly #limits: RegionLimits;
 
   constructor(
@@ -145,6 +149,7 @@ export class RegionReader {
     for (const condition of CONDITIONS) {
       this.#conditional.add(operations.get(`J${condition}`) ?? 0);
     }
+    for (const call of CALLS) this.#calls.add(operations.get(call) ?? 0);
   }
 
   #word(at: number): number {
@@ -206,7 +211,7 @@ export class RegionReader {
     const last = block + L.BLK_HEADER + (count - 1) * L.REC_SIZE;
     const op = this.#view.getUint16(last, true);
     const conditional = this.#conditional.has(op);
-    if (conditional) into.push(offset + length);
+    if (conditional || this.#calls.has(op)) into.push(offset + length);
     if (conditional || op === this.#jump) {
       into.push(offset + this.#view.getInt32(last + L.REC_IMM, true));
     }

@@ -1,8 +1,6 @@
-/** Translated code against the interpreter: loops, code that rewrites itself, instruction counts, limits. */
+/** Translated code against the interpreter: loops, code that rewrites itself, instruction counts, sharing. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { coreModule, installDecodeTables, instantiateCore } from '../core-module.js';
 import * as L from '../layout.js';
 import { Library } from './library.js';
@@ -101,6 +99,22 @@ const SELF_MODIFYING = [
   0x75, 0xf0,
 ];
 
+/** mov esp, 0x8000; 5: mov ecx, 100; call f; add eax, 1; jmp 5; f: add eax, ecx; dec ecx; jz 31; call f; 31: add edx, eax; ret */
+const RECURSION = [
+  0xbc, 0, 0x80, 0, 0, 0xb9, 100, 0, 0, 0, 0xe8, 5, 0, 0, 0, 0x83, 0xc0, 1, 0xeb, 0xf1, 0x01, 0xc8,
+  0xff, 0xc9, 0x74, 5, 0xe8, 0xf5, 0xff, 0xff, 0xff, 0x01, 0xc2, 0xc3,
+];
+/** mov esp, 0x8000; 5: call f; add eax, 1; jmp 5; f: inc ebx; test bl, 3; jz 23; ret; 23: add rsp, 8; jmp 5 */
+const DROPPED_RETURN = [
+  0xbc, 0, 0x80, 0, 0, 0xe8, 5, 0, 0, 0, 0x83, 0xc0, 1, 0xeb, 0xf6, 0xff, 0xc3, 0xf6, 0xc3, 3, 0x74,
+  1, 0xc3, 0x48, 0x83, 0xc4, 8, 0xeb, 0xe8,
+];
+/** mov esp, 0x8000; 5: call f; add eax, imm8; jmp 5; f: inc byte [that imm8]; ret */
+const REWRITTEN_CALLER = [
+  0xbc, 0, 0x80, 0, 0, 0xe8, 5, 0, 0, 0, 0x83, 0xc0, 1, 0xeb, 0xf6, 0xfe, 0x04, 0x25, 0x0c, 0x10, 0,
+  0, 0xc3,
+];
+
 function compare(code: readonly number[], limit: bigint): Small {
   const plain = new Small(code, undefined);
   const fast = new Small(code, 20);
@@ -122,6 +136,18 @@ describe('translated code', () => {
     compare(SELF_MODIFYING, 300_000n);
   });
 
+  it('calls and returns, deeper than host calls may nest', () => {
+    compare(RECURSION, 3_000_000n);
+  });
+
+  it('follows a routine that does not return to its caller', () => {
+    compare(DROPPED_RETURN, 1_000_000n);
+  });
+
+  it('sees a routine rewrite its caller', () => {
+    compare(REWRITTEN_CALLER, 300_000n);
+  });
+
   it('serves a second VM without being made again', () => {
     const service = new LocalService();
     let requests = 0;
@@ -139,19 +165,4 @@ describe('translated code', () => {
     }
     assert.equal(requests, 1);
   });
-});
-
-describe('instruction tests with everything translated', () => {
-  for (const name of ['instructions', 'instructions-string', 'sse-oracle', 'x87']) {
-    it(name, { timeout: 300_000 }, () => {
-      const { NODE_TEST_CONTEXT: _, ...env } = process.env;
-      const path = fileURLToPath(new URL(`../${name}.test.js`, import.meta.url));
-      const result = spawnSync(process.execPath, ['--test', path], {
-        env: { ...env, PANDO_TEST_TIER: '1' },
-        encoding: 'utf8',
-      });
-      assert.equal(result.status, 0, result.stdout.slice(-4000));
-      assert.match(result.stdout, /pass [1-9]/);
-    });
-  }
 });

@@ -4,19 +4,11 @@
  */
 import * as L from '../layout.js';
 import type { ModuleFunction } from './encoder.js';
-import {
-  CONTEXT,
-  CPU,
-  type Cursor,
-  EXECUTE,
-  FunctionBuilder,
-  I32_LOCALS,
-  I64_LOCALS,
-  LEFT,
-  STATUS,
-} from './function-builder.js';
+import { FunctionBuilder } from './function-builder.js';
+import { CONTEXT, CPU, EXECUTE, I32_LOCALS, I64_LOCALS, LEFT, STATUS } from './locals.js';
 import { flagNeeds, type OperationTable } from './operations.js';
-import type { Region, RegionBlock } from './region.js';
+import { CALLS, type Region, type RegionBlock } from './region.js';
+import type { Cursor } from './region-frame.js';
 import { layOut } from './structure.js';
 
 /** A translated region. */
@@ -28,13 +20,14 @@ export interface Translation {
   readonly records: readonly Uint8Array[];
 }
 
-/** Offsets in the page that a block goes on to directly, fall-through first. */
+/** Offsets in the page that a block goes on to directly or after a call, fall-through first. */
 export function successors(table: OperationTable, block: RegionBlock): number[] {
   const after = block.offset + block.length;
   const last = block.operations[block.operations.length - 1];
   if (block.falls || last === undefined) return [after];
   const name = table.name(last.op);
   if (table.conditionOfJump(last.op) >= 0) return [after, block.offset + last.imm];
+  if (CALLS.includes(name)) return [after];
   return name === 'JMP' ? [block.offset + last.imm] : [];
 }
 
@@ -109,6 +102,7 @@ export function translate(table: OperationTable, region: Region): Translation {
     translateBlock(table, builder, block, {
       go: (offset, last) => go(at, offset, last),
       isNext: (offset) => position.get(offset) === at + 1,
+      holds: (offset) => position.has(offset),
     });
   });
   while (open.length > 0) {
@@ -131,25 +125,27 @@ interface Ways {
   readonly go: (offset: number, last: boolean) => void;
   /** Whether the block at that offset follows in the code. */
   readonly isNext: (offset: number) => boolean;
+  /** Whether the region has that block. */
+  readonly holds: (offset: number) => boolean;
 }
 
 function translateBlock(
   table: OperationTable,
   builder: FunctionBuilder,
   block: RegionBlock,
-  { go, isNext }: Ways,
+  { go, isNext, holds }: Ways,
 ): void {
   const { code } = builder;
   code.get(LEFT).i32(block.count).op('i32.sub').set(LEFT);
   builder.kind = undefined;
   const needs = flagNeeds(table, block);
-  const cursor: Cursor = { block, offset: block.offset, index: 0 };
+  const after = block.offset + block.length;
+  const cursor: Cursor = { block, offset: block.offset, index: 0, returns: holds(after) };
   for (const [index, operation] of block.operations.entries()) {
     cursor.index = index;
     const condition = table.conditionOfJump(operation.op);
     if (condition >= 0) {
       const taken = block.offset + operation.imm;
-      const after = block.offset + block.length;
       builder.condition(isNext(taken) ? condition ^ 1 : condition);
       code.if();
       go(isNext(taken) ? after : taken, false);
@@ -162,12 +158,13 @@ function translateBlock(
       return;
     }
     if (table.emit(builder, operation, cursor, needs[index] ?? true)) {
-      if (table.leaves(operation.op)) return;
-      continue;
+      if (!table.leaves(operation.op)) continue;
+      if (cursor.returns && CALLS.includes(table.name(operation.op))) go(after, true);
+      return;
     }
     interpret(builder, cursor);
   }
-  if (block.falls) go(block.offset + block.length, true);
+  if (block.falls) go(after, true);
   else builder.unreachable();
 }
 

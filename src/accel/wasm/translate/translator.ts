@@ -2,7 +2,7 @@
 import { operationNumbers } from '../isa/table.js';
 import * as L from '../layout.js';
 import { encodeModule } from './encoder.js';
-import { CORE_IMPORTS, FUNCTION_TYPE } from './function-builder.js';
+import { CORE_IMPORTS, FUNCTION_TYPE } from './locals.js';
 import { OperationTable } from './operations.js';
 import { unpack } from './region.js';
 import { type Translation, translate } from './translate.js';

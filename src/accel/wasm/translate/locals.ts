@@ -1,0 +1,73 @@
+/** The locals of a translated function, and what it calls in the core. */
+import { type FunctionType, I32, I64 } from './encoder.js';
+
+/** Parameters and locals of a translated function; see `FUNCTION_TYPE`. */
+export const CPU = 0;
+export const LEFT = 1;
+export const CONTEXT = 2;
+export const CC_OP = 3;
+export const POINTER = 4;
+export const ENTRY = 5;
+export const A32 = 6;
+export const STATUS = 7;
+export const LINK = 8;
+/** The TLB set of the current privilege. */
+export const SET = 9;
+/** Where in the page and with how many instructions unspent a way out leaves. */
+export const PLACE = 10;
+export const VA = 11;
+export const A64 = 12;
+export const B64 = 13;
+export const R64 = 14;
+export const TARGET = 15;
+export const CC_A = 16;
+export const CC_B = 17;
+export const CC_RES = 18;
+/** Linear address of the page that the code lies in. */
+export const PAGE = 19;
+/** First of sixteen general registers. */
+export const REGISTER = 20;
+export const I32_LOCALS = 8;
+export const I64_LOCALS = 25;
+
+/** (vCPU block, instructions left, region context) → instructions left. */
+export const FUNCTION_TYPE: FunctionType = { parameters: [I32, I32, I32], results: [I32] };
+
+/** What translated code calls in the core (core/index.ts). */
+export const CORE_IMPORTS: readonly (readonly [string, FunctionType])[] = [
+  ['readMiss', { parameters: [I32, I64, I32], results: [I32] }],
+  ['modifyMiss', { parameters: [I32, I64, I32], results: [I32] }],
+  ['storeMiss', { parameters: [I32, I64, I64, I32], results: [I32] }],
+  ['commit', { parameters: [I32], results: [] }],
+  ['execute', { parameters: [I32, I32, I32], results: [I32] }],
+  ['carryFlag', { parameters: [I32], results: [I32] }],
+  ['condition', { parameters: [I32, I32], results: [I32] }],
+  ['wild', { parameters: [I32], results: [I32] }],
+  ['mulHigh', { parameters: [I64, I64], results: [I64] }],
+  ['callRegion', { parameters: [I32, I32, I32, I64, I64], results: [I32] }],
+];
+
+const importIndex = (name: string): number => CORE_IMPORTS.findIndex(([known]) => known === name);
+export const READ_MISS = importIndex('readMiss');
+export const MODIFY_MISS = importIndex('modifyMiss');
+export const STORE_MISS = importIndex('storeMiss');
+export const COMMIT = importIndex('commit');
+export const EXECUTE = importIndex('execute');
+export const CARRY_FLAG = importIndex('carryFlag');
+export const CONDITION = importIndex('condition');
+export const WILD = importIndex('wild');
+export const MUL_HIGH = importIndex('mulHigh');
+export const CALL_REGION = importIndex('callRegion');
+
+/** Kinds of lazy flags (core/flags.ts). */
+export const FLAG_KIND = {
+  explicit: 0,
+  sub: 1,
+  logic: 2,
+  add: 3,
+  sbb: 4,
+  inc: 5,
+  dec: 6,
+  parts: 7,
+  mul64: 8,
+} as const;

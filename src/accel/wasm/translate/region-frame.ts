@@ -1,0 +1,219 @@
+/** The frame of a translated function: guest state in locals, and the ways out of a region. */
+import * as L from '../layout.js';
+import { Code } from './encoder.js';
+import {
+  CALL_REGION,
+  CC_A,
+  CC_B,
+  CC_OP,
+  CC_RES,
+  CONTEXT,
+  CPU,
+  LEFT,
+  LINK,
+  PAGE,
+  PLACE,
+  REGISTER,
+  SET,
+  STATUS,
+  TARGET,
+  WILD,
+} from './locals.js';
+import type { RegionBlock } from './region.js';
+
+/** CC_OP while the flags in memory are the right ones. */
+const FLAGS_IN_MEMORY = -1;
+/** Levels of the blocks around everything: what a branch out of each does, see `close`. */
+const EXIT_LEVEL = 0;
+const PLACE_LEVEL = 1;
+const FAULT_LEVEL = 2;
+/** In PLACE: bits of the offset in the page; the unspent instructions are above. */
+const PLACE_BITS = 16;
+
+/** One block's place while it is being translated. */
+export interface Cursor {
+  readonly block: RegionBlock;
+  /** Offset of the block in its page. */
+  readonly offset: number;
+  /** Index of the operation. */
+  index: number;
+  /** Whether the region goes on behind a call that ends the block. */
+  readonly returns: boolean;
+}
+
+export class RegionFrame {
+  readonly code = new Code();
+  /** Bit n: general register n is kept in a local, respectively written. */
+  readonly used: number;
+  readonly written: number;
+  /** Kind of the flags where it is known at translation time. */
+  kind: number | undefined;
+  /** Records that the interpreter's routines get. */
+  readonly records: Uint8Array[] = [];
+  links = 0;
+
+  constructor(used: number, written: number) {
+    this.used = used;
+    this.written = written;
+  }
+
+  /** Opens the function: registers and flags into locals. */
+  open(): void {
+    const { code } = this;
+    code.block().block().block();
+    code.get(CPU).memory('i32.load', L.TLB_SET).get(CPU).op('i32.add').set(SET);
+    code.get(CPU).memory('i64.load', L.RIP).i64(-4096).op('i64.and').set(PAGE);
+    this.loadState();
+  }
+
+  loadState(): void {
+    const { code } = this;
+    for (let register = 0; register < 16; register++) {
+      if (!(this.used & (1 << register))) continue;
+      code
+        .get(CPU)
+        .memory('i64.load', L.GPR + register * 8)
+        .set(REGISTER + register);
+    }
+    this.loadFlags();
+  }
+
+  /** From here on the flags are those in memory. */
+  loadFlags(): void {
+    this.code.i32(FLAGS_IN_MEMORY).set(CC_OP);
+  }
+
+  /** Makes the flags in memory right. */
+  storeFlags(): void {
+    const { code } = this;
+    code.get(CC_OP).i32(0).op('i32.ge_s').if();
+    code.get(CPU).get(CC_OP).memory('i32.store', L.CC_OP);
+    code.get(CPU).get(CC_A).memory('i64.store', L.CC_A);
+    code.get(CPU).get(CC_B).memory('i64.store', L.CC_B);
+    code.get(CPU).get(CC_RES).memory('i64.store', L.CC_RES);
+    code.end();
+  }
+
+  storeState(): void {
+    for (let register = 0; register < 16; register++) {
+      if (!(this.written & (1 << register))) continue;
+      this.code
+        .get(CPU)
+        .get(REGISTER + register)
+        .memory('i64.store', L.GPR + register * 8);
+    }
+    this.storeFlags();
+  }
+
+  /** Closes the function: what the ways out go through. */
+  close(): Uint8Array {
+    const { code } = this;
+    code.end();
+    code.i32(L.ST_FAULT).set(STATUS);
+    code.end();
+    code.i32(0).set(LINK);
+    code
+      .get(PAGE)
+      .get(PLACE)
+      .i32((1 << PLACE_BITS) - 1)
+      .op('i32.and')
+      .op('i64.extend_i32_u');
+    code.op('i64.add').set(TARGET);
+    code.get(LEFT).get(PLACE).i32(PLACE_BITS).op('i32.shr_u').op('i32.add').set(LEFT);
+    code.end();
+    this.storeState();
+    code.get(CPU).get(TARGET).memory('i64.store', L.JIT_RIP);
+    code.get(CPU).get(LINK).memory('i32.store', L.JIT_LINK);
+    code.get(CPU).get(STATUS).memory('i32.store', L.JIT_STATUS);
+    code.get(LEFT).end();
+    return code.bytes.take();
+  }
+
+  /** Reserves a link slot of the region's context; returns its offset, which is negative. */
+  link(): number {
+    return L.CTX_LINKS - 4 * ++this.links;
+  }
+
+  /** Pushes the linear address at an offset from the page, which may lie outside of it. */
+  linear(offset: number): void {
+    const { code } = this;
+    code.get(PAGE);
+    if (offset !== 0) code.i64(offset).op('i64.add');
+  }
+
+  /** Leaves the region for an offset from the page through a link of its own. */
+  leave(offset: number): void {
+    this.linear(offset);
+    this.code.set(TARGET);
+    this.leaveIndirect();
+  }
+
+  /** Leaves the region for the address in TARGET. */
+  leaveIndirect(): void {
+    const { code } = this;
+    code.get(CONTEXT).i32(this.link()).op('i32.add').set(LINK).br(EXIT_LEVEL);
+  }
+
+  /** Runs the guest's routine at the linear address that `target` pushes, up to its return behind the block. */
+  callRegion({ block, offset }: Cursor, target: () => void): void {
+    const { code } = this;
+    const after = offset + block.length;
+    this.storeState();
+    code.get(CPU).get(LEFT).get(CONTEXT).i32(this.link()).op('i32.add');
+    target();
+    this.linear(after);
+    code.call(CALL_REGION).set(LEFT);
+    code.get(CPU).memory('i32.load', L.JIT_STATUS).if().get(LEFT).return().end();
+    this.loadState();
+    // What was called may have overwritten this code.
+    code.get(CONTEXT).memory('i32.load', L.CTX_FUNCTION).op('i32.eqz').if();
+    this.leaveAt(after, 0);
+    code.end();
+  }
+
+  #place(offset: number, unspent: number): void {
+    this.code.i32(offset | (unspent << PLACE_BITS)).set(PLACE);
+  }
+
+  /** Leaves at an instruction boundary of the page without a link, giving back `unspent` instructions. */
+  leaveAt(offset: number, unspent: number): void {
+    this.#place(offset, unspent);
+    this.code.br(PLACE_LEVEL);
+  }
+
+  /** Tells validation that the end of the code so far is not reached. */
+  unreachable(): void {
+    this.code.unreachable();
+  }
+
+  /** Keeps a record for the interpreter's routine; returns its offset in the context. */
+  record(bytes: Uint8Array): number {
+    this.records.push(bytes);
+    return L.CTX_RECORDS + L.REC_SIZE * (this.records.length - 1);
+  }
+
+  /** The instruction faulted and has changed nothing. */
+  fault({ block, offset, index }: Cursor): void {
+    this.#place(offset + (block.operations[index]?.off ?? 0), block.count - index);
+    this.code.br(FAULT_LEVEL);
+  }
+
+  /** Faults at a branch whose target, a 64-bit local, is not canonical. */
+  checkTarget(target: number, cursor: Cursor): void {
+    const { code } = this;
+    code.get(target).i64(16).op('i64.shl').i64(16).op('i64.shr_s').get(target).op('i64.ne').if();
+    code.get(CPU).call(WILD).drop();
+    this.fault(cursor);
+    code.end();
+  }
+
+  /** Inside a slow path, after the instruction: leaves if the region's own code was overwritten. */
+  leaveIfDead({ block, offset, index }: Cursor): void {
+    const { code } = this;
+    const operation = block.operations[index];
+    code.get(CONTEXT).memory('i32.load', L.CTX_FUNCTION).op('i32.eqz').if();
+    const next = offset + (operation?.off ?? 0) + (operation?.length ?? 0);
+    this.leaveAt(next, block.count - index - 1);
+    code.end();
+  }
+}

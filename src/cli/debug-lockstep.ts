@@ -1,0 +1,210 @@
+/**
+ * `pando debug lockstep`: the interpreter and the translator run the same guest side by side, with a
+ * clock that counts instructions, and are compared again and again; the first difference is shown with
+ * the code that led to it.
+ */
+import { type Command, Option } from 'commander';
+import { openImages } from '../vm/images.js';
+import {
+  type LockstepDifference,
+  type LockstepProgress,
+  type LockstepReport,
+  lockstep,
+} from '../vm/lockstep.js';
+import { chooseBootImage } from './boot-image.js';
+import { codeText, disassemble } from './disassembly.js';
+import { LiveLines, type TerminalStream } from './live-lines.js';
+import { parseCount, parseSize } from './units.js';
+
+/** Most that --turn and --threshold take. */
+const COUNT_LIMIT = 1 << 30;
+const STATUS_DIFFERENT = 1;
+/** What the image's init writes to the boot-stage port when user space runs. */
+const USER_SPACE = 7;
+const REDRAW_MS = 250;
+/** Blocks shown of the way to a difference. */
+const PATH_SHOWN = 12;
+
+export interface LockstepFlags {
+  readonly kernel?: string;
+  readonly initrd?: string;
+  readonly image?: string;
+  readonly append?: string;
+  readonly memory: string;
+  readonly until?: string;
+  readonly limit?: string;
+  readonly turn: string;
+  readonly ram: string;
+  readonly threshold: string;
+  readonly json?: boolean;
+}
+
+/** Where a command writes, and what only tests set. */
+export interface LockstepSurroundings {
+  readonly print: (line: string) => void;
+  /** Shows progress when it is a terminal. */
+  readonly terminal?: TerminalStream;
+  /** Operation to translate wrongly. */
+  readonly planted?: string;
+}
+
+const millions = (count: bigint): string => `${(Number(count) / 1e6).toFixed(0)} million`;
+
+function progressLines(progress: LockstepProgress, seconds: number): string[] {
+  const { phase, instructions, console } = progress;
+  const rate = (Number(instructions) / 1e6 / Math.max(seconds, 0.001)).toFixed(0);
+  const what = phase === 'compare' ? 'comparing' : `different: running again to ${phase}`;
+  const head = `${what}: ${millions(instructions)} instructions, ${seconds.toFixed(0)} s, ${rate} MIPS`;
+  return [head, `  ${console}`];
+}
+
+function showProgress(stream: TerminalStream | undefined): {
+  readonly update: (progress: LockstepProgress) => void;
+  readonly end: () => void;
+} {
+  if (stream?.isTTY !== true) return { update: () => undefined, end: () => undefined };
+  const lines = new LiveLines(stream);
+  let began = performance.now();
+  let phase: LockstepProgress['phase'] = 'compare';
+  let drawn = 0;
+  return {
+    update: (progress) => {
+      const now = performance.now();
+      if (progress.phase !== phase) began = now;
+      phase = progress.phase;
+      if (now - drawn < REDRAW_MS) return;
+      drawn = now;
+      lines.show(progressLines(progress, (now - began) / 1000));
+    },
+    end: () => lines.clear(),
+  };
+}
+
+const ENDS: Readonly<Record<LockstepReport['end'], string>> = {
+  text: 'the console printed the text of --until',
+  stage: 'user space runs',
+  limit: 'the limit was reached',
+  idle: 'the guest waits for input',
+  'guest ended': 'the guest ended',
+  difference: 'they differ',
+};
+
+/** What was compared, for people. */
+function summary(report: LockstepReport, turn: bigint, seconds: number): string[] {
+  const { instructions, turns, ramComparisons, ramPages, end } = report;
+  return [
+    `${instructions} instructions in ${turns} turns of ${turn}, ${seconds.toFixed(1)} s: ${ENDS[end]}`,
+    `compared: registers, flags, segments, control and debug registers, MSRs, x87 and SSE state ${turns} times; ` +
+      `RAM ${ramComparisons} times, ${ramPages} pages in all`,
+  ];
+}
+
+/** The way to a difference with its instructions, last block last. */
+async function pathLines({ path }: LockstepDifference): Promise<string[]> {
+  const lines: string[] = [];
+  for (const { rip, bits, instructions, code } of path.slice(-PATH_SHOWN)) {
+    lines.push(`block at 0x${rip.toString(16)}, ${instructions} instructions:`);
+    const shown = await disassemble(code, rip, bits, instructions);
+    lines.push(...(shown.length > 0 ? codeText(shown) : ['  (its page is not in the TLB)']));
+  }
+  return lines;
+}
+
+async function differenceLines(difference: LockstepDifference): Promise<string[]> {
+  const { turn, between, texts } = difference;
+  const where =
+    between === undefined
+      ? ['running it again block by block did not show it']
+      : [`between instructions ${between[0]} and ${between[1]}, translated and interpreted:`];
+  return [`different in turn ${turn}`, ...where, ...texts, ...(await pathLines(difference))];
+}
+
+async function reportJson(report: LockstepReport, seconds: number): Promise<string> {
+  const { difference } = report;
+  const shown = difference && { ...difference, path: await pathLines(difference) };
+  return JSON.stringify(
+    { ...report, seconds, difference: shown ?? null },
+    (_key, value: unknown) => (typeof value === 'bigint' ? Number(value) : value),
+    2,
+  );
+}
+
+/** Runs the comparison; returns the exit status. */
+export async function lockstepCommand(
+  flags: LockstepFlags,
+  { print, terminal, planted }: LockstepSurroundings,
+): Promise<number> {
+  const memory = parseSize('--memory', flags.memory);
+  const turn = BigInt(parseCount('--turn', flags.turn, 1, COUNT_LIMIT));
+  const ramEvery = BigInt(parseCount('--ram', flags.ram, 1, COUNT_LIMIT));
+  const threshold = parseCount('--threshold', flags.threshold, 2, COUNT_LIMIT);
+  const limit =
+    flags.limit === undefined
+      ? undefined
+      : BigInt(parseCount('--limit', flags.limit, 1, Number.MAX_SAFE_INTEGER));
+  const image = await chooseBootImage(flags, () => {});
+  const images = openImages({
+    kernel: image.kernel,
+    initrd: image.initrd,
+    memory,
+    immutable: image.immutable,
+  });
+  const progress = showProgress(terminal);
+  try {
+    const began = performance.now();
+    const report = await lockstep({
+      images,
+      memory,
+      commandLine: image.commandLine,
+      threshold,
+      turn,
+      ramEvery,
+      until: flags.until,
+      stage: flags.until === undefined ? USER_SPACE : undefined,
+      limit,
+      planted,
+      progress: progress.update,
+    });
+    progress.end();
+    const seconds = (performance.now() - began) / 1000;
+    const { difference } = report;
+    if (flags.json === true) print(await reportJson(report, seconds));
+    else {
+      for (const line of summary(report, turn, seconds)) print(line);
+      const lines = difference ? await differenceLines(difference) : ['no difference'];
+      for (const line of lines) print(line);
+    }
+    return difference ? STATUS_DIFFERENT : 0;
+  } finally {
+    progress.end();
+    images.close();
+  }
+}
+
+/** Adds the command to `pando debug`. */
+export function registerLockstep(debug: Command): void {
+  debug
+    .command('lockstep')
+    .description('run the interpreter and the translator side by side and compare them')
+    .option('--kernel <file>', 'kernel: ELF with a PVH note, or bzImage')
+    .option('--initrd <file>', 'initial RAM disk')
+    .option('--image <name>', 'image of the store (default: debian)')
+    .option('--append <text>', "kernel command line; after the image's own without --kernel")
+    .option('--memory <size>', 'guest RAM', '512M')
+    .option('--until <text>', 'stop when the console has printed this (default: in user space)')
+    .option('--limit <n>', 'stop after so many instructions')
+    .addOption(new Option('--turn <n>', 'instructions between comparisons').default('100000'))
+    .addOption(
+      new Option('--ram <n>', 'instructions between comparisons of RAM').default('50000000'),
+    )
+    .addOption(
+      new Option('--threshold <n>', 'entries of a block until it is translated').default('100'),
+    )
+    .option('--json', 'as JSON')
+    .action(async (flags: LockstepFlags) => {
+      process.exitCode = await lockstepCommand(flags, {
+        print: (line) => process.stdout.write(`${line}\n`),
+        terminal: process.stderr,
+      });
+    });
+}
