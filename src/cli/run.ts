@@ -1,5 +1,6 @@
 /** `pando run`: boots VMs and stays with them. */
 import { type Command, Option } from 'commander';
+import { chooseAccelerator } from '../vm/accelerators.js';
 import { Vm } from '../vm/vm.js';
 import { chooseBootImage } from './boot-image.js';
 import { type Makers, shareImages } from './fleet.js';
@@ -43,6 +44,9 @@ export async function run(
   if (options.report !== undefined) await checkReportFile(options.report);
   const progress = progressLine(streams.err);
   const image = await chooseBootImage(flags, progress.sink).finally(() => progress.end());
+  // Probed once: each process of a VM would do it again.
+  const accelerator =
+    options.isolate === 'process' ? chooseAccelerator(options.accelerator) : options.accelerator;
   const tables = options.until !== undefined && !options.json && options.report === undefined;
   const { report, complaints, status, outcome } = await runSession(
     {
@@ -53,7 +57,7 @@ export async function run(
         immutableImages: image.immutable,
         memory: options.memory,
         cpus: options.cpus,
-        accelerator: options.accelerator,
+        accelerator,
         load: options.load,
         tier: options.tier,
       },
