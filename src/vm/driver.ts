@@ -24,11 +24,13 @@ export class Driver {
 
   detach(slot: number): void {
     this.#descriptions.delete(slot);
+    this.#machines.get(slot)?.close();
     this.#machines.delete(slot);
   }
 
   /** Lets go of what it has made for its VMs; they can still be run. */
   forget(): void {
+    for (const machine of this.#machines.values()) machine.close();
     this.#machines.clear();
   }
 

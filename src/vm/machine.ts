@@ -2,7 +2,6 @@
  * A VM as one worker thread sees it: board and vCPUs over the VM's memory. Any number of threads may
  * have a Machine of the same VM; the schedule lets one at a time run it.
  */
-import type { Vcpu } from '../accel/accelerator.js';
 import { BOARD_STATE_AREA, VM_CONTROL } from '../accel/wasm/layout.js';
 import type { Library } from '../accel/wasm/translate/library.js';
 import { WasmVcpu } from '../accel/wasm/vcpu.js';
@@ -52,7 +51,7 @@ export function attachBoard(
 export class Machine {
   readonly #control: VmControl;
   readonly #board: Board;
-  readonly #vcpu: Vcpu;
+  readonly #vcpu: WasmVcpu;
   readonly #emit: (event: MachineEvent) => void;
   /** Console input that the guest did not take when it was last offered. */
   #inputLeft = 0;
@@ -135,6 +134,11 @@ export class Machine {
     const event = this.#pending;
     this.#pending = undefined;
     if (event !== undefined) this.#emit(event);
+  }
+
+  /** This thread no longer runs the VM. */
+  close(): void {
+    this.#vcpu.close();
   }
 
   /** Reports an exception of the monitor itself as the VM's end. */

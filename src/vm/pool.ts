@@ -6,6 +6,7 @@
 import { availableParallelism } from 'node:os';
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { Library } from '../accel/wasm/translate/library.js';
+import type { TranslationCounters } from '../accel/wasm/translate/service.js';
 import { PortService, TranslatorThread } from '../accel/wasm/translate/thread.js';
 import { PandoError } from '../error.js';
 import type { MachineEvent } from './execution.js';
@@ -108,6 +109,11 @@ export class WorkerPool {
     if (!this.#hasWorkers) return;
     const wanted = Math.min(availableParallelism(), this.#listeners.size);
     while (this.#workers.length < wanted) this.#startWorker();
+  }
+
+  /** What has been translated for the VMs; undefined while none translates. */
+  async translations(): Promise<TranslationCounters | undefined> {
+    return this.#translator?.counters();
   }
 
   /** Forgets a parked VM; the last one ends the workers. */

@@ -24,12 +24,16 @@ export const VCPU_SIZE = 0x10000;
 export const VCPU_LIMIT = 8;
 export const BOARD_STATE_AREA = 0xa0000;
 export const VM_CONTROL = 0xe0000;
-/** u32 generation of the translations in use, u32 length of the list, u32 each: places in the sequence of modules. */
+/**
+ * Which modules of translations the VM uses: u32 that changes when entries are taken out, u32 length of
+ * the list, then for each u32 its place in the sequence of modules, u16 first place in the table, u16 places.
+ */
 export const TIER_STATE = 0xf0000;
-export const TIER_GENERATION = 0;
+export const TIER_EPOCH = 0;
 export const TIER_COUNT = 4;
 export const TIER_LIST = 8;
-export const TIER_LIMIT = 0x3f00;
+export const TIER_ENTRY = 8;
+export const TIER_LIMIT = 0x1f00;
 export const BLOCK_HASH = 0x100000;
 /** Entries of 4 bytes: pointer to the first block of the chain. */
 export const BLOCK_HASH_ENTRIES = 0x8000;

@@ -209,6 +209,11 @@ export class WasmVcpu implements Vcpu {
     Atomics.or(this.#words, L.POLL / 4, L.POLL_HOST);
   }
 
+  /** This thread no longer runs the VM. */
+  close(): void {
+    this.#tier?.close();
+  }
+
   instructions(): bigint {
     return this.#view.getBigUint64(L.ICOUNT, true);
   }

@@ -61,7 +61,7 @@ import {
   SEG_SS,
   SEG_TR,
   SLOT_4G,
-  TIER_GENERATION,
+  TIER_COUNT,
   TIER_STATE,
   TLB_BYTES,
   TLB_SET,
@@ -290,7 +290,7 @@ export class Subject implements Processor {
     this.#words.setUint32(VCPU_BLOCKS + ARENA_NEXT, BLOCK_ARENA, true);
     if (!this.#newTier) return;
     this.#words.setUint32(VCPU_BLOCKS + CONTEXT_NEXT, CONTEXT_ARENA, true);
-    this.#words.setUint32(TIER_STATE + TIER_GENERATION, 0, true);
+    this.#words.setUint32(TIER_STATE + TIER_COUNT, 0, true);
     this.#tier = this.#newTier();
   }
 

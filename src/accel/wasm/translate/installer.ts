@@ -3,24 +3,27 @@
  * from then on the root blocks run translated. Which modules a VM uses stands in its memory, so that
  * each thread that runs the VM has their functions in its own core's table.
  */
-import type { Core } from '../core-module.js';
+import { type Core, TABLE_SIZE } from '../core-module.js';
 import * as L from '../layout.js';
-import type { Candidate, Library } from './library.js';
+import type { Candidate, Library, TableOwner } from './library.js';
 import { CORE_IMPORTS } from './locals.js';
 import { sameCode } from './region.js';
-import type { Release } from './service.js';
+import type { Places, Release } from './service.js';
 
-export class Installer {
+export class Installer implements TableOwner {
   readonly #core: Core;
   readonly #memory: WebAssembly.Memory;
   readonly #view: DataView;
   readonly #bytes: Uint8Array;
   readonly #library: Library;
   /** Modules whose functions are in this core's table, by sequence. */
-  #present = new Set<number>();
-  #generation = 0;
-  /** How many entries of the VM's list have been looked at. */
+  readonly #present = new Set<number>();
+  /** Modules on the VM's list, as far as it has been looked at, in which epoch of it. */
+  readonly #listed = new Set<number>();
   #seen = 0;
+  #epoch = 0;
+  /** The oldest module that was alive when entries were last looked through. */
+  #oldest = 0;
 
   constructor(core: Core, memory: WebAssembly.Memory, library: Library) {
     this.#core = core;
@@ -28,31 +31,101 @@ export class Installer {
     this.#view = new DataView(memory.buffer);
     this.#bytes = new Uint8Array(memory.buffer);
     this.#library = library;
+    library.serve(this);
   }
 
-  /** Makes this core ready for what other threads have installed. Before the vCPU runs. */
+  #state(word: number): number {
+    return this.#view.getUint32(L.TIER_STATE + word, true);
+  }
+
+  #setState(word: number, value: number): void {
+    this.#view.setUint32(L.TIER_STATE + word, value, true);
+  }
+
+  /**
+   * Takes in the translations that have come, and makes this core ready for what other threads have
+   * installed. Before the vCPU runs, and before anything is installed.
+   */
   synchronise(): void {
-    const view = this.#view;
-    const generation = view.getUint32(L.TIER_STATE + L.TIER_GENERATION, true);
-    if (generation !== this.#library.generation) {
-      this.#library.update();
-      if (generation > this.#library.generation) this.#library.release(0);
-      if (generation < this.#library.generation) {
-        // All that the VM uses has been given up.
-        if (generation !== 0) this.#core.flushBlocks();
-        view.setUint32(L.TIER_STATE + L.TIER_GENERATION, this.#library.generation, true);
-        view.setUint32(L.TIER_STATE + L.TIER_COUNT, 0, true);
+    const library = this.#library;
+    library.update();
+    if (this.#oldest !== library.oldest) this.#dropEvicted();
+    if (this.#epoch !== this.#state(L.TIER_EPOCH)) {
+      this.#epoch = this.#state(L.TIER_EPOCH);
+      this.#startList();
+    }
+    while (this.#seen < this.#state(L.TIER_COUNT)) {
+      const sequence = this.#state(L.TIER_LIST + this.#seen * L.TIER_ENTRY);
+      const release = library.release(sequence);
+      // To learn of a module is to learn of evictions, and they change the list.
+      if (release === undefined || this.#oldest !== library.oldest) this.#dropEvicted();
+      else {
+        this.#provide(release);
+        this.#listed.add(sequence);
+        this.#seen++;
       }
     }
-    if (this.#generation !== this.#library.generation) {
-      this.#generation = this.#library.generation;
-      this.#present = new Set();
-      this.#seen = 0;
+  }
+
+  #startList(): void {
+    this.#seen = 0;
+    this.#listed.clear();
+  }
+
+  /** Takes what was given up out of the VM: the list's entries, and contexts with their places. */
+  #dropEvicted(): void {
+    const { oldest } = this.#library;
+    this.#oldest = oldest;
+    const count = this.#state(L.TIER_COUNT);
+    const gone: Places[] = [];
+    let kept = 0;
+    for (let index = 0; index < count; index++) {
+      const from = L.TIER_LIST + index * L.TIER_ENTRY;
+      const sequence = this.#state(from);
+      const places = this.#state(from + 4);
+      if (sequence < oldest) {
+        gone.push({ first: places & 0xffff, count: places >>> 16 });
+        continue;
+      }
+      const to = L.TIER_LIST + kept++ * L.TIER_ENTRY;
+      this.#setState(to, sequence);
+      this.#setState(to + 4, places);
     }
-    const count = view.getUint32(L.TIER_STATE + L.TIER_COUNT, true);
-    for (; this.#seen < count; this.#seen++) {
-      const sequence = view.getUint32(L.TIER_STATE + L.TIER_LIST + this.#seen * 4, true);
-      this.#provide(this.#library.release(sequence));
+    if (gone.length === 0) return;
+    this.#setState(L.TIER_COUNT, kept);
+    this.#epoch = (this.#state(L.TIER_EPOCH) + 1) >>> 0;
+    this.#setState(L.TIER_EPOCH, this.#epoch);
+    this.#startList();
+    this.#dropContexts(gone);
+  }
+
+  /** Lets all blocks that run a function with one of these places be interpreted again. */
+  #dropContexts(gone: readonly Places[]): void {
+    const dropped = new Uint8Array(TABLE_SIZE);
+    for (const { first, count } of gone) dropped.fill(1, first, first + count);
+    const words = new Uint32Array(this.#memory.buffer, 0, L.CONTEXT_ARENA_END / 4);
+    const word = (at: number): number => words[at >>> 2] ?? 0;
+    for (let bucket = 0; bucket < L.BLOCK_HASH_ENTRIES; bucket++) {
+      let block = word(L.BLOCK_HASH + bucket * 4);
+      for (; block !== 0; block = word(block + L.BLK_CHAIN)) {
+        const context = word(block + L.BLK_CODE);
+        if (context === 0 || dropped[word(context + L.CTX_FUNCTION)] === 0) continue;
+        words[(context + L.CTX_FUNCTION) >>> 2] = 0;
+        words[(block + L.BLK_CODE) >>> 2] = 0;
+        words[(block + L.BLK_HEAT) >>> 2] = 0;
+      }
+    }
+  }
+
+  /** The VM has gone. */
+  close(): void {
+    this.#library.leave(this);
+  }
+
+  vacate(release: Release): void {
+    if (!this.#present.delete(release.sequence)) return;
+    for (let index = 0; index < release.regions.length; index++) {
+      this.#core.table.set(release.first + index, null);
     }
   }
 
@@ -72,15 +145,17 @@ export class Installer {
     }
   }
 
-  /** Enters a module in the VM's list; false when the list is full. */
+  /** Enters a module in the VM's list, all of which this core has; false when the list is full. */
   #announce(release: Release): boolean {
-    if (this.#present.has(release.sequence)) return true;
-    const view = this.#view;
-    const count = view.getUint32(L.TIER_STATE + L.TIER_COUNT, true);
+    if (this.#listed.has(release.sequence)) return true;
+    const count = this.#state(L.TIER_COUNT);
     if (count >= L.TIER_LIMIT) return false;
-    view.setUint32(L.TIER_STATE + L.TIER_LIST + count * 4, release.sequence, true);
-    view.setUint32(L.TIER_STATE + L.TIER_COUNT, count + 1, true);
+    const at = L.TIER_LIST + count * L.TIER_ENTRY;
+    this.#setState(at, release.sequence);
+    this.#setState(at + 4, release.first | (release.regions.length << 16));
+    this.#setState(L.TIER_COUNT, count + 1);
     this.#seen = count + 1;
+    this.#listed.add(release.sequence);
     this.#provide(release);
     return true;
   }

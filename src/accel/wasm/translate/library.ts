@@ -14,6 +14,11 @@ export interface Candidate {
   readonly bitmap: number;
 }
 
+/** A core's table: gives up functions whose places others will have. */
+export interface TableOwner {
+  vacate(release: Release): void;
+}
+
 function bitmapOf({ blocks }: PackedHead): number {
   let bitmap = 0;
   for (const { offset, length } of blocks) {
@@ -25,15 +30,27 @@ function bitmapOf({ blocks }: PackedHead): number {
 export class Library {
   readonly #service: TranslationService;
   readonly #roots = new Map<string, Candidate[]>();
-  readonly #releases: Release[] = [];
-  #generation = 1;
+  readonly #live = new Map<number, { readonly release: Release; readonly keys: string[] }>();
+  readonly #owners = new Set<TableOwner>();
+  #position = 0;
+  #oldest = 0;
 
   constructor(service: TranslationService) {
     this.#service = service;
   }
 
-  get generation(): number {
-    return this.#generation;
+  /** Place in the sequence of the oldest module that is alive. */
+  get oldest(): number {
+    return this.#oldest;
+  }
+
+  /** Tells a table of this thread from now on which places become free. */
+  serve(owner: TableOwner): void {
+    this.#owners.add(owner);
+  }
+
+  leave(owner: TableOwner): void {
+    this.#owners.delete(owner);
   }
 
   request(regions: readonly Uint8Array[]): void {
@@ -45,29 +62,49 @@ export class Library {
     for (;;) {
       const release = this.#service.receive();
       if (!release) return;
-      if (release.generation !== this.#generation) {
-        this.#generation = release.generation;
-        this.#roots.clear();
-        this.#releases.length = 0;
-      }
-      this.#releases.push(release);
-      release.regions.forEach((region, index) => {
-        const head = packedHead(region.packed);
-        const root = head.blocks[0];
-        if (!root) return;
-        const key = rootKey(head.mode, root.offset, head.bytes.subarray(0, root.length));
-        const candidate: Candidate = {
-          head,
-          region,
-          release,
-          number: release.first + index,
-          bitmap: bitmapOf(head),
-        };
-        const known = this.#roots.get(key);
-        if (known) known.unshift(candidate);
-        else this.#roots.set(key, [candidate]);
-      });
+      this.#evict(release.oldest);
+      this.#enter(release);
+      this.#position = release.sequence;
     }
+  }
+
+  #enter(release: Release): void {
+    const keys: string[] = [];
+    release.regions.forEach((region, index) => {
+      const head = packedHead(region.packed);
+      const root = head.blocks[0];
+      if (!root) return;
+      const key = rootKey(head.mode, root.offset, head.bytes.subarray(0, root.length));
+      const candidate: Candidate = {
+        head,
+        region,
+        release,
+        number: release.first + index,
+        bitmap: bitmapOf(head),
+      };
+      const known = this.#roots.get(key);
+      if (known) known.unshift(candidate);
+      else this.#roots.set(key, [candidate]);
+      keys.push(key);
+    });
+    this.#live.set(release.sequence, { release, keys });
+  }
+
+  /** Gives up all modules before one. */
+  #evict(oldest: number): void {
+    this.#oldest = oldest;
+    for (const [sequence, { release, keys }] of this.#live) {
+      if (sequence >= oldest) return;
+      this.#live.delete(sequence);
+      for (const key of keys) this.#forget(key, release);
+      for (const owner of this.#owners) owner.vacate(release);
+    }
+  }
+
+  #forget(key: string, gone: Release): void {
+    const others = this.#roots.get(key)?.filter(({ release }) => release !== gone) ?? [];
+    if (others.length > 0) this.#roots.set(key, others);
+    else this.#roots.delete(key);
   }
 
   /** Translations of what begins so, the newest first. */
@@ -75,14 +112,16 @@ export class Library {
     return this.#roots.get(key) ?? [];
   }
 
-  /** The module with a place in the sequence; waits for it, as another thread already has it. */
-  release(sequence: number): Release {
-    for (;;) {
-      const known = this.#releases[sequence];
-      if (known) return known;
+  /**
+   * The module with a place in the sequence; waits for it, as another thread already has it. Undefined
+   * when it has been given up.
+   */
+  release(sequence: number): Release | undefined {
+    while (this.#position < sequence) {
       this.update();
-      if (!this.#releases[sequence]) Atomics.wait(PAUSE, 0, 0, 0.2);
+      if (this.#position < sequence) Atomics.wait(PAUSE, 0, 0, 0.2);
     }
+    return this.#live.get(sequence)?.release;
   }
 }
 

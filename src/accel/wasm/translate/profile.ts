@@ -7,7 +7,7 @@
  * each region u32 its length and the packed region.
  */
 import { createHash } from 'node:crypto';
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import { coreBytes } from '../core-module.js';
@@ -16,7 +16,7 @@ const MAGIC = Buffer.from('PANDOHOT', 'latin1');
 const HASH_BYTES = 32;
 const PAYLOAD = MAGIC.length + 2 * HASH_BYTES;
 /** Regions kept, the first that became hot. */
-const REGION_LIMIT = 6000;
+export const REGION_LIMIT = 6000;
 const SIZE_LIMIT = 64 << 20;
 
 const sha256 = (bytes: Uint8Array): Buffer => createHash('sha256').update(bytes).digest();
@@ -32,7 +32,8 @@ export function writeProfile(path: string, regions: readonly Uint8Array[]): void
   const payload = deflateRawSync(Buffer.concat(parts), { level: 1 });
   const temporary = `${path}.${process.pid}`;
   try {
-    mkdirSync(dirname(path), { recursive: true });
+    // Not recursive: Node 20 never comes back where a parent takes no folders, such as /proc.
+    if (!existsSync(dirname(path))) mkdirSync(dirname(path));
     const file = Buffer.concat([MAGIC, sha256(coreBytes()), sha256(payload), payload]);
     writeFileSync(temporary, file);
     renameSync(temporary, path);

@@ -1,65 +1,185 @@
 /**
- * Where translations come from. All threads of a process see the same sequence of modules, whose
- * functions are numbered through: the number is the function's place in every core's table.
+ * Where translations come from. All threads of a process see the same sequence of modules, each with a
+ * range of places in every core's table. What is alive at one time is bounded: a new module takes the
+ * oldest ones' places when there is no room.
  */
+import { readFileSync } from 'node:fs';
 import { TABLE_SIZE } from '../core-module.js';
 import { regionKey } from './region.js';
 import { type TranslatedModule, Translator } from './translator.js';
 
+/** A range of places in the table. */
+export interface Places {
+  /** The first place. */
+  readonly first: number;
+  readonly count: number;
+}
+
 /** A module as it is made known to all threads. */
 export interface Release extends TranslatedModule {
-  /** Counts how often all translations were given up because the table was full, from 1. */
-  readonly generation: number;
-  /** Place in the sequence of its generation, from 0. */
+  /** Place in the sequence of modules, from 1. */
   readonly sequence: number;
-  /** Number of its first function. */
+  /** Place of its first function. */
   readonly first: number;
+  /** The oldest module that is still alive: the places of those before it are free or taken. */
+  readonly oldest: number;
 }
 
 export interface TranslationService {
-  /** Asks for translations; regions asked for before, by whomever, are not translated again. */
+  /** Asks for translations; regions that are there already, for whomever, are not translated again. */
   request(regions: readonly Uint8Array[]): void;
   /** The next module of the sequence, if it is there. */
   receive(): Release | undefined;
 }
 
-/** Numbers modules and functions, and remembers what has been translated. */
+/** How much may be alive at one time. */
+export interface TranslationLimits {
+  /** Places in the table, with the first, which stays empty. */
+  readonly places: number;
+  /** V8 ends the process at some 30,000 live modules. */
+  readonly modules: number;
+  /** Bytes of WebAssembly; machine code is some five times as large. */
+  readonly bytes: number;
+}
+
+export const TRANSLATION_LIMITS: TranslationLimits = {
+  places: TABLE_SIZE,
+  modules: 4096,
+  bytes: 48 << 20,
+};
+
+/** What has been translated, and what that took. */
+export interface TranslationCounters {
+  /** Regions asked for, by all VMs, and those that were there already or under way. */
+  asked: number;
+  reused: number;
+  translated: number;
+  modules: number;
+  evicted: number;
+  /** Bytes of WebAssembly, of all modules and of those alive. */
+  bytes: number;
+  liveBytes: number;
+  /** Processor time of the thread that translates, in milliseconds. */
+  milliseconds: number;
+}
+
+interface LiveModule extends Places {
+  readonly keys: readonly string[];
+  readonly release: Release;
+}
+
+/** Processor time of this thread in milliseconds (proc(5), schedstat); wall time where it is not told. */
+function threadMilliseconds(): number {
+  try {
+    return Number(readFileSync('/proc/thread-self/schedstat', 'latin1').split(' ')[0]) / 1e6;
+  } catch {
+    return performance.now();
+  }
+}
+
+/** Places and numbers modules, and remembers what has been translated. */
 export class Releases {
+  readonly counters: TranslationCounters = {
+    asked: 0,
+    reused: 0,
+    translated: 0,
+    modules: 0,
+    evicted: 0,
+    bytes: 0,
+    liveBytes: 0,
+    milliseconds: 0,
+  };
   readonly #translator = new Translator();
-  #known = new Set<string>();
-  #generation = 1;
+  readonly #limits: TranslationLimits;
+  readonly #known = new Set<string>();
+  /** The oldest first. */
+  #live: LiveModule[] = [];
   #sequence = 0;
   #next = 1;
 
+  constructor(limits: TranslationLimits = TRANSLATION_LIMITS) {
+    this.#limits = limits;
+  }
+
+  /** Modules that are alive, the oldest first. */
+  get live(): Release[] {
+    return this.#live.map(({ release }) => release);
+  }
+
   /** Those regions that are not known yet; they are from now on. */
   fresh(regions: readonly Uint8Array[]): Uint8Array[] {
-    return regions.filter((packed) => {
+    const fresh = regions.filter((packed) => {
       const key = regionKey(packed);
       if (this.#known.has(key)) return false;
       this.#known.add(key);
       return true;
     });
+    this.counters.asked += regions.length;
+    this.counters.reused += regions.length - fresh.length;
+    return fresh;
   }
 
-  /** Translates at least one region, at most a table's. */
+  /** Translates at least one region, at most as many as there are places. */
   make(regions: readonly Uint8Array[]): Release {
-    if (this.#next + regions.length > TABLE_SIZE) {
-      this.#generation++;
-      this.#sequence = 0;
-      this.#next = 1;
-      this.#known = new Set(regions.map(regionKey));
-    }
+    const began = threadMilliseconds();
     const made = this.#translator.translate(regions);
+    const places = this.#place(regions.length);
+    this.#makeRoom(places, made.bytes);
+    const sequence = ++this.#sequence;
+    const oldest = this.#live[0]?.release.sequence ?? sequence;
+    const release = { ...made, sequence, first: places.first, oldest };
+    this.#live.push({ ...places, keys: regions.map(regionKey), release });
+    const { counters } = this;
+    counters.translated += regions.length;
+    counters.modules++;
+    counters.bytes += made.bytes;
+    counters.liveBytes += made.bytes;
+    counters.milliseconds += threadMilliseconds() - began;
+    return release;
+  }
+
+  /** Places go round, so what has to make room is old. */
+  #place(count: number): Places {
+    if (this.#next + count > this.#limits.places) this.#next = 1;
     const first = this.#next;
-    this.#next += regions.length;
-    return { ...made, generation: this.#generation, sequence: this.#sequence++, first };
+    this.#next += count;
+    return { first, count };
+  }
+
+  /** Gives up the oldest modules until nothing is in the way. */
+  #makeRoom({ first, count }: Places, bytes: number): void {
+    const live = this.#live;
+    const { counters } = this;
+    const { modules, bytes: byteLimit } = this.#limits;
+    let gone = live.findLastIndex(
+      (module) => module.first < first + count && first < module.first + module.count,
+    );
+    gone = Math.max(gone + 1, live.length + 1 - modules);
+    for (let index = 0; index < live.length; index++) {
+      if (index >= gone && counters.liveBytes + bytes <= byteLimit) break;
+      const module = live[index];
+      if (!module) break;
+      counters.liveBytes -= module.release.bytes;
+      counters.evicted++;
+      for (const key of module.keys) this.#known.delete(key);
+      gone = Math.max(gone, index + 1);
+    }
+    this.#live = live.slice(Math.max(0, gone));
   }
 }
 
 /** Translates at once in the thread that asks. */
 export class LocalService implements TranslationService {
-  readonly #releases = new Releases();
+  readonly #releases: Releases;
   readonly #made: Release[] = [];
+
+  constructor(limits?: TranslationLimits) {
+    this.#releases = new Releases(limits);
+  }
+
+  get counters(): Readonly<TranslationCounters> {
+    return this.#releases.counters;
+  }
 
   request(regions: readonly Uint8Array[]): void {
     const fresh = this.#releases.fresh(regions);

@@ -5,7 +5,7 @@ import {
   receiveMessageOnPort,
   Worker,
 } from 'node:worker_threads';
-import type { Release, TranslationService } from './service.js';
+import type { Release, TranslationCounters, TranslationService } from './service.js';
 
 /** What the translator thread is told. */
 export type TranslatorCommand =
@@ -13,6 +13,8 @@ export type TranslatorCommand =
   | { readonly kind: 'connect'; readonly port: MessagePort }
   /** Translate what this file holds, and keep in it what became hot. */
   | { readonly kind: 'profile'; readonly path: string }
+  /** Answer with the counters. */
+  | { readonly kind: 'counters' }
   | { readonly kind: 'close' };
 
 export class TranslatorThread {
@@ -35,6 +37,15 @@ export class TranslatorThread {
   /** Uses a profile (profile.ts), and brings it up to date at the end. */
   useProfile(path: string): void {
     this.#worker.postMessage({ kind: 'profile', path } satisfies TranslatorCommand);
+  }
+
+  /** What has been asked for and translated so far. */
+  counters(): Promise<TranslationCounters> {
+    const answer = new Promise<TranslationCounters>((resolve) => {
+      this.#worker.once('message', resolve);
+    });
+    this.#worker.postMessage({ kind: 'counters' } satisfies TranslatorCommand);
+    return answer;
   }
 
   /** Ends the thread once profiles are written. */

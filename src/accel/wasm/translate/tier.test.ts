@@ -4,7 +4,7 @@ import { describe, it } from 'node:test';
 import { coreModule, installDecodeTables, instantiateCore } from '../core-module.js';
 import * as L from '../layout.js';
 import { Library } from './library.js';
-import { LocalService } from './service.js';
+import { LocalService, type TranslationLimits } from './service.js';
 import { Tier } from './tier.js';
 
 const RAM = 0x40_0000;
@@ -58,6 +58,10 @@ class Small {
       delay: 0,
     });
     this.#run = (budget) => tier.run(budget);
+  }
+
+  put(address: number, bytes: readonly number[]): void {
+    new Uint8Array(this.view.buffer).set(bytes, L.GUEST_BASE + address);
   }
 
   /** Runs until so many instructions have retired at least. */
@@ -165,4 +169,60 @@ describe('translated code', () => {
     }
     assert.equal(requests, 1);
   });
+});
+
+/**
+ * Code in pages of its own at 0x10000 + 0x1000 n: 32 functions `imul eax, eax, 3 + 2n; add eax, n; loop
+ * 2 + n times; ret`, and a main loop at CODE that calls them one after the other, for ever.
+ */
+function manyFunctions(): { at: number; bytes: number[] }[] {
+  const word = (value: number): number[] => [0, 8, 16, 24].map((shift) => (value >> shift) & 0xff);
+  const parts: { at: number; bytes: number[] }[] = [];
+  const main: number[] = [0xbc, ...word(0x8000)];
+  const again = main.length;
+  for (let n = 0; n < 32; n++) {
+    const at = 0x10000 + n * 0x1000;
+    // mov ecx, 2 + n; 1: imul eax, eax, 3 + 2n; add eax, n; dec ecx; jnz 1; ret
+    const loop = [0x6b, 0xc0, 3 + 2 * n, 0x83, 0xc0, n, 0xff, 0xc9, 0x75, 0xf6, 0xc3];
+    parts.push({ at, bytes: [0xb9, ...word(2 + n), ...loop] });
+    main.push(0xe8, ...word(at - (CODE + main.length + 5)));
+  }
+  main.push(0xe9, ...word(again - (main.length + 5)));
+  return [{ at: CODE, bytes: main }, ...parts];
+}
+
+describe('limits', () => {
+  const place = (guest: Small): Small => {
+    for (const { at, bytes } of manyFunctions()) guest.put(at, bytes);
+    return guest;
+  };
+  const limits: TranslationLimits[] = [
+    { places: 9, modules: 100, bytes: 1 << 20 },
+    { places: 1000, modules: 3, bytes: 1 << 20 },
+    { places: 1000, modules: 100, bytes: 4000 },
+  ];
+  for (const limit of limits) {
+    it(`${JSON.stringify(limit)}: the oldest go, and results stay right`, () => {
+      const service = new LocalService(limit);
+      const library = new Library(service);
+      // Two VMs share the translations and take turns, as on one worker thread.
+      const guests = [place(new Small([], 20, library)), place(new Small([], 20, library))];
+      const plain = place(new Small([], undefined));
+      for (let at = 500n; at < 300_000n; at += 500n) {
+        for (const guest of guests) guest.advance(at);
+        for (const guest of guests) {
+          plain.advance(guest.count);
+          if (plain.count !== guest.count) guest.advance(plain.count);
+          assert.equal(guest.count, plain.count);
+          assert.deepEqual(guest.registers(), plain.registers());
+        }
+      }
+      const { evicted, modules, liveBytes, translated } = service.counters;
+      assert.ok(evicted > 10, `${evicted} evicted`);
+      assert.ok(modules - evicted <= limit.modules && liveBytes <= limit.bytes);
+      assert.ok(modules - evicted < limit.places);
+      assert.ok(translated > 40, `${translated} translated`);
+      for (const guest of guests) assert.ok(guest.translated() < 32);
+    });
+  }
 });

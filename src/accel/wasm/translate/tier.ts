@@ -76,6 +76,11 @@ export class Tier {
     this.#view.setUint32(cpu + L.HOT_THRESHOLD, this.#first, true);
   }
 
+  /** This thread no longer runs the VM. */
+  close(): void {
+    this.#installer.close();
+  }
+
   /** Runs the vCPU as Core.run does. */
   run(budget: number): number {
     this.#installer.synchronise();
@@ -108,7 +113,7 @@ export class Tier {
     const count = this.#view.getUint32(this.#at + L.HOT_COUNT, true);
     if (count > 0) {
       this.#view.setUint32(this.#at + L.HOT_COUNT, 0, true);
-      this.#library.update();
+      this.#installer.synchronise();
       const missing: number[] = [];
       for (let i = 0; i < count; i++) {
         const block = this.#view.getUint32(this.#at + L.HOT_LIST + i * L.HOT_ENTRY, true);
@@ -162,7 +167,7 @@ export class Tier {
     }
     this.#send();
     if (threshold !== 1) return;
-    this.#library.update();
+    this.#installer.synchronise();
     for (const root of roots) if (this.#reader.eligible(root)) this.#install(root);
   }
 

@@ -4,8 +4,8 @@
  */
 import { setFlagsFromString } from 'node:v8';
 import { type MessagePort, parentPort } from 'node:worker_threads';
-import { readProfile, writeProfile } from './profile.js';
-import { type Release, Releases } from './service.js';
+import { REGION_LIMIT, readProfile, writeProfile } from './profile.js';
+import { Releases } from './service.js';
 import type { TranslatorCommand } from './thread.js';
 
 /** Regions of one module at most. */
@@ -18,20 +18,16 @@ setFlagsFromString('--wasm-tiering-budget=20000000');
 
 const releases = new Releases();
 const ports: MessagePort[] = [];
-/** Of the current generation. */
-let made: Release[] = [];
 let queue: Uint8Array[] = [];
 
 function work(): void {
   const release = releases.make(queue.slice(0, BATCH));
   queue = queue.slice(BATCH);
-  if (release.sequence === 0) made = [];
-  made.push(release);
   for (const port of ports) port.postMessage(release);
   if (queue.length > 0) setImmediate(work);
 }
 
-/** All regions asked for, in their order. */
+/** The first regions asked for, in their order: what a profile will hold. */
 const asked: Uint8Array[] = [];
 /** Profiles in use, with how many regions they held. */
 const profiles = new Map<string, number>();
@@ -39,14 +35,14 @@ const profiles = new Map<string, number>();
 function request(regions: readonly Uint8Array[]): void {
   const fresh = releases.fresh(regions);
   if (fresh.length === 0) return;
-  asked.push(...fresh);
+  asked.push(...fresh.slice(0, REGION_LIMIT - asked.length));
   if (queue.length === 0) setImmediate(work);
   queue.push(...fresh);
 }
 
 function connect(port: MessagePort): void {
   ports.push(port);
-  for (const release of made) port.postMessage(release);
+  for (const release of releases.live) port.postMessage(release);
   port.on('message', request);
 }
 
@@ -70,5 +66,6 @@ function close(): void {
 parentPort?.on('message', (command: TranslatorCommand) => {
   if (command.kind === 'connect') connect(command.port);
   else if (command.kind === 'profile') useProfile(command.path);
+  else if (command.kind === 'counters') parentPort?.postMessage(releases.counters);
   else close();
 });

@@ -19,6 +19,8 @@ export interface TranslatedRegion {
 /** A module of translated regions; its functions are called f0, f1, … in their order. */
 export interface TranslatedModule {
   readonly module: WebAssembly.Module;
+  /** Length of the module. */
+  readonly bytes: number;
   readonly regions: readonly TranslatedRegion[];
 }
 
@@ -43,6 +45,7 @@ export class Translator {
     );
     return {
       module: new WebAssembly.Module(bytes),
+      bytes: bytes.length,
       regions: translations.map(({ links, records }, index) => ({
         packed: regions[index] as Uint8Array,
         links,
