@@ -4,6 +4,7 @@ import { performance } from 'node:perf_hooks';
 import { PandoError } from '../error.js';
 import type { StageName, VmOptions } from '../vm/types.js';
 import type { FromBenchProcess, ToBenchProcess } from './bench-process.js';
+import { NO_CERTIFICATES } from './forked-machine.js';
 
 const ENTRY = new URL('./bench-process.js', import.meta.url);
 
@@ -79,6 +80,7 @@ export class BenchHost {
       serialization: 'advanced',
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
       execArgv: [...execArgv],
+      env: { ...process.env, ...NO_CERTIFICATES },
     });
     this.#child = child;
     child.on('message', (message) => {

@@ -48,6 +48,7 @@ export async function openSubject(
     commandLine: image.commandLine,
     immutableImages: image.immutable,
     memory: options.memory,
+    accelerator: 'wasm',
   };
   const images = openImages({
     kernel: image.kernel,

@@ -1,6 +1,7 @@
 /** `pando run`: boots VMs and stays with them. */
 import { type Command, Option } from 'commander';
-import { Vm } from '../vm/vm.js';
+import { chooseAccelerator } from '../vm/accelerators.js';
+import { Vm, wasmRefusal } from '../vm/vm.js';
 import { chooseBootImage } from './boot-image.js';
 import { type Makers, shareImages } from './fleet.js';
 import { VM_PROCESS_ENTRY } from './forked-machine.js';
@@ -43,6 +44,14 @@ export async function run(
   if (options.report !== undefined) await checkReportFile(options.report);
   const progress = progressLine(streams.err);
   const image = await chooseBootImage(flags, progress.sink).finally(() => progress.end());
+  // Probed once: each process of a VM would do it again.
+  const accelerator =
+    options.isolate === 'process'
+      ? chooseAccelerator(
+          options.accelerator,
+          wasmRefusal(options.cpu, options.memory, options.cpus),
+        )
+      : options.accelerator;
   const tables = options.until !== undefined && !options.json && options.report === undefined;
   const { report, complaints, status, outcome } = await runSession(
     {
@@ -54,7 +63,7 @@ export async function run(
         memory: options.memory,
         cpus: options.cpus,
         ...(options.cpu === undefined ? {} : { cpu: options.cpu }),
-        accelerator: options.accelerator,
+        accelerator,
         load: options.load,
         tier: options.tier,
       },

@@ -93,8 +93,7 @@ export class Vm implements AsyncDisposable {
     );
     const load = options.load ?? 'map';
     const pool = WorkerPool.shared();
-    if (accelerator === 'wasm') pool.prepare();
-    else VcpuThreads.shared().prepare(cpus);
+    if (accelerator === 'kvm') VcpuThreads.shared().prepare(cpus);
     let images: GuestImages | undefined;
     try {
       images = openImages({
@@ -380,7 +379,7 @@ function checkOptions(memory: number, cpus: number): void {
 }
 
 /** Why the wasm accelerator cannot run such a VM; undefined when it can. */
-function wasmRefusal(
+export function wasmRefusal(
   cpu: string | undefined,
   memory: number,
   cpus: number,
