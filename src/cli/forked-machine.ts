@@ -17,9 +17,9 @@ export const VM_PROCESS_ENTRY = new URL('./vm-process.js', import.meta.url);
  * What a VM's process does with little of (docs/sharing.md): its heap is small and its loops are in
  * WebAssembly, so the young generation and the compiler of JavaScript get along with less.
  */
-const LEAN_NODE = ['--max-semi-space-size=1', '--optimize-for-size'];
+export const LEAN_NODE = ['--max-semi-space-size=1', '--optimize-for-size'];
 /** One heap of malloc for all threads: what compiling the core leaves behind is used again. */
-const LEAN_MALLOC = { MALLOC_ARENA_MAX: '1' };
+export const LEAN_MALLOC = { MALLOC_ARENA_MAX: '1' };
 
 interface Waiting {
   resolve(observation: Observation): void;
