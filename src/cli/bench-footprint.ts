@@ -14,7 +14,7 @@ import { readMappings, readProcessMemory } from '../measure/process-memory.js';
 import {
   type GuestPages,
   type GuestShape,
-  guestMap,
+  guestMaps,
   MEMORY_KINDS,
   type MemoryKind,
   mapCells,
@@ -150,7 +150,7 @@ export async function benchFootprint(
           await fleet.grow(instances, booted);
           const rest = await settle(fleet.pids, options.settleMs);
           cells.push(measure(instances, fleet.pids, shape, rest));
-          if (cells.length === 1) maps.push(mapOf(name, fleet.pids[0]!, shape));
+          if (cells.length === 1) maps.push(...mapOf(name, fleet.pids[0]!, shape));
         }
       } finally {
         await fleet.close();
@@ -164,11 +164,12 @@ export async function benchFootprint(
   }
 }
 
-function mapOf(name: SeriesName, pid: number, shape: GuestShape): GuestMap {
-  return {
+/** The map of a process's first guest. */
+function mapOf(name: SeriesName, pid: number, shape: GuestShape): GuestMap[] {
+  return guestMaps(pid, readMappings(pid), shape, 1).map((states) => ({
     title: name.title,
     pagesPerCell: PAGES_PER_CELL,
-    cells: mapCells(guestMap(pid, readMappings(pid), shape), PAGES_PER_CELL),
+    cells: mapCells(states, PAGES_PER_CELL),
     parts: shape.parts,
-  };
+  }));
 }

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseBootOptions, parseChoices, parseFootprintOptions } from './bench-options.js';
-import { commandText, seriesOf } from './bench-subject.js';
+import { seriesOf } from './bench-subject.js';
+import { commandText } from './command-text.js';
 
 const BENCH = { memory: '1G', load: 'map,read', accel: 'auto', tier: 'auto', timeout: '600' };
 const FOOTPRINT = { ...BENCH, instances: '16,1,4,1', isolate: 'shared,process', settle: '2.5' };

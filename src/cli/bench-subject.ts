@@ -11,6 +11,7 @@ import type { AcceleratorName, LoadMode, VmOptions } from '../vm/types.js';
 import { peerOptions } from './bench-fleet.js';
 import type { BenchFlags, BenchOptions } from './bench-options.js';
 import { chooseBootImage } from './boot-image.js';
+import { quoted } from './command-text.js';
 import type { Isolation } from './fleet.js';
 import { progressLine } from './image-progress.js';
 
@@ -21,11 +22,6 @@ export interface OpenSubject {
   readonly images: GuestImages;
   readonly host: BenchHost;
   readonly subject: BenchSubject;
-}
-
-/** A shell's word. */
-function quoted(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
 /**
@@ -114,11 +110,6 @@ function acceleratorFor(wanted: AcceleratorName | 'auto', last: BootStage): Acce
     });
   }
   return 'kvm';
-}
-
-/** The command that was given, as one would type it again. */
-export function commandText(words: readonly string[]): string {
-  return ['pando', ...words.map(quoted)].join(' ');
 }
 
 /** Pando in all asked-for modes, then QEMU, which has one process for each VM. */

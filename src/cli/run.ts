@@ -1,11 +1,13 @@
 /** `pando run`: boots VMs and stays with them. */
 import { type Command, Option } from 'commander';
+import type { GuestMap } from '../measure/footprint.js';
 import { Vm } from '../vm/vm.js';
 import { chooseBootImage } from './boot-image.js';
+import { commandText } from './command-text.js';
 import { type Makers, shareImages } from './fleet.js';
 import { VM_PROCESS_ENTRY } from './forked-machine.js';
 import { progressLine } from './image-progress.js';
-import { checkReportFile, formatReport, writeReport } from './report.js';
+import { checkReportFile, formatReport, reportTarget, writeReport } from './report.js';
 import { reportTables } from './report-tables.js';
 import { parseRunOptions, type RunFlags } from './run-options.js';
 import { runSession, type Streams } from './session.js';
@@ -40,7 +42,11 @@ export async function run(
   makers: Makers = MAKERS,
 ): Promise<number> {
   const options = parseRunOptions(flags);
-  if (options.report !== undefined) await checkReportFile(options.report);
+  const target = options.report === undefined ? undefined : await reportTarget(options.report);
+  if (target !== undefined) await checkReportFile(target.path);
+  const wanted = target !== undefined && target.kind !== 'json';
+  const page = wanted ? await import('./run-page.js') : undefined;
+  let maps: readonly GuestMap[] = [];
   const progress = progressLine(streams.err);
   const image = await chooseBootImage(flags, progress.sink).finally(() => progress.end());
   const tables = options.until !== undefined && !options.json && options.report === undefined;
@@ -64,13 +70,19 @@ export async function run(
       timeoutMs: options.timeoutMs,
       measure: tables || options.json || options.report !== undefined,
       lastingProgress: false,
+      inspect: (machines, { kernel, initrd }) => {
+        maps = page?.mapGuests(machines, { kernel, initrd, memory: options.memory }) ?? [];
+      },
     },
     streams,
     makers,
   );
   if (complaints.length > 0) streams.err.write(`${complaints.join('\n')}\n`);
   if (report !== undefined) {
-    if (options.report !== undefined) await writeReport(options.report, report);
+    if (target?.kind === 'json') await writeReport(target.path, report);
+    else if (target !== undefined) {
+      await page?.writeRunPage(target, report, maps, commandText(process.argv.slice(2)));
+    }
     if (options.json) streams.out.write(formatReport(report));
     if (tables && outcome.kind === 'until') {
       streams.err.write(`\n${reportTables(report, styleFor(streams.err))}`);
@@ -100,7 +112,7 @@ export function registerRunCommand(program: Command): void {
     .option('--serial <target>', 'consoles: stdio, file:PATTERN (%d: number of the VM) or null')
     .option('--until <text>', 'wait until every console has printed this, measure, stop')
     .option('--timeout <seconds>', 'give up after this time')
-    .option('--report <file>', 'write the measurements as JSON')
+    .option('--report <path>', 'FILE: the measurements as JSON; DIR or FILE.html: a page')
     .option('--json', 'write the measurements to standard output')
     .addHelpText('after', EXIT_STATUSES)
     .action(async (flags: RunFlags) => {

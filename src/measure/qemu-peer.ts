@@ -115,8 +115,9 @@ export class QemuPeer {
         const remedy = 'install it (Debian: qemu-system-x86), or leave --against out';
         reject(new PandoError('QEMU_MISSING', `${program}: ${cause.message}`, { remedy, cause }));
       });
-      child.once('close', (status) => {
-        const message = `${program} ended with status ${status}: ${this.#stderr.trim()}`;
+      child.once('close', (status, signal) => {
+        const how = signal === null ? `with status ${status}` : `by ${signal}`;
+        const message = `${program} ended ${how}: ${this.#stderr.trim()}`;
         reject(new PandoError('QEMU_ENDED', message));
       });
       child.stdout?.setEncoding('latin1').on('data', (text: string) => {

@@ -120,12 +120,21 @@ export function whereabouts(
   };
 }
 
-/** The state of every page of the first guest's RAM, for a map; empty when there is no guest. */
-export function guestMap(pid: number, mappings: readonly Mapping[], shape: GuestShape): Uint8Array {
-  const [start] = findRegions(mappings, shape.controlBytes + shape.ramBytes);
-  return start === undefined
-    ? new Uint8Array()
-    : pageStates(pid, start + shape.controlBytes, shape.ramBytes);
+/**
+ * The state of every page of guests' RAM, for maps.
+ *
+ * @param most how many guests of the process are looked at
+ * @throws PandoError MEASURE_NO_PAGEMAP
+ */
+export function guestMaps(
+  pid: number,
+  mappings: readonly Mapping[],
+  shape: Pick<GuestShape, 'controlBytes' | 'ramBytes'>,
+  most: number,
+): Uint8Array[] {
+  return findRegions(mappings, shape.controlBytes + shape.ramBytes)
+    .slice(0, most)
+    .map((start) => pageStates(pid, start + shape.controlBytes, shape.ramBytes));
 }
 
 /** A guest's map in cells of several pages each: shares of own, shared and untouched pages. */
