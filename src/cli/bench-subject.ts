@@ -1,4 +1,5 @@
 /** What a bench boots and on what: the same for both benches and both systems. */
+import { createReadStream } from 'node:fs';
 import { availableParallelism, cpus, release, totalmem } from 'node:os';
 import { PandoError } from '../error.js';
 import type { BootStage } from '../measure/boot-series.js';
@@ -22,6 +23,11 @@ export interface OpenSubject {
   readonly images: GuestImages;
   readonly host: BenchHost;
   readonly subject: BenchSubject;
+}
+
+/** Brings a file into the page cache: how many of its pages are mapped in must not depend on the past. */
+async function readThrough(path: string): Promise<void> {
+  for await (const _ of createReadStream(path, { highWaterMark: 1 << 20 }));
 }
 
 /**
@@ -54,6 +60,7 @@ export async function openSubject(
     accelerator,
     tier: options.tier,
   };
+  for (const path of [image.kernel, image.initrd]) if (path !== undefined) await readThrough(path);
   const images = openImages({
     kernel: image.kernel,
     initrd: image.initrd,
