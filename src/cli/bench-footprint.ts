@@ -20,7 +20,9 @@ import {
   mapCells,
   whereabouts,
 } from '../measure/whereabouts.js';
+import { bootedPath } from '../vm/booted-path.js';
 import { controlArea } from '../vm/memory-parts.js';
+import type { AcceleratorName, VmOptions } from '../vm/types.js';
 import { createFleet, USER_SPACE_STAGE } from './bench-fleet.js';
 import { type FootprintFlags, parseFootprintOptions } from './bench-options.js';
 import { type OpenSubject, openSubject, seriesOf } from './bench-subject.js';
@@ -31,6 +33,13 @@ const POLL_MS = 500;
 /** Settling is given up after this many settling times. */
 const PATIENCE = 10;
 const PAGES_PER_CELL = 32;
+
+/** Everything that guests' memory is mapped from. */
+function imageFiles(vm: VmOptions, accelerator: AcceleratorName): string[] {
+  const { kernel, initrd, memory = 0 } = vm;
+  const booted = bootedPath(kernel, { accelerator, memory, cpus: 1 });
+  return [kernel, ...(initrd === undefined ? [] : [initrd]), booted];
+}
 
 /** How a system lays out its guests' memory. */
 function shapeOf(series: SeriesName, { vm, images, accelerator }: OpenSubject): GuestShape {
@@ -44,7 +53,7 @@ function shapeOf(series: SeriesName, { vm, images, accelerator }: OpenSubject): 
       length,
     })),
     control: area?.parts ?? [],
-    images: [vm.kernel, ...(vm.initrd === undefined ? [] : [vm.initrd])],
+    images: imageFiles(vm, accelerator),
   };
 }
 

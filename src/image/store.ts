@@ -5,6 +5,7 @@
  *     objects/<sha256>       mode 0444; never written after it got its name
  *     manifests/<name>.json  replaced as a whole
  *     profiles/<sha256>      what became hot in boots of that kernel; may go at any time
+ *     booted/<sha256>-…      pages that guests of that kernel have alike; may go at any time
  *     temporary/             what is being written; cleaned by age
  *
  * There is no lock. Two processes that fill the store write the same object twice and one of the two
@@ -51,11 +52,13 @@ export interface Image {
 export interface Removal {
   /** Objects that no other image needed. */
   readonly objects: readonly ObjectReference[];
-  /** Profiles of kernels that no image has any more. */
+  /** Profiles and booted pages of kernels that no image has any more. */
   readonly profiles: readonly RemovedFile[];
 }
 
 const MANIFEST_SUFFIX = '.json';
+/** Length of a SHA-256 in hexadecimal digits. */
+const HASH_DIGITS = 64;
 
 /** SHA-256 of bytes in memory, as 64 hexadecimal digits. */
 export function sha256(bytes: Uint8Array): string {
@@ -80,6 +83,7 @@ export class ImageStore {
   private readonly objects: string;
   private readonly manifests: string;
   private readonly profiles: string;
+  private readonly booted: string;
   private readonly temporary: string;
 
   /** @param folder made when something is first written */
@@ -87,6 +91,7 @@ export class ImageStore {
     this.objects = join(folder, 'objects');
     this.manifests = join(folder, 'manifests');
     this.profiles = join(folder, 'profiles');
+    this.booted = join(folder, 'booted');
     this.temporary = join(folder, 'temporary');
   }
 
@@ -267,14 +272,19 @@ export class ImageStore {
     return { objects: await this.sweep(), profiles: await this.sweepProfiles() };
   }
 
-  /** Deletes profiles of kernels that no image has, and those that a dead process left half written. */
+  /**
+   * Deletes what was kept of boots of kernels that no image has, and what a dead process left half
+   * written. Files have the kernel's hash as the beginning of their name.
+   */
   private async sweepProfiles(): Promise<RemovedFile[]> {
     const wanted = await this.referenced();
-    return removeFiles(this.profiles, (name, age) => {
-      if (wanted.has(name)) return false;
-      // A file that is being written has the kernel's name and a suffix.
-      return !wanted.has(name.split('.')[0] ?? '') || age > STALE_AFTER_MS;
-    });
+    const unwanted = (name: string, age: number): boolean => {
+      if (!wanted.has(name.slice(0, HASH_DIGITS))) return true;
+      // One that is being written has a suffix.
+      return name.includes('.') && age > STALE_AFTER_MS;
+    };
+    const profiles = await removeFiles(this.profiles, unwanted);
+    return [...profiles, ...(await removeFiles(this.booted, unwanted))];
   }
 
   /** The objects of an image; none when its manifest is unreadable, for it must be removable. */
