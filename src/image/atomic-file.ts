@@ -110,7 +110,7 @@ export async function removeStale(folder: string, now: number = Date.now()): Pro
   return removed;
 }
 
-/** A file that was deleted; its size in bytes. */
+/** A file that was deleted, and how many bytes it had on the disk. */
 export interface RemovedFile {
   readonly name: string;
   readonly size: number;
@@ -134,7 +134,8 @@ export async function removeFiles(
       () => true,
       () => false,
     );
-    if (gone) removed.push({ name, size: found.size });
+    // A file with holes takes up less than its length.
+    if (gone) removed.push({ name, size: Math.min(found.size, found.blocks * 512) });
   }
   return removed;
 }

@@ -2,6 +2,9 @@
 import type { Drawing } from './plot/drawing.js';
 import { escapeXml, paletteCss, toSvg } from './plot/svg.js';
 
+/** What a cell begins with that holds words. */
+const TEXT = /^[^\d+±–]/;
+
 /** A table; the first column is text, the others figures unless they are no numbers. */
 export function table(
   caption: string,
@@ -12,9 +15,12 @@ export function table(
   const cell = (text: string, index: number): string =>
     index === 0
       ? `<th scope="row">${escapeXml(text)}</th>`
-      : `<td${/^[^\d+±–]/.test(text) ? ' class="text"' : ''}>${escapeXml(text)}</td>`;
+      : `<td${TEXT.test(text) ? ' class="text"' : ''}>${escapeXml(text)}</td>`;
+  const isText = (index: number): boolean => TEXT.test(rows[0]?.[index] ?? '');
+  const title = (text: string, index: number): string =>
+    `<th scope="col"${isText(index) ? ' class="text"' : ''}>${escapeXml(text)}</th>`;
   return `<section><h2>${escapeXml(caption)}</h2><div class="wide"><table>
-<thead><tr>${head.map((text) => `<th scope="col">${escapeXml(text)}</th>`).join('')}</tr></thead>
+<thead><tr>${head.map(title).join('')}</tr></thead>
 <tbody>${rows.map((row) => `<tr>${row.map(cell).join('')}</tr>`).join('\n')}</tbody>
 </table></div><p class="source">Source: ${escapeXml(source)}</p></section>`;
 }
@@ -48,7 +54,7 @@ th,td{padding:.25rem .75rem .25rem 0;text-align:right;border-bottom:1px solid va
 th:first-child{text-align:left;font-weight:400;min-width:11rem}
 thead th{font-weight:600;vertical-align:bottom}
 thead th:first-child{font-weight:600}
-td.text{text-align:left}
+td.text,th.text{text-align:left}
 .source{color:var(--faint);font-size:.85rem;margin:.4rem 0}
 dl{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:.25rem 1rem;font-size:.9rem}
 dt{color:var(--faint)}

@@ -72,6 +72,7 @@ export class Vm implements AsyncDisposable {
   /** Console input that the ring had no room for. */
   #input: Uint8Array[] = [];
   #closed: Promise<void> | undefined;
+  #trimming: NodeJS.Timeout | undefined;
 
   /**
    * Places the images and builds the machine; the guest does not run yet.
@@ -168,7 +169,7 @@ export class Vm implements AsyncDisposable {
   /**
    * Gives the pages back to the host that the guest has filled with zeros, and shares those that other
    * guests of its image have alike; it stands still for some milliseconds. Happens of itself once, soon
-   * after user space began.
+   * after user space began, in each boot.
    * @returns how many pages of zeros
    */
   async trim(): Promise<number> {
@@ -244,19 +245,21 @@ export class Vm implements AsyncDisposable {
 
   #restart(): void {
     if (this.#phase === 'ended') return;
+    clearTimeout(this.#trimming);
     this.#drainConsole();
     this.#guest.restart();
     if (this.#phase === 'running') this.#guest.execution.start();
   }
 
   #addStage(stage: Stage): void {
-    if (this.#stages.some(({ name }) => name === stage.name)) return;
-    this.#stages.push(stage);
     if (stage.name === 'linux_start_user') {
-      setTimeout(() => {
+      clearTimeout(this.#trimming);
+      this.#trimming = setTimeout(() => {
         if (this.#phase === 'running') this.trim().catch((error: unknown) => this.#fail(error));
       }, TRIM_DELAY).unref();
     }
+    if (this.#stages.some(({ name }) => name === stage.name)) return;
+    this.#stages.push(stage);
     for (const listener of this.#stageListeners) listener(stage);
   }
 
