@@ -92,10 +92,11 @@ export function whereabouts(
   const images = mappings.filter(
     (mapping) => isImage(mapping, shape.images) && !(mapping.figures.get('Rss') === 0),
   );
+  // Copies of file pages in a guest's memory are its own pages; those in the page cache may be dirty.
+  const copied = (mapping: Mapping): number =>
+    within(mapping) ? (mapping.figures.get('Anonymous') ?? 0) : 0;
   const imageBytes = images.reduce(
-    (sum, mapping) =>
-      sum +
-      (within(mapping) ? (mapping.figures.get('Private_Clean') ?? 0) : privateBytes([mapping])),
+    (sum, mapping) => sum + Math.max(0, privateBytes([mapping]) - copied(mapping)),
     0,
   );
   const program = outside.filter((mapping) => !isImage(mapping, shape.images));
