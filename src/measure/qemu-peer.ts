@@ -56,7 +56,7 @@ export function qemuVersion(program = PROGRAM): string | undefined {
 }
 
 /** The words after the program's name. */
-export function qemuArguments(options: PeerOptions): string[] {
+export function qemuArguments(options: Omit<PeerOptions, 'until'>): string[] {
   const megabytes = options.memory / 2 ** 20;
   return [
     ['-machine', `q35,accel=${options.accelerator},sata=off,smbus=off,vmport=off`],
