@@ -40,6 +40,7 @@ const map = {
     { own: 0, shared: 1 },
   ],
   parts: [{ name: 'text', start: 0, length: 4096 }],
+  counts: [{ name: 'text', total: 9, shared: 4, own: 3, untouched: 2 }],
 };
 
 test('a path is a folder, a page or a file of measurements', async () => {
@@ -57,7 +58,7 @@ test('a path is a folder, a page or a file of measurements', async () => {
 
 test('the page has every figure with its source, and refers to nothing outside', () => {
   const page = runPage(report, [map], 'pando run --append "a & b"');
-  for (const text of ['1234.6', 'port 0xf4 value 7', 'VM 3, text', '/proc/self/pagemap', '3.0']) {
+  for (const text of ['1234.6', 'port 0xf4 value 7', 'VM 3, text', '/proc/PID/pagemap', '3.0']) {
     assert.ok(page.includes(text), text);
   }
   assert.equal(page.match(/<svg /g)?.length, 1);

@@ -1,6 +1,5 @@
 /** `pando run`: boots VMs and stays with them. */
 import { type Command, Option } from 'commander';
-import type { GuestMap } from '../measure/footprint.js';
 import { Vm } from '../vm/vm.js';
 import { chooseBootImage } from './boot-image.js';
 import { commandText } from './command-text.js';
@@ -10,6 +9,7 @@ import { progressLine } from './image-progress.js';
 import { checkReportFile, formatReport, reportTarget, writeReport } from './report.js';
 import { reportTables } from './report-tables.js';
 import { parseRunOptions, type RunFlags } from './run-options.js';
+import type { MappedGuest } from './run-page.js';
 import { runSession, type Streams } from './session.js';
 import { styleFor } from './text-table.js';
 
@@ -46,7 +46,7 @@ export async function run(
   if (target !== undefined) await checkReportFile(target.path);
   const wanted = target !== undefined && target.kind !== 'json';
   const page = wanted ? await import('./run-page.js') : undefined;
-  let maps: readonly GuestMap[] = [];
+  let maps: readonly MappedGuest[] = [];
   const progress = progressLine(streams.err);
   const image = await chooseBootImage(flags, progress.sink).finally(() => progress.end());
   const tables = options.until !== undefined && !options.json && options.report === undefined;
@@ -70,8 +70,9 @@ export async function run(
       timeoutMs: options.timeoutMs,
       measure: tables || options.json || options.report !== undefined,
       lastingProgress: false,
-      inspect: (machines, { kernel, initrd }) => {
-        maps = page?.mapGuests(machines, { kernel, initrd, memory: options.memory }) ?? [];
+      inspect: async (machines, { kernel, initrd }) => {
+        const { memory } = options;
+        maps = (await page?.mapGuests(machines, { kernel, initrd, memory })) ?? [];
       },
     },
     streams,

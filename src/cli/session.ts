@@ -30,7 +30,7 @@ export interface SessionOptions {
   /** Whether the result has a report. */
   readonly measure: boolean;
   /** Looks at the VMs once what ends the session has come, before they are closed. */
-  readonly inspect?: (machines: readonly Machine[], images: SharedImages) => void;
+  readonly inspect?: (machines: readonly Machine[], images: SharedImages) => Promise<void>;
   /** Whether the lines of the live progress stay on the terminal. */
   readonly lastingProgress: boolean;
 }
@@ -110,7 +110,7 @@ export async function runSession(
     const report = options.measure
       ? await measureRun(watched, outcome, imageFiles(options.vm, images))
       : undefined;
-    options.inspect?.(machines, images);
+    await options.inspect?.(machines, images);
     await screen.all();
     const complaints = await explain(outcome, watched, options.timeoutMs, ({ machine }) =>
       tryObserve(machine),
