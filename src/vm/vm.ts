@@ -168,8 +168,8 @@ export class Vm implements AsyncDisposable {
 
   /**
    * Gives the pages back to the host that the guest has filled with zeros, and shares those that other
-   * guests of its image have alike; it stands still for some milliseconds. Happens of itself once, soon
-   * after user space began, in each boot.
+   * guests of its image have alike; it stands still for some 80 milliseconds. Happens of itself, soon after
+   * user space began, in each boot.
    * @returns how many pages of zeros
    */
   async trim(): Promise<number> {
