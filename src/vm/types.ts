@@ -25,6 +25,11 @@ export interface VmOptions {
   readonly accelerator?: AcceleratorName | 'auto';
   /** The files are immutable (the image store's): map them as they are instead of a sealed copy. */
   readonly immutableImages?: boolean;
+  /**
+   * Share pages that guests of an immutable, mapped image have alike once they have booted; true when
+   * absent.
+   */
+  readonly shareBooted?: boolean;
   /** Tier of the wasm accelerator, see TierChoice; `auto` when absent. */
   readonly tier?: TierChoice;
   /** `map` maps the images copy-on-write over guest RAM, `read` copies them; `map` when absent. */

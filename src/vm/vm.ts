@@ -9,6 +9,7 @@ import type { ImagePart } from '../loader/plan.js';
 import { accountSharing } from '../memory/sharing.js';
 import { discardZeroPages, trimHeap } from '../memory/zero-pages.js';
 import { chooseAccelerator, type WasmRefusal } from './accelerators.js';
+import { bootedPath } from './booted-path.js';
 import type { MachineEvent } from './execution.js';
 import { Guest } from './guest.js';
 import { hostNanoseconds } from './host-time.js';
@@ -78,6 +79,7 @@ export class Vm implements AsyncDisposable {
   #input: Uint8Array[] = [];
   #closed: Promise<void> | undefined;
   #released = false;
+  #trimming: NodeJS.Timeout | undefined;
 
   /**
    * Places the images and builds the machine; the guest does not run yet.
@@ -103,6 +105,10 @@ export class Vm implements AsyncDisposable {
         immutable: options.immutableImages ?? false,
       });
       const profile = options.immutableImages ? profilePath(options.kernel) : undefined;
+      const booted =
+        options.immutableImages && load === 'map' && options.shareBooted !== false
+          ? bootedPath(options.kernel, { accelerator, memory, cpus })
+          : undefined;
       const { commandLine = '', cpu = DEFAULT_CPU, tier = 'auto' } = options;
       const guestOptions = {
         accelerator,
@@ -114,6 +120,7 @@ export class Vm implements AsyncDisposable {
         load,
         tier,
         profile,
+        booted,
       };
       return new Vm({
         images,
@@ -170,16 +177,19 @@ export class Vm implements AsyncDisposable {
   }
 
   /**
-   * Gives the pages back to the host that the guest has filled with zeros; it stands still for some
-   * milliseconds. Happens of itself once, soon after user space began.
-   * @returns how many pages
+   * Gives the pages back to the host that the guest has filled with zeros, and shares those that other
+   * guests of its image have alike; it stands still for some 80 milliseconds. Happens of itself, soon after
+   * user space began, in each boot.
+   * @returns how many pages of zeros
    */
   async trim(): Promise<number> {
     if (this.#phase === 'ended') return 0;
     await this.#park();
     // A reset that came in between has set the guest going again.
     if (!this.#guest.execution.parked || this.#ended()) return 0;
-    const pages = discardZeroPages(this.#guest.memory, this.#guest.placed.ranges);
+    const { memory, placed, booted } = this.#guest;
+    const pages = discardZeroPages(memory, [...placed.ranges, ...(booted?.ranges ?? [])]);
+    booted?.share();
     if (this.#phase === 'running') this.#guest.execution.start();
     trimHeap();
     return pages;
@@ -196,6 +206,11 @@ export class Vm implements AsyncDisposable {
       this.#parked.push(resolve);
       this.#guest.execution.park();
     });
+  }
+
+  #fail(error: unknown): void {
+    const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    this.#end({ kind: 'error', code: 'INTERNAL', message });
   }
 
   #end(exit: VmExit): void {
@@ -240,19 +255,21 @@ export class Vm implements AsyncDisposable {
 
   #restart(): void {
     if (this.#phase === 'ended') return;
+    clearTimeout(this.#trimming);
     this.#drainConsole();
     this.#guest.restart();
     if (this.#phase === 'running') this.#guest.execution.start();
   }
 
   #addStage(stage: Stage): void {
-    if (this.#stages.some(({ name }) => name === stage.name)) return;
-    this.#stages.push(stage);
     if (stage.name === 'linux_start_user') {
-      setTimeout(() => {
-        if (this.#phase === 'running') void this.trim();
+      clearTimeout(this.#trimming);
+      this.#trimming = setTimeout(() => {
+        if (this.#phase === 'running') this.trim().catch((error: unknown) => this.#fail(error));
       }, TRIM_DELAY).unref();
     }
+    if (this.#stages.some(({ name }) => name === stage.name)) return;
+    this.#stages.push(stage);
     for (const listener of this.#stageListeners) listener(stage);
   }
 
