@@ -87,7 +87,7 @@ class Pair {
 
   constructor({ threshold, planted, ...machine }: LockstepOptions) {
     const module = coreModule();
-    this.interpreted = LockstepGuest.create(machine, { module });
+    this.interpreted = LockstepGuest.interpreted(machine);
     const { memory } = LockstepGuest.create(machine, { module });
     this.translated = new LockstepThread(memory, {
       module,
