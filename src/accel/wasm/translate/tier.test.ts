@@ -5,7 +5,7 @@ import { coreModule, installDecodeTables, instantiateCore } from '../core-module
 import * as L from '../layout.js';
 import { Library } from './library.js';
 import { LocalService, type TranslationLimits } from './service.js';
-import { Tier } from './tier.js';
+import { type Allowance, Tier } from './tier.js';
 
 const RAM = 0x40_0000;
 const CODE = 0x1000;
@@ -16,7 +16,12 @@ class Small {
   readonly view: DataView;
   readonly #run: (budget: number) => number;
 
-  constructor(code: readonly number[], threshold: number | undefined, library?: Library) {
+  constructor(
+    code: readonly number[],
+    threshold: number | undefined,
+    library?: Library,
+    allowance?: Allowance,
+  ) {
     const memory = new WebAssembly.Memory({
       initial: (L.GUEST_BASE + RAM) / 0x10000,
       maximum: 65536,
@@ -56,6 +61,7 @@ class Small {
       limits: { blocks: 48, operations: 400, heat: 0 },
       batch: 1,
       delay: 0,
+      ...(allowance ? { allowance } : {}),
     });
     this.#run = (budget) => tier.run(budget);
   }
@@ -192,6 +198,16 @@ function manyFunctions(): { at: number; bytes: number[] }[] {
 }
 
 describe('limits', () => {
+  it('a guest asks for no more than its allowance', () => {
+    const service = new LocalService();
+    const guest = new Small(SELF_MODIFYING, 20, new Library(service), { most: 3, perSecond: 0 });
+    const plain = new Small(SELF_MODIFYING, undefined);
+    for (let at = 1000n; at <= 200_000n; at += 1000n) guest.advance(at);
+    plain.advance(guest.count);
+    assert.deepEqual(guest.registers(), plain.registers());
+    assert.equal(service.counters.asked, 3);
+  });
+
   const place = (guest: Small): Small => {
     for (const { at, bytes } of manyFunctions()) guest.put(at, bytes);
     return guest;
