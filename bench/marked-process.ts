@@ -30,7 +30,8 @@ export interface MarkedRun {
   readonly workloads: readonly Timed[];
 }
 
-function cpuMs(pid: number): number {
+/** Processor time of a process so far, user and system, all threads; NaN when it has gone. */
+export function cpuMs(pid: number): number {
   try {
     // The second field, the name in parentheses, may hold spaces.
     const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ').pop()?.split(' ') ?? [];

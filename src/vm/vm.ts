@@ -44,9 +44,14 @@ interface VmParts {
   readonly makeGuest: (listener: (event: MachineEvent) => void) => Guest;
 }
 
-/** Beside the folder of a stored kernel: profiles by the kernel's name, which is its hash. */
-function profilePath(kernel: string): string {
-  return join(dirname(dirname(kernel)), 'profiles', basename(kernel));
+/**
+ * Beside the folder of a stored kernel: profiles by the kernel's name, which is its hash. A kernel that
+ * is given by its descriptor (a sealed copy) has none.
+ */
+function profilePath(kernel: string): string | undefined {
+  const objects = dirname(kernel);
+  if (objects.startsWith('/proc/')) return undefined;
+  return join(dirname(objects), 'profiles', basename(kernel));
 }
 
 /** Where a VM stands. */

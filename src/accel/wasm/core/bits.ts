@@ -6,7 +6,7 @@ import {
   EA_SCALE, GPR, REC_B, REC_DISP, REC_EA, REC_IMM, REC_R, REC_X, ST_FAULT, ST_NEXT, TLB_SET,
 } from "../layout";
 import { faulted } from "./fault";
-import { AF, CF, OF, PF, SF, setArithmetic, setSome, ZF } from "./flags";
+import { setArithmetic, setLogic, setParts, ZF, zeroFlag } from "./flags";
 import { modifyPtr } from "./mmu";
 import {
   finishRm, isMemory, loadSized, modifyRm, readMem, readReg, readRm, segmented, signed, sizeOf, writeReg,
@@ -40,6 +40,11 @@ function changed(value: u64, bit: u64, action: u32): u64 {
   return value ^ bit;
 }
 
+/** CF is the bit and ZF stays; the others are undefined, and here those of a result with that ZF. */
+function setCarry(cpu: usize, carry: bool): void {
+  setParts(cpu, zeroFlag(cpu) ? 0 : 1, carry ? 1 : 0, 0);
+}
+
 /** BT and its kin with the bit number in a register. */
 export function bitRegister(cpu: usize, rec: usize, action: u32): u32 {
   const size = sizeOf(rec);
@@ -50,7 +55,7 @@ export function bitRegister(cpu: usize, rec: usize, action: u32): u32 {
   if (action == BIT_TEST) {
     const value = readMem(cpu, va, size);
     if (faulted(cpu)) return ST_FAULT;
-    setSome(cpu, CF, value & bit ? CF : 0);
+    setCarry(cpu, (value & bit) != 0);
     return ST_NEXT;
   }
   const ptr = modifyAt(cpu, va, size);
@@ -70,23 +75,26 @@ function bitInRegister(cpu: usize, rec: usize, size: u32, bit: u64, action: u32)
   const value = readRm(cpu, rec, size);
   if (faulted(cpu)) return ST_FAULT;
   if (action != BIT_TEST) writeReg(cpu, load<u8>(rec, REC_B), size, changed(value, bit, action));
-  setSome(cpu, CF, value & bit ? CF : 0);
+  setCarry(cpu, (value & bit) != 0);
   return ST_NEXT;
 }
 
 function bitAt(cpu: usize, rec: usize, ptr: usize, size: u32, bit: u64, action: u32): u32 {
   const value = loadSized(ptr, size);
   finishRm(cpu, rec, ptr, size, changed(value, bit, action));
-  setSome(cpu, CF, value & bit ? CF : 0);
+  setCarry(cpu, (value & bit) != 0);
   return ST_NEXT;
 }
 
-/** BSF (`reverse` false) and BSR. A zero source leaves the destination as it was. */
+/**
+ * BSF (`reverse` false) and BSR. A zero source leaves the destination as it was. The flags besides ZF,
+ * undefined by the manual, are those of a logical operation on the source.
+ */
 export function bitScan(cpu: usize, rec: usize, reverse: bool): u32 {
   const size = sizeOf(rec);
   const value = readRm(cpu, rec, size);
   if (faulted(cpu)) return ST_FAULT;
-  setSome(cpu, ZF, value == 0 ? ZF : 0);
+  setLogic(cpu, signed(value, size));
   if (value == 0) return ST_NEXT;
   writeReg(cpu, load<u8>(rec, REC_R), size, reverse ? 63 - clz<u64>(value) : ctz<u64>(value));
   return ST_NEXT;

@@ -22,7 +22,7 @@ export const CC_SBB: u32 = 4;
 export const CC_INC: u32 = 5;
 export const CC_DEC: u32 = 6;
 
-/** CF is CC_A, OF is CC_B (0 or 1), AF = 0. */
+/** CF and AF are those bits of CC_A, OF is bit 0 of CC_B. */
 export const CC_PARTS: u32 = 7;
 /** res = low half of a × b, 64 bits: CF = OF = the product does not fit. */
 export const CC_MUL64: u32 = 8;
@@ -130,7 +130,7 @@ export function carryFlag(cpu: usize): bool {
   const b = load<i64>(cpu, CC_B);
   if (kind == CC_SUB) return (a as u64) < (b as u64);
   const res = load<i64>(cpu, CC_RES);
-  if (kind == CC_PARTS) return a != 0;
+  if (kind == CC_PARTS) return (a & CF) != 0;
   if (kind == CC_MUL64) return productOverflows(a, b, res);
   if (kind == CC_ADD) return ((a & b) | ((a | b) & ~res)) < 0;
   if (kind == CC_SBB) return ((~a & b) | ((~a | b) & res)) < 0;
@@ -144,7 +144,7 @@ export function overflowFlag(cpu: usize): bool {
   const a = load<i64>(cpu, CC_A);
   const b = load<i64>(cpu, CC_B);
   const res = load<i64>(cpu, CC_RES);
-  if (kind == CC_PARTS) return b != 0;
+  if (kind == CC_PARTS) return (b & 1) != 0;
   if (kind == CC_MUL64) return productOverflows(a, b, res);
   if (kind == CC_ADD || kind == CC_INC) return ((a ^ res) & (b ^ res)) < 0;
   return ((a ^ b) & (a ^ res)) < 0;
@@ -174,7 +174,8 @@ export function arithmetic(cpu: usize): u32 {
   if (kind == CC_LOGIC) return flags;
   if (carryFlag(cpu)) flags |= CF;
   if (overflowFlag(cpu)) flags |= OF;
-  if (kind == CC_PARTS || kind == CC_MUL64) return flags;
+  if (kind == CC_MUL64) return flags;
+  if (kind == CC_PARTS) return flags | (load<u32>(cpu, CC_A) & AF);
   return flags | ((load<u32>(cpu, CC_A) ^ load<u32>(cpu, CC_B) ^ (res as u32)) & AF);
 }
 

@@ -2,10 +2,11 @@
 export { coverCode, flushBlocks } from "./blocks";
 export { callRegion } from "./chain";
 export { mulHigh } from "./divide";
-export { carryFlag, condition, getFlags } from "./flags";
+export { getFlags, setSome } from "./flags";
 export { commit, modifyMiss, readMiss, storeMiss } from "./mmu";
 export { execute, run, wild } from "./run";
 export { deliver, interrupt, interruptible, nmi, nmiBlocked } from "./interrupt";
 export { resetVcpu } from "./control";
 export { updateKvmClock } from "./msr-kvm";
 export { updateMode } from "./system-state";
+export { lazyCarry, lazyCondition, read16Miss, store16Miss, storeFlags } from "./translated";

@@ -3,7 +3,7 @@ import { CONDITIONS } from '../isa/integer.js';
 import * as L from '../layout.js';
 import { type Emit, type Emitter, RBP_BIT, RSP_BIT } from './emitter.js';
 import type { FunctionBuilder } from './function-builder.js';
-import { A32, A64, R64, REGISTER, TARGET } from './locals.js';
+import { A32, A64, R64, REGISTER, TARGET, VA } from './locals.js';
 
 const RSP = REGISTER + (L.RSP >> 3);
 const RBP = REGISTER + (L.RBP >> 3);
@@ -13,9 +13,8 @@ const QUAD = 3;
 function push(builder: FunctionBuilder, value: number, cursor: Parameters<Emit>[2]): void {
   const { code } = builder;
   code.get(RSP).i64(8).op('i64.sub');
-  builder.write(QUAD, value, cursor, () => {
-    code.get(RSP).i64(8).op('i64.sub').set(RSP);
-  });
+  // Stacks are flat in 64-bit code.
+  builder.write(QUAD, value, cursor, () => code.get(VA).set(RSP));
 }
 
 const pushRegister: Emit = (builder, operation, cursor) => {
@@ -140,11 +139,7 @@ function cmov(match: RegExpExecArray): Emit {
   return (builder, operation, cursor) => {
     const { code } = builder;
     const { size } = operation;
-    if (operation.memory) {
-      builder.address(operation, cursor);
-      builder.readable(size, cursor);
-      builder.loadPointer(size, false);
-    } else builder.readRegister(operation.b, size, false);
+    builder.readRm(operation, cursor, size, false);
     code.set(A64);
     builder.condition(condition);
     code.set(A32);
@@ -162,6 +157,7 @@ export const CONTROL_EMITTERS: readonly Emitter[] = [
     emit: () => pushRegister,
     flags: 'none',
     operands: 'b',
+    writes: '',
     implicit: RSP_BIT,
     memory: true,
   },
@@ -234,5 +230,6 @@ export const CONTROL_EMITTERS: readonly Emitter[] = [
     emit: cmov,
     flags: 'read',
     operands: 'rb',
+    writes: 'r',
   },
 ];

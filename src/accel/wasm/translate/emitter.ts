@@ -19,8 +19,15 @@ export interface Emitter {
   readonly emit: (match: RegExpExecArray) => Emit;
   /** What it does with the flags: sets all, reads, or leaves alone. */
   readonly flags: 'set' | 'read' | 'none' | 'read-set';
-  /** Register operands: which of r and b (when it is a register) it reads or writes. */
+  /** Whether it writes this instruction out, where that depends on more than the name. */
+  readonly covers?: (operation: Operation) => boolean;
+  /** General registers among the operands: which of r and b, when it is a register. */
   readonly operands: 'rb' | 'r' | 'b' | '';
+  /** Those of them that it writes, if not all. */
+  readonly writes?: 'r' | 'b' | '';
+  /** Register operands that are XMM registers, and the one that it writes whole without reading it. */
+  readonly vectors?: 'rb' | 'r' | 'b' | '';
+  readonly fills?: 'r';
   /** General registers that it uses besides, as a bit mask. */
   readonly implicit?: number;
   /** Whether it ends the block by leaving the region. */
@@ -36,5 +43,21 @@ export const SIZE_OF: Readonly<Record<string, number>> = { '8': 0, '16': 1, '32'
 export const RAX_BIT = 1 << (L.RAX >> 3);
 export const RCX_BIT = 1 << (L.RCX >> 3);
 export const RDX_BIT = 1 << (L.RDX >> 3);
+export const RBX_BIT = 1 << (L.RBX >> 3);
+export const RSI_BIT = 1 << (L.RSI >> 3);
+export const RDI_BIT = 1 << (L.RDI >> 3);
 export const RSP_BIT = 1 << (L.RSP >> 3);
 export const RBP_BIT = 1 << (L.RBP >> 3);
+
+/** An immediate as the signed value of its size. */
+export function truncated(imm: number, size: number): number {
+  return size < 2 ? (imm << (32 - (8 << size))) >> (32 - (8 << size)) : imm;
+}
+
+/** Sign-extends the i64 on the stack from a size. */
+export function extend({ code }: FunctionBuilder, size: number): void {
+  if (size === 3) return;
+  code.op(
+    (['i64.extend8_s', 'i64.extend16_s', 'i64.extend32_s'] as const)[size] ?? 'i64.extend32_s',
+  );
+}

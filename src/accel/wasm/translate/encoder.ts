@@ -2,10 +2,13 @@
  * A WebAssembly encoder for what the translator emits (WebAssembly Core Specification 2.0, chapter 5
  * "Binary Format"): function bodies instruction by instruction, and modules of many such functions.
  */
+import { VECTOR_OPCODES, type VectorName } from './vector-opcodes.js';
 
 /** Value types. */
 export const I32 = 0x7f;
 export const I64 = 0x7e;
+export const F64 = 0x7c;
+export const V128 = 0x7b;
 /** Block type of a block without result. */
 const EMPTY = 0x40;
 
@@ -13,6 +16,8 @@ const EMPTY = 0x40;
 export const OPCODES = {
   'i32.load': 0x28,
   'i64.load': 0x29,
+  'f32.load': 0x2a,
+  'f64.load': 0x2b,
   'i32.load8_s': 0x2c,
   'i32.load8_u': 0x2d,
   'i32.load16_s': 0x2e,
@@ -25,6 +30,8 @@ export const OPCODES = {
   'i64.load32_u': 0x35,
   'i32.store': 0x36,
   'i64.store': 0x37,
+  'f32.store': 0x38,
+  'f64.store': 0x39,
   'i32.store8': 0x3a,
   'i32.store16': 0x3b,
   'i64.store8': 0x3c,
@@ -52,6 +59,10 @@ export const OPCODES = {
   'i64.le_u': 0x58,
   'i64.ge_s': 0x59,
   'i64.ge_u': 0x5a,
+  'f64.eq': 0x61,
+  'f64.lt': 0x63,
+  'f64.gt': 0x64,
+  'f64.ge': 0x66,
   'i32.add': 0x6a,
   'i32.sub': 0x6b,
   'i32.mul': 0x6c,
@@ -69,6 +80,10 @@ export const OPCODES = {
   'i64.add': 0x7c,
   'i64.sub': 0x7d,
   'i64.mul': 0x7e,
+  'i64.div_s': 0x7f,
+  'i64.div_u': 0x80,
+  'i64.rem_s': 0x81,
+  'i64.rem_u': 0x82,
   'i64.and': 0x83,
   'i64.or': 0x84,
   'i64.xor': 0x85,
@@ -77,7 +92,17 @@ export const OPCODES = {
   'i64.shr_u': 0x88,
   'i64.rotl': 0x89,
   'i64.rotr': 0x8a,
+  'f64.abs': 0x99,
+  'f64.sqrt': 0x9f,
+  'f64.add': 0xa0,
+  'f64.sub': 0xa1,
+  'f64.mul': 0xa2,
+  'f64.div': 0xa3,
   'i32.wrap_i64': 0xa7,
+  'i64.trunc_f64_s': 0xb0,
+  'f32.demote_f64': 0xb6,
+  'f64.convert_i64_s': 0xb9,
+  'f64.promote_f32': 0xbb,
   'i64.extend_i32_s': 0xac,
   'i64.extend_i32_u': 0xad,
   'i32.extend8_s': 0xc0,
@@ -188,7 +213,29 @@ export class Code {
 
   i64(value: bigint | number): this {
     this.bytes.byte(0x42);
-    this.bytes.signed64(BigInt(value));
+    if (typeof value === 'number' && value === (value | 0)) this.bytes.signed(value);
+    else this.bytes.signed64(BigInt(value));
+    return this;
+  }
+
+  f64(value: number): this {
+    this.bytes.byte(0x44);
+    this.bytes.append(new Uint8Array(Float64Array.of(value).buffer));
+    return this;
+  }
+
+  /** A vector instruction with its lane numbers, if it has any. */
+  vector(name: VectorName, lanes: readonly number[] = []): this {
+    this.bytes.byte(0xfd);
+    this.bytes.unsigned(VECTOR_OPCODES[name]);
+    for (const lane of lanes) this.bytes.byte(lane);
+    return this;
+  }
+
+  /** A vector's memory access with a constant offset. */
+  vectorMemory(name: VectorName, offset: number): this {
+    this.vector(name).bytes.byte(0);
+    this.bytes.unsigned(offset);
     return this;
   }
 
@@ -293,6 +340,8 @@ export interface FunctionType {
 export interface ModuleFunction {
   readonly i32Locals: number;
   readonly i64Locals: number;
+  readonly f64Locals: number;
+  readonly v128Locals: number;
   readonly code: Uint8Array;
 }
 
@@ -353,13 +402,17 @@ export function encodeModule(
   });
   section(10, (body) => {
     body.unsigned(functions.length);
-    for (const { i32Locals, i64Locals, code } of functions) {
+    for (const { i32Locals, i64Locals, f64Locals, v128Locals, code } of functions) {
       const one = new Bytes();
-      one.unsigned(2);
+      one.unsigned(4);
       one.unsigned(i32Locals);
       one.byte(I32);
       one.unsigned(i64Locals);
       one.byte(I64);
+      one.unsigned(f64Locals);
+      one.byte(F64);
+      one.unsigned(v128Locals);
+      one.byte(V128);
       one.append(code);
       body.unsigned(one.length);
       body.append(one.take());

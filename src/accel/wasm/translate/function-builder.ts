@@ -12,15 +12,17 @@ import {
   PAGE,
   POINTER,
   READ_MISS,
+  READ16_MISS,
   REGISTER,
   SET,
   STORE_MISS,
+  STORE16_MISS,
   VA,
 } from './locals.js';
 import type { Operation } from './region.js';
 import type { Cursor } from './region-frame.js';
 
-const BITS = [8, 16, 32, 64] as const;
+const STORES = ['i64.store8', 'i64.store16', 'i64.store32', 'i64.store'] as const;
 
 export class FunctionBuilder extends FlagFrame {
   /** Pushes a general register, 64 bits. */
@@ -44,17 +46,17 @@ export class FunctionBuilder extends FlagFrame {
   /** Pushes the operand's offset in its segment (what LEA gives), cut to the address size; `place` is the block's offset in the page. */
   offset(operation: Operation, place: number): void {
     const { code } = this;
-    let constant = BigInt(operation.disp);
+    let constant = operation.disp;
     let pushed = false;
     if (operation.b === L.RIP) {
-      constant += BigInt(place);
+      constant += place;
       code.get(PAGE);
       pushed = true;
     } else if (operation.b !== L.SLOT_ZERO) {
       this.register(operation.b);
       pushed = true;
     }
-    if (operation.x === L.SLOT_4G) constant += 1n << 32n;
+    if (operation.x === L.SLOT_4G) constant += 2 ** 32;
     else if (operation.x !== L.SLOT_ZERO) {
       this.register(operation.x);
       const scale = operation.ea & L.EA_SCALE;
@@ -63,21 +65,24 @@ export class FunctionBuilder extends FlagFrame {
       pushed = true;
     }
     if (!pushed) code.i64(constant);
-    else if (constant !== 0n) code.i64(constant).op('i64.add');
-    if (operation.ea & L.EA_ADDR32) code.i64(0xffffffffn).op('i64.and');
+    else if (constant !== 0) code.i64(constant).op('i64.add');
+    if (operation.ea & L.EA_ADDR32) code.op('i32.wrap_i64').op('i64.extend_i32_u');
   }
 
-  /** Takes an address from the stack into VA, and pushes whether the TLB hits; ENTRY is its entry. */
-  #look(tlb: number, size: number): void {
+  /**
+   * Takes an address from the stack into VA, and pushes its TLB entry's tag and what that is when the
+   * access of so many bytes hits; ENTRY is the entry. An address that is not aligned, where it has to
+   * be, never hits.
+   */
+  #look(tlb: number, bytes: number, aligned = false): void {
     const { code } = this;
     code.tee(VA);
     code.op('i32.wrap_i64').i32(8).op('i32.shr_u');
     code.i32((L.TLB_ENTRIES - 1) << 4).op('i32.and');
     code.get(SET).op('i32.add').tee(ENTRY).memory('i64.load', tlb);
     code.get(VA);
-    const bytes = 1 << size;
-    if (bytes > 1) code.i64(bytes - 1).op('i64.add');
-    code.i64(-4096).op('i64.and');
+    if (bytes > 1 && !aligned) code.i64(bytes - 1).op('i64.add');
+    code.i64(aligned ? bytes - 1 - 4096 : -4096).op('i64.and');
   }
 
   /** Pushes the pointer that a hit gives. */
@@ -93,7 +98,7 @@ export class FunctionBuilder extends FlagFrame {
 
   #pointer(tlb: number, size: number, miss: number, cursor: Cursor): void {
     const { code } = this;
-    this.#look(tlb, size);
+    this.#look(tlb, 1 << size);
     code.op('i64.eq').if();
     this.#hit(tlb);
     code.set(POINTER);
@@ -104,9 +109,8 @@ export class FunctionBuilder extends FlagFrame {
       .i32(1 << size)
       .call(miss)
       .tee(POINTER);
-    code.op('i32.eqz').if();
-    this.fault(cursor);
-    code.end().end();
+    this.faultIfZero(cursor);
+    code.end();
   }
 
   /** Takes an address from the stack; POINTER to `1 << size` readable bytes. */
@@ -130,11 +134,7 @@ export class FunctionBuilder extends FlagFrame {
 
   #store(size: number, value: number): void {
     this.#hit(L.TLB_WRITE);
-    this.code.get(value);
-    this.code.memory(
-      (['i64.store8', 'i64.store16', 'i64.store32', 'i64.store'] as const)[size] ?? 'i64.store',
-      0,
-    );
+    this.code.get(value).memory(STORES[size] ?? 'i64.store', 0);
   }
 
   /**
@@ -143,7 +143,7 @@ export class FunctionBuilder extends FlagFrame {
    */
   write(size: number, value: number, cursor: Cursor, after: () => void = () => {}): void {
     const { code } = this;
-    this.#look(L.TLB_WRITE, size);
+    this.#look(L.TLB_WRITE, 1 << size);
     code.op('i64.eq').if();
     this.#store(size, value);
     after();
@@ -153,11 +153,8 @@ export class FunctionBuilder extends FlagFrame {
       .get(VA)
       .get(value)
       .i32(1 << size)
-      .call(STORE_MISS)
-      .op('i32.eqz')
-      .if();
-    this.fault(cursor);
-    code.end();
+      .call(STORE_MISS);
+    this.faultIfZero(cursor);
     after();
     this.leaveIfDead(cursor);
     code.end();
@@ -166,14 +163,53 @@ export class FunctionBuilder extends FlagFrame {
   /** As `write` of 64 bits, for a call: the way out that follows is at an instruction boundary anyway. */
   writeCall(value: number, cursor: Cursor, after: () => void): void {
     const { code } = this;
-    this.#look(L.TLB_WRITE, 3);
+    this.#look(L.TLB_WRITE, 8);
     code.op('i64.eq').if();
     this.#store(3, value);
     code.else();
-    code.get(CPU).get(VA).get(value).i32(8).call(STORE_MISS).op('i32.eqz').if();
-    this.fault(cursor);
-    code.end().end();
+    code.get(CPU).get(VA).get(value).i32(8).call(STORE_MISS);
+    this.faultIfZero(cursor);
+    code.end();
     after();
+  }
+
+  /** Takes an address from the stack; POINTER to 16 readable bytes. */
+  readable16(aligned: boolean, cursor: Cursor): void {
+    const { code } = this;
+    this.#look(L.TLB_READ, 16, aligned);
+    code.op('i64.eq').if();
+    this.#hit(L.TLB_READ);
+    code.set(POINTER);
+    code.else();
+    code
+      .get(CPU)
+      .get(VA)
+      .i32(aligned ? 1 : 0)
+      .call(READ16_MISS)
+      .tee(POINTER);
+    this.faultIfZero(cursor);
+    code.end();
+  }
+
+  /** Takes an address from the stack and stores an XMM register there. */
+  write16(slot: number, aligned: boolean, cursor: Cursor): void {
+    const { code } = this;
+    this.#look(L.TLB_WRITE, 16, aligned);
+    code.op('i64.eq').if();
+    this.#hit(L.TLB_WRITE);
+    code.get(this.vector(slot)).vectorMemory('v128.store', 0);
+    code.else();
+    code
+      .get(CPU)
+      .get(VA)
+      .get(CPU)
+      .i32(L.XMM + slot)
+      .op('i32.add')
+      .i32(aligned ? 1 : 0)
+      .call(STORE16_MISS);
+    this.faultIfZero(cursor);
+    this.leaveIfDead(cursor);
+    code.end();
   }
 
   /** Pushes the value at POINTER as i64, sign- or zero-extended. */
@@ -183,6 +219,47 @@ export class FunctionBuilder extends FlagFrame {
       ? (['i64.load8_s', 'i64.load16_s', 'i64.load32_s', 'i64.load'] as const)
       : (['i64.load8_u', 'i64.load16_u', 'i64.load32_u', 'i64.load'] as const);
     code.get(POINTER).memory(names[size] ?? 'i64.load', 0);
+  }
+
+  /** Stores the low bytes of the 64-bit local `value` at POINTER. */
+  storePointer(size: number, value: number): void {
+    this.code
+      .get(POINTER)
+      .get(value)
+      .memory(STORES[size] ?? 'i64.store', 0);
+  }
+
+  /** Pushes the r/m operand as i64, sign- or zero-extended. */
+  readRm(operation: Operation, cursor: Cursor, size: number, signed: boolean): void {
+    if (!operation.memory) {
+      this.readRegister(operation.b, size, signed);
+      return;
+    }
+    this.address(operation, cursor);
+    this.readable(size, cursor);
+    this.loadPointer(size, signed);
+  }
+
+  /** As `readRm` of an operand that `writeRm` then writes; POINTER is to stay until then. */
+  modifyRm(operation: Operation, cursor: Cursor, size: number, signed: boolean): void {
+    if (!operation.memory) {
+      this.readRegister(operation.b, size, signed);
+      return;
+    }
+    this.address(operation, cursor);
+    this.modifiable(size, cursor);
+    this.loadPointer(size, signed);
+  }
+
+  /** Writes the low bytes of the 64-bit local `value` to the operand of `modifyRm`: the instruction's last step. */
+  writeRm(operation: Operation, cursor: Cursor, size: number, value: number): void {
+    if (!operation.memory) {
+      this.code.get(value);
+      this.writeRegister(operation.b, size);
+      return;
+    }
+    this.storePointer(size, value);
+    this.modified(cursor);
   }
 
   /** Pushes a register operand as i64, sign- or zero-extended from its size. */
@@ -195,7 +272,8 @@ export class FunctionBuilder extends FlagFrame {
       code.op(
         (['i64.extend8_s', 'i64.extend16_s', 'i64.extend32_s'] as const)[size] ?? 'i64.extend32_s',
       );
-    } else code.i64((1n << BigInt(BITS[size] ?? 32)) - 1n).op('i64.and');
+    } else if (size === 2) code.op('i32.wrap_i64').op('i64.extend_i32_u');
+    else code.i64(size === 0 ? 0xff : 0xffff).op('i64.and');
   }
 
   /** Takes an i64 from the stack into a register operand: 8 and 16 bits merge, 32 bits zero-extend. */
@@ -207,11 +285,11 @@ export class FunctionBuilder extends FlagFrame {
       return;
     }
     if (size === 2) {
-      code.i64(0xffffffffn).op('i64.and').set(local);
+      code.op('i32.wrap_i64').op('i64.extend_i32_u').set(local);
       return;
     }
-    const mask = size === 0 ? 0xffn : 0xffffn;
-    const shift = slot & 1 ? 8n : 0n;
+    const mask = size === 0 ? 0xff : 0xffff;
+    const shift = slot & 1 ? 8 : 0;
     code.i64(mask).op('i64.and');
     if (shift) code.i64(shift).op('i64.shl');
     code

@@ -29,6 +29,10 @@ export const PAGE = 19;
 export const REGISTER = 20;
 export const I32_LOCALS = 8;
 export const I64_LOCALS = 25;
+/** Three 64-bit floating-point locals behind the others, and the XMM registers that a function uses. */
+export const FLOAT = 3 + I32_LOCALS + I64_LOCALS;
+export const F64_LOCALS = 3;
+export const VECTOR = FLOAT + F64_LOCALS;
 
 /** (vCPU block, instructions left, region context) → instructions left. */
 export const FUNCTION_TYPE: FunctionType = { parameters: [I32, I32, I32], results: [I32] };
@@ -40,8 +44,12 @@ export const CORE_IMPORTS: readonly (readonly [string, FunctionType])[] = [
   ['storeMiss', { parameters: [I32, I64, I64, I32], results: [I32] }],
   ['commit', { parameters: [I32], results: [] }],
   ['execute', { parameters: [I32, I32, I32], results: [I32] }],
-  ['carryFlag', { parameters: [I32], results: [I32] }],
-  ['condition', { parameters: [I32, I32], results: [I32] }],
+  ['storeFlags', { parameters: [I32, I32, I64, I64, I64], results: [] }],
+  ['lazyCarry', { parameters: [I32, I32, I64, I64, I64], results: [I32] }],
+  ['lazyCondition', { parameters: [I32, I32, I32, I64, I64, I64], results: [I32] }],
+  ['setSome', { parameters: [I32, I32, I32], results: [] }],
+  ['read16Miss', { parameters: [I32, I64, I32], results: [I32] }],
+  ['store16Miss', { parameters: [I32, I64, I32, I32], results: [I32] }],
   ['wild', { parameters: [I32], results: [I32] }],
   ['mulHigh', { parameters: [I64, I64], results: [I64] }],
   ['callRegion', { parameters: [I32, I32, I32, I64, I64], results: [I32] }],
@@ -53,8 +61,12 @@ export const MODIFY_MISS = importIndex('modifyMiss');
 export const STORE_MISS = importIndex('storeMiss');
 export const COMMIT = importIndex('commit');
 export const EXECUTE = importIndex('execute');
-export const CARRY_FLAG = importIndex('carryFlag');
-export const CONDITION = importIndex('condition');
+export const STORE_FLAGS = importIndex('storeFlags');
+export const LAZY_CARRY = importIndex('lazyCarry');
+export const LAZY_CONDITION = importIndex('lazyCondition');
+export const SET_SOME = importIndex('setSome');
+export const READ16_MISS = importIndex('read16Miss');
+export const STORE16_MISS = importIndex('store16Miss');
 export const WILD = importIndex('wild');
 export const MUL_HIGH = importIndex('mulHigh');
 export const CALL_REGION = importIndex('callRegion');

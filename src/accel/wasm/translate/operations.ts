@@ -4,21 +4,43 @@
  */
 
 import { CONDITIONS } from '../isa/integer.js';
+import { ALU_EMITTERS } from './emit-alu.js';
+import { BIT_EMITTERS } from './emit-bits.js';
 import { CONTROL_EMITTERS } from './emit-control.js';
-import { INTEGER_EMITTERS, MULTIPLY, ROTATE } from './emit-integer.js';
+import { MOVE_EMITTERS } from './emit-move.js';
+import { MULTIPLY_EMITTERS } from './emit-multiply.js';
+import { SHIFT_EMITTERS } from './emit-shift.js';
+import { SSE_FLOAT_EMITTERS } from './emit-sse-float.js';
+import { SSE_INTEGER_EMITTERS } from './emit-sse-integer.js';
+import { SSE_MOVE_EMITTERS } from './emit-sse-move.js';
 import type { Emit, Emitter } from './emitter.js';
 import type { FunctionBuilder } from './function-builder.js';
+import { ROUTINES } from './interpret.js';
 import type { Operation, RegionBlock } from './region.js';
-import type { Cursor } from './region-frame.js';
+import type { Cursor, RegisterUse } from './region-frame.js';
 
 interface Known {
   readonly emitter: Emitter;
   readonly emit: Emit;
 }
 
+/** The first that matches and covers an operation writes it out. */
+const EMITTERS: readonly Emitter[] = [
+  ...ALU_EMITTERS,
+  ...MOVE_EMITTERS,
+  ...SHIFT_EMITTERS,
+  ...BIT_EMITTERS,
+  ...MULTIPLY_EMITTERS,
+  ...CONTROL_EMITTERS,
+  ...SSE_MOVE_EMITTERS,
+  ...SSE_INTEGER_EMITTERS,
+  ...SSE_FLOAT_EMITTERS,
+  ...ROUTINES,
+];
+
 export class OperationTable {
   readonly #names: string[] = [];
-  readonly #known: (Known | undefined)[] = [];
+  readonly #known: Known[][] = [];
   readonly #conditions: number[] = [];
 
   constructor(numbers: ReadonlyMap<string, number>) {
@@ -26,10 +48,12 @@ export class OperationTable {
       if (name.startsWith('FIRST_')) continue;
       this.#names[number] = name;
       this.#conditions[number] = name.startsWith('J') ? CONDITIONS.indexOf(name.slice(1)) : -1;
-      for (const emitter of [...INTEGER_EMITTERS, MULTIPLY, ROTATE, ...CONTROL_EMITTERS]) {
+      const known: Known[] = [];
+      for (const emitter of EMITTERS) {
         const match = emitter.pattern.exec(name);
-        if (match) this.#known[number] = { emitter, emit: emitter.emit(match) };
+        if (match) known.push({ emitter, emit: emitter.emit(match) });
       }
+      this.#known[number] = known;
     }
   }
 
@@ -43,42 +67,55 @@ export class OperationTable {
   }
 
   leaves(op: number): boolean {
-    return this.#known[op]?.emitter.leaves ?? false;
+    return this.#known[op]?.[0]?.emitter.leaves ?? false;
   }
 
-  /** Who writes the instruction out; undefined when the interpreter does it. */
+  #covering(operation: Operation): Known | undefined {
+    return this.#known[operation.op]?.find(({ emitter }) => emitter.covers?.(operation) ?? true);
+  }
+
+  /** Who writes the instruction out; undefined when the interpreter does it with all state in memory. */
   emitter(operation: Operation): Emitter | undefined {
-    const emitter = this.#known[operation.op]?.emitter;
-    if (emitter === MULTIPLY && operation.size < 2) return undefined;
-    if (emitter === ROTATE && (operation.size < 2 || operation.memory)) return undefined;
-    return emitter;
+    return this.#covering(operation)?.emitter;
   }
 
-  /** Writes the instruction; false when the interpreter must do it. */
+  /** Writes the instruction; false when the interpreter must do it with all state in memory. */
   emit(builder: FunctionBuilder, operation: Operation, cursor: Cursor, flags: boolean): boolean {
-    const known = this.#known[operation.op];
-    if (!known || !this.emitter(operation)) return false;
-    if (known.emitter === ROTATE && flags) return false;
-    known.emit(builder, operation, cursor, flags);
-    return true;
+    const known = this.#covering(operation);
+    known?.emit(builder, operation, cursor, flags);
+    return known !== undefined;
   }
 
-  /** The general registers that written-out operations use and write, as bit masks. */
-  registers(blocks: readonly RegionBlock[]): { used: number; written: number } {
+  /** The registers that written-out operations use and write. */
+  registers(blocks: readonly RegionBlock[]): RegisterUse {
     let used = 0;
     let written = 0;
+    let vectors = 0;
+    let entering = 0;
     const bit = (slot: number): number => (slot < 128 ? 1 << (slot >> 3) : 0);
     for (const { operations } of blocks) {
+      let filled = 0;
       for (const operation of operations) {
         const emitter = this.emitter(operation);
         if (!emitter) continue;
         if (operation.memory) used |= bit(operation.b) | bit(operation.x);
-        if (emitter.operands.includes('r')) written |= bit(operation.r);
-        if (emitter.operands.includes('b') && !operation.memory) written |= bit(operation.b);
+        const named = (operands: string): number =>
+          (operands.includes('r') ? bit(operation.r) : 0) |
+          (operands.includes('b') && !operation.memory ? bit(operation.b) : 0);
+        used |= named(emitter.operands);
+        written |= named(emitter.writes ?? emitter.operands);
         written |= emitter.implicit ?? 0;
+        const touch = (slot: number): void => {
+          const vector = 1 << (slot >> 4);
+          vectors |= vector;
+          entering |= vector & ~filled;
+        };
+        if (emitter.vectors?.includes('b') && !operation.memory) touch(operation.b);
+        if (emitter.fills === 'r') filled |= 1 << (operation.r >> 4);
+        if (emitter.vectors?.includes('r')) touch(operation.r);
       }
     }
-    return { used: used | written, written };
+    return { used: used | written, written, vectors, entering };
   }
 }
 

@@ -7,7 +7,7 @@
  * each region u32 its length and the packed region.
  */
 import { createHash } from 'node:crypto';
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import { coreBytes } from '../core-module.js';
@@ -32,7 +32,8 @@ export function writeProfile(path: string, regions: readonly Uint8Array[]): void
   const payload = deflateRawSync(Buffer.concat(parts), { level: 1 });
   const temporary = `${path}.${process.pid}`;
   try {
-    mkdirSync(dirname(path), { recursive: true });
+    // Not recursive: Node 20 never comes back where a parent takes no folders, such as /proc.
+    if (!existsSync(dirname(path))) mkdirSync(dirname(path));
     const file = Buffer.concat([MAGIC, sha256(coreBytes()), sha256(payload), payload]);
     writeFileSync(temporary, file);
     renameSync(temporary, path);

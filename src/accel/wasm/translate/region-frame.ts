@@ -17,6 +17,7 @@ import {
   SET,
   STATUS,
   TARGET,
+  VECTOR,
   WILD,
 } from './locals.js';
 import type { RegionBlock } from './region.js';
@@ -29,6 +30,23 @@ const PLACE_LEVEL = 1;
 const FAULT_LEVEL = 2;
 /** In PLACE: bits of the offset in the page; the unspent instructions are above. */
 const PLACE_BITS = 16;
+const ALL_REGISTERS = 0xffff;
+
+/** The registers that a region has locals for, as bit masks. */
+export interface RegisterUse {
+  /** General registers: all, and those written. */
+  readonly used: number;
+  readonly written: number;
+  /** XMM registers: all, and those that a block may read before it has written them. */
+  readonly vectors: number;
+  readonly entering: number;
+}
+
+function bitsIn(mask: number): number {
+  let count = 0;
+  for (let rest = mask; rest !== 0; rest &= rest - 1) count++;
+  return count;
+}
 
 /** One block's place while it is being translated. */
 export interface Cursor {
@@ -51,10 +69,39 @@ export class RegionFrame {
   /** Records that the interpreter's routines get. */
   readonly records: Uint8Array[] = [];
   links = 0;
+  /** The block in which an instruction has shown that SSE instructions run. */
+  sseBlock: RegionBlock | undefined;
 
-  constructor(used: number, written: number) {
+  /** Bit n: XMM register n has a local, respectively one whose value on entry may be read. */
+  readonly #vectors: number;
+  readonly #entering: number;
+
+  constructor({ used, written, vectors, entering }: RegisterUse) {
     this.used = used;
     this.written = written;
+    this.#vectors = vectors;
+    this.#entering = entering;
+  }
+
+  /** How many vector locals the function has. */
+  get vectorLocals(): number {
+    return bitsIn(this.#vectors);
+  }
+
+  /** The local of an XMM register. Each write of it goes to memory as well, so that one is always right. */
+  vector(slot: number): number {
+    return VECTOR + bitsIn(this.#vectors & ((1 << (slot >> 4)) - 1));
+  }
+
+  /** Takes the XMM registers of a mask, as far as they have locals, from memory. */
+  loadVectors(mask: number): void {
+    for (let slot = 0; slot < 0x100; slot += 0x10) {
+      if (!(this.#vectors & mask & (1 << (slot >> 4)))) continue;
+      this.code
+        .get(CPU)
+        .vectorMemory('v128.load', L.XMM + slot)
+        .set(this.vector(slot));
+    }
   }
 
   /** Opens the function: registers and flags into locals. */
@@ -63,19 +110,26 @@ export class RegionFrame {
     code.block().block().block();
     code.get(CPU).memory('i32.load', L.TLB_SET).get(CPU).op('i32.add').set(SET);
     code.get(CPU).memory('i64.load', L.RIP).i64(-4096).op('i64.and').set(PAGE);
-    this.loadState();
+    this.loadRegisters(ALL_REGISTERS);
+    this.loadVectors(this.#entering);
+    this.loadFlags();
   }
 
   loadState(): void {
-    const { code } = this;
+    this.loadRegisters(ALL_REGISTERS);
+    this.loadVectors(ALL_REGISTERS);
+    this.loadFlags();
+  }
+
+  /** Takes the general registers of a mask, as far as they have locals, from memory. */
+  loadRegisters(mask: number): void {
     for (let register = 0; register < 16; register++) {
-      if (!(this.used & (1 << register))) continue;
-      code
+      if (!(this.used & mask & (1 << register))) continue;
+      this.code
         .get(CPU)
         .memory('i64.load', L.GPR + register * 8)
         .set(REGISTER + register);
     }
-    this.loadFlags();
   }
 
   /** From here on the flags are those in memory. */
@@ -95,14 +149,19 @@ export class RegionFrame {
   }
 
   storeState(): void {
+    this.storeRegisters(ALL_REGISTERS);
+    this.storeFlags();
+  }
+
+  /** Makes the general registers of a mask right in memory. */
+  storeRegisters(mask: number): void {
     for (let register = 0; register < 16; register++) {
-      if (!(this.written & (1 << register))) continue;
+      if (!(this.written & mask & (1 << register))) continue;
       this.code
         .get(CPU)
         .get(REGISTER + register)
         .memory('i64.store', L.GPR + register * 8);
     }
-    this.storeFlags();
   }
 
   /** Closes the function: what the ways out go through. */
@@ -192,10 +251,26 @@ export class RegionFrame {
     return L.CTX_RECORDS + L.REC_SIZE * (this.records.length - 1);
   }
 
-  /** The instruction faulted and has changed nothing. */
-  fault({ block, offset, index }: Cursor): void {
+  #placeAt({ block, offset, index }: Cursor): void {
     this.#place(offset + (block.operations[index]?.off ?? 0), block.count - index);
+  }
+
+  /** The instruction faulted and has changed nothing. */
+  fault(cursor: Cursor): void {
+    this.#placeAt(cursor);
     this.code.br(FAULT_LEVEL);
+  }
+
+  /** Takes an i32 from the stack: when it is 0 the instruction has faulted and changed nothing. */
+  faultIfZero(cursor: Cursor): void {
+    this.#placeAt(cursor);
+    this.code.op('i32.eqz').brIf(FAULT_LEVEL);
+  }
+
+  /** Leaves at the instruction with STATUS unless that is ST_NEXT. */
+  leaveUnlessNext(cursor: Cursor): void {
+    this.#placeAt(cursor);
+    this.code.get(STATUS).brIf(PLACE_LEVEL);
   }
 
   /** Faults at a branch whose target, a 64-bit local, is not canonical. */
@@ -211,9 +286,8 @@ export class RegionFrame {
   leaveIfDead({ block, offset, index }: Cursor): void {
     const { code } = this;
     const operation = block.operations[index];
-    code.get(CONTEXT).memory('i32.load', L.CTX_FUNCTION).op('i32.eqz').if();
     const next = offset + (operation?.off ?? 0) + (operation?.length ?? 0);
-    this.leaveAt(next, block.count - index - 1);
-    code.end();
+    this.#place(next, block.count - index - 1);
+    code.get(CONTEXT).memory('i32.load', L.CTX_FUNCTION).op('i32.eqz').brIf(PLACE_LEVEL);
   }
 }

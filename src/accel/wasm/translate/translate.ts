@@ -5,7 +5,16 @@
 import * as L from '../layout.js';
 import type { ModuleFunction } from './encoder.js';
 import { FunctionBuilder } from './function-builder.js';
-import { CONTEXT, CPU, EXECUTE, I32_LOCALS, I64_LOCALS, LEFT, STATUS } from './locals.js';
+import {
+  CONTEXT,
+  CPU,
+  EXECUTE,
+  F64_LOCALS,
+  I32_LOCALS,
+  I64_LOCALS,
+  LEFT,
+  STATUS,
+} from './locals.js';
 import { flagNeeds, type OperationTable } from './operations.js';
 import { CALLS, type Region, type RegionBlock } from './region.js';
 import type { Cursor } from './region-frame.js';
@@ -40,8 +49,7 @@ export function translate(table: OperationTable, region: Region): Translation {
       .filter((index) => index !== undefined),
   );
   const layout = layOut(edges);
-  const { used, written } = table.registers(region.blocks);
-  const builder = new FunctionBuilder(used, written);
+  const builder = new FunctionBuilder(table.registers(region.blocks));
   const { code } = builder;
   const position = new Map<number, number>();
   layout.order.forEach((block, at) => {
@@ -113,7 +121,13 @@ export function translate(table: OperationTable, region: Region): Translation {
   builder.unreachable();
   const body = builder.close();
   return {
-    body: { i32Locals: I32_LOCALS, i64Locals: I64_LOCALS, code: body },
+    body: {
+      i32Locals: I32_LOCALS,
+      i64Locals: I64_LOCALS,
+      f64Locals: F64_LOCALS,
+      v128Locals: builder.vectorLocals,
+      code: body,
+    },
     links: builder.links,
     records: builder.records,
   };

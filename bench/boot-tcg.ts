@@ -1,0 +1,190 @@
+/**
+ * Boot of Debian's kernel to user space, beside `qemu-system-x86_64 -accel tcg`: the same kernel, initrd,
+ * command line and memory, the systems in turn, each boot in a new process. Pando once with the profile
+ * that earlier boots left, once without any (docs/translator.md, "Profile").
+ *
+ *     npm run bench -- boot-tcg [--runs 5] [--tier 1] [--json FILE]
+ *
+ * Time counts from just before the process is started until the line that the first process prints has
+ * arrived on the process's standard output; it is found in the same way for all.
+ */
+import { spawn } from 'node:child_process';
+import { cpSync, existsSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { performance } from 'node:perf_hooks';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { BOOT_STAGE_PORT } from '../arch/layout.js';
+import { chooseBootImage } from '../cli/boot-image.js';
+import { formatTable, styleFor } from '../cli/text-table.js';
+import { storeDirectory } from '../image/directories.js';
+import { USER_SPACE_LINE } from '../image/init-script.js';
+import { qemuArguments, qemuVersion } from '../measure/qemu-peer.js';
+import { summarise } from '../measure/statistics.js';
+import { cpuMs } from './marked-process.js';
+
+const PROJECT = fileURLToPath(new URL('../..', import.meta.url));
+const MEGABYTES = 1024;
+/** Value that the guest writes to the boot-stage port. */
+const USER_SPACE = 7;
+const LIMIT_MS = 120_000;
+
+/** At most so much of QEMU's time. */
+const BOUND_WITH_PROFILE = 1;
+const BOUND_WITHOUT = 1.3;
+
+/** One boot. */
+interface Boot {
+  readonly wallMs: number;
+  readonly cpuMs: number;
+}
+
+/** One monitor, booted again and again. */
+interface System {
+  readonly title: string;
+  readonly program: string;
+  readonly args: readonly string[];
+  readonly env: NodeJS.ProcessEnv;
+  /** At most so much of the peer's time; the peer has none. */
+  readonly bound?: number;
+  /** Before each boot. */
+  prepare(): void;
+  readonly boots: Boot[];
+}
+
+/** Boots once; Pando then ends by itself, which is when it keeps its profile. */
+function boot({ title, program, args, env, prepare, bound }: System): Promise<Boot> {
+  prepare();
+  const start = performance.now();
+  const child = spawn(program, args, { env, stdio: ['ignore', 'pipe', 'pipe', 'pipe'] });
+  const kill = (): void => {
+    child.kill('SIGKILL');
+  };
+  process.once('exit', kill);
+  return new Promise((resolve, reject) => {
+    let output = '';
+    let found: Boot | undefined;
+    const timer = setTimeout(kill, LIMIT_MS);
+    const take = (text: string): void => {
+      output += text;
+      if (found !== undefined || !output.includes(USER_SPACE_LINE)) return;
+      found = { wallMs: performance.now() - start, cpuMs: cpuMs(child.pid ?? 0) };
+      if (bound === undefined) kill();
+    };
+    child.stdout?.setEncoding('latin1').on('data', take);
+    child.stderr?.setEncoding('latin1').on('data', (text: string) => {
+      if (found === undefined) output += text;
+    });
+    child.once('error', reject);
+    child.once('close', () => {
+      clearTimeout(timer);
+      process.removeListener('exit', kill);
+      if (found !== undefined) resolve(found);
+      else reject(new Error(`${title}: no user space; the last it said:\n${output.slice(-2000)}`));
+    });
+  });
+}
+
+const { values } = parseArgs({
+  args: process.argv.slice(2),
+  options: {
+    runs: { type: 'string', default: '5' },
+    tier: { type: 'string', default: '1' },
+    json: { type: 'string' },
+  },
+});
+const runs = Number(values.runs);
+if (!(runs >= 1)) throw new Error('--runs is no useful number');
+
+const image = await chooseBootImage({}, () => undefined);
+const folder = mkdtempSync(join(tmpdir(), 'pando-boot-tcg-'));
+
+/** A store of its own with the user's images, so that profiles come and go without harm. */
+function pando(name: string, bound: number, keep: boolean): System {
+  const store = join(folder, name);
+  cpSync(join(storeDirectory(), 'manifests'), join(store, 'manifests'), { recursive: true });
+  symlinkSync(join(storeDirectory(), 'objects'), join(store, 'objects'));
+  return {
+    title: `Pando, tier ${values.tier}, ${name}`,
+    program: process.execPath,
+    args: [
+      [join(PROJECT, 'bin/pando.js'), 'run', '--accel', 'wasm', '--tier', values.tier],
+      ['--memory', `${MEGABYTES}M`, '--serial', 'stdio', '--until', USER_SPACE_LINE],
+    ].flat(),
+    env: { ...process.env, PANDO_STORE: store },
+    bound,
+    prepare: () => {
+      if (!keep) rmSync(join(store, 'profiles'), { recursive: true, force: true });
+    },
+    boots: [],
+  };
+}
+
+try {
+  const kept = pando('kept profile', BOUND_WITH_PROFILE, true);
+  const systems = [kept, pando('no profile', BOUND_WITHOUT, false)];
+  if (qemuVersion() !== undefined) {
+    const args = qemuArguments({
+      kernel: image.kernel,
+      initrd: image.initrd,
+      commandLine: image.commandLine,
+      memory: MEGABYTES * 2 ** 20,
+      accelerator: 'tcg',
+      stagePort: BOOT_STAGE_PORT,
+      userSpaceValue: USER_SPACE,
+    });
+    const program = 'qemu-system-x86_64';
+    const nothing = (): void => undefined;
+    systems.push({
+      title: 'QEMU TCG',
+      program,
+      args,
+      env: process.env,
+      prepare: nothing,
+      boots: [],
+    });
+  }
+  console.error('the boot that leaves a profile');
+  await boot(kept);
+  if (values.tier !== '0' && !existsSync(join(folder, 'kept profile', 'profiles'))) {
+    throw new Error('no profile was kept');
+  }
+  for (let run = 1; run <= runs; run++) {
+    for (const system of systems) {
+      console.error(`run ${run} of ${runs}: ${system.title}`);
+      system.boots.push(await boot(system));
+    }
+  }
+  const wall = ({ boots }: System) => summarise(boots.map(({ wallMs }) => wallMs));
+  const peer = systems.find(({ bound }) => bound === undefined);
+  const rows = systems.map((system) => {
+    const { median, lowest, highest } = wall(system);
+    const ratio = peer === undefined ? Number.NaN : median / wall(peer).median;
+    const cpu = summarise(system.boots.map((one) => one.cpuMs)).median;
+    const figures = [median, lowest, highest, cpu].map((ms) => (ms / 1000).toFixed(2));
+    const { bound } = system;
+    if (bound === undefined || peer === undefined) return [system.title, ...figures, '', ''];
+    const verdict = `${bound.toFixed(1)}: ${ratio <= bound ? 'reached' : 'not reached'}`;
+    return [system.title, ...figures, ratio.toFixed(2), verdict];
+  });
+  const titles = ['median, s', 'lowest', 'highest', 'CPU, s', 'of QEMU', 'bound'];
+  const columns = [
+    { title: 'boot to user space', align: 'left' as const },
+    ...titles.map((title) => ({ title, align: 'right' as const })),
+  ];
+  console.log(formatTable(columns, rows, styleFor(process.stdout)));
+  if (values.json !== undefined) {
+    const report = systems.map(({ title, program, args, boots }) => ({
+      title,
+      command: [program, ...args],
+      boots,
+    }));
+    writeFileSync(
+      values.json,
+      `${JSON.stringify({ kind: 'boot-tcg', systems: report }, null, 2)}\n`,
+    );
+  }
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
