@@ -198,20 +198,21 @@ function manyFunctions(): { at: number; bytes: number[] }[] {
 }
 
 describe('limits', () => {
+  const place = (guest: Small): Small => {
+    for (const { at, bytes } of manyFunctions()) guest.put(at, bytes);
+    return guest;
+  };
   it('a guest asks for no more than its allowance', () => {
     const service = new LocalService();
-    const guest = new Small(SELF_MODIFYING, 20, new Library(service), { most: 3, perSecond: 0 });
-    const plain = new Small(SELF_MODIFYING, undefined);
+    const library = new Library(service);
+    const guest = place(new Small([], 20, library, { most: 3, perSecond: 0 }));
+    const plain = place(new Small([], undefined));
     for (let at = 1000n; at <= 200_000n; at += 1000n) guest.advance(at);
     plain.advance(guest.count);
     assert.deepEqual(guest.registers(), plain.registers());
     assert.equal(service.counters.asked, 3);
   });
 
-  const place = (guest: Small): Small => {
-    for (const { at, bytes } of manyFunctions()) guest.put(at, bytes);
-    return guest;
-  };
   const limits: TranslationLimits[] = [
     { places: 9, modules: 100, bytes: 1 << 20 },
     { places: 1000, modules: 3, bytes: 1 << 20 },
