@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PandoError } from '../error.js';
 import { GdbClient } from './gdb-client.js';
+import { qemuVersion } from './qemu-peer.js';
 
 const PROGRAM = 'qemu-system-x86_64';
 
@@ -74,12 +75,16 @@ export class QemuStepper {
   readonly #client: GdbClient;
   readonly #folder: string;
   readonly #ram: number;
+  readonly #kill = (): void => {
+    this.#child.kill('SIGKILL');
+  };
 
   private constructor(child: ChildProcess, client: GdbClient, folder: string) {
     this.#child = child;
     this.#client = client;
     this.#folder = folder;
     this.#ram = openSync(join(folder, 'ram'), 'r');
+    process.once('exit', this.#kill);
   }
 
   /**
@@ -87,6 +92,10 @@ export class QemuStepper {
    * @throws PandoError QEMU_MISSING, GDB_UNREACHABLE
    */
   static async start(options: StepperOptions, entry: number): Promise<QemuStepper> {
+    if (qemuVersion(PROGRAM) === undefined) {
+      const remedy = 'install it (Debian: qemu-system-x86), or leave --against out';
+      throw new PandoError('QEMU_MISSING', `${PROGRAM} cannot be run`, { remedy });
+    }
     const folder = mkdtempSync(join(tmpdir(), 'pando-qemu-'));
     const megabytes = options.memory / 2 ** 20;
     const words = [
@@ -98,24 +107,14 @@ export class QemuStepper {
       options.initrd === undefined ? [] : ['-initrd', options.initrd],
     ].flat();
     const child = spawn(PROGRAM, words, { stdio: 'ignore' });
-    let missing: Error | undefined;
-    child.once('error', (error) => {
-      missing = error;
-    });
     try {
       const client = await GdbClient.open(join(folder, 'gdb'));
-      const stepper = new QemuStepper(child, client, folder);
       await client.runTo(BigInt(entry));
-      return stepper;
+      return new QemuStepper(child, client, folder);
     } catch (cause) {
       child.kill('SIGKILL');
       rmSync(folder, { recursive: true });
-      if (missing === undefined) throw cause;
-      const remedy = 'install it (Debian: qemu-system-x86), or leave --against out';
-      throw new PandoError('QEMU_MISSING', `${PROGRAM}: ${missing.message}`, {
-        remedy,
-        cause: missing,
-      });
+      throw cause;
     }
   }
 
@@ -150,8 +149,9 @@ export class QemuStepper {
   async close(): Promise<void> {
     this.#client.close();
     closeSync(this.#ram);
+    process.off('exit', this.#kill);
     const gone = new Promise((resolve) => this.#child.once('close', resolve));
-    this.#child.kill('SIGKILL');
+    this.#kill();
     await gone;
     rmSync(this.#folder, { recursive: true });
   }

@@ -192,7 +192,7 @@ function lastLine(output: string): string {
   );
 }
 
-/** Compares RAM, counting what was compared. */
+/** What comparisons of RAM have looked at. */
 interface RamCount {
   comparisons: number;
   pages: number;
