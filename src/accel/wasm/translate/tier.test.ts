@@ -5,7 +5,7 @@ import { coreModule, installDecodeTables, instantiateCore } from '../core-module
 import * as L from '../layout.js';
 import { Library } from './library.js';
 import { LocalService, type TranslationLimits } from './service.js';
-import { Tier } from './tier.js';
+import { type Allowance, Tier } from './tier.js';
 
 const RAM = 0x40_0000;
 const CODE = 0x1000;
@@ -16,7 +16,12 @@ class Small {
   readonly view: DataView;
   readonly #run: (budget: number) => number;
 
-  constructor(code: readonly number[], threshold: number | undefined, library?: Library) {
+  constructor(
+    code: readonly number[],
+    threshold: number | undefined,
+    library?: Library,
+    allowance?: Allowance,
+  ) {
     const memory = new WebAssembly.Memory({
       initial: (L.GUEST_BASE + RAM) / 0x10000,
       maximum: 65536,
@@ -56,6 +61,7 @@ class Small {
       limits: { blocks: 48, operations: 400, heat: 0 },
       batch: 1,
       delay: 0,
+      ...(allowance ? { allowance } : {}),
     });
     this.#run = (budget) => tier.run(budget);
   }
@@ -215,6 +221,17 @@ describe('limits', () => {
     for (const { at, bytes } of manyFunctions()) guest.put(at, bytes);
     return guest;
   };
+  it('a guest asks for no more than its allowance', () => {
+    const service = new LocalService();
+    const library = new Library(service);
+    const guest = place(new Small([], 20, library, { most: 3, perSecond: 0 }));
+    const plain = place(new Small([], undefined));
+    for (let at = 1000n; at <= 200_000n; at += 1000n) guest.advance(at);
+    plain.advance(guest.count);
+    assert.deepEqual(guest.registers(), plain.registers());
+    assert.equal(service.counters.asked, 3);
+  });
+
   const limits: TranslationLimits[] = [
     { places: 9, modules: 100, bytes: 1 << 20 },
     { places: 1000, modules: 3, bytes: 1 << 20 },
