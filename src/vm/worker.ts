@@ -62,7 +62,7 @@ while (obey()) {
   const sequence = schedule.sequence();
   const slot = schedule.claim();
   // Also a worker without a VM: what it does not take in keeps modules alive that others gave up.
-  library?.update();
+  driver.library?.update();
   if (slot < 0) {
     schedule.wait(sequence);
     continue;
