@@ -75,12 +75,18 @@ export function printComparison(
     ...all.map((system) => seconds(median(system, name, 'wallMs'))),
     ...all.map((system) => seconds(median(system, name, 'cpuMs'))),
     ...speeds.map((list) => list[at]?.toFixed(2) ?? ''),
+    ...own.map((system) =>
+      peer === undefined
+        ? ''
+        : (median(peer, name, 'cpuMs') / median(system, name, 'cpuMs')).toFixed(2),
+    ),
   ]);
   const columns: Column[] = [
     { title: 'workload', align: 'left' },
     ...all.map(({ title }) => right(`${title}, s`)),
     ...all.map(() => right('CPU, s')),
     ...own.map(() => right('speed')),
+    ...own.map(() => right('by CPU')),
   ];
   console.log(formatTable(columns, rows, styleFor(process.stdout)));
   if (peer === undefined) return;

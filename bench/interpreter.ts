@@ -36,8 +36,11 @@ const report = await benchBoot(
   {
     memory: '1G',
     load: 'map',
+    accel: 'wasm',
+    tier: 'auto',
     timeout: '300',
     runs: boots,
+    until: 'linux_start_user',
     ...(peer === undefined ? {} : { against: 'qemu' }),
   },
   'npm run bench',

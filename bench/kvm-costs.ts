@@ -1,60 +1,140 @@
 /**
- * What KVM costs: an exit that TypeScript handles against the bare ioctl loop, a VM from the call to
- * its first entry, and what is left after many VMs.
+ * What an exit costs on KVM: a guest writes to a port as fast as it can, once with nothing but the ioctl
+ * behind it, called through koffi, and once in a VM, where the UART's scratch register takes the byte.
+ * Beside it, what a write costs that an ioeventfd takes, and an interrupt by KVM_IRQ_LINE or irqfd. All
+ * take turns; medians are compared.
  *
- *     npm run build && npx tsc -p bench && node dist/bench/kvm-costs.js KERNEL [CYCLES]
+ *     npm run build && npx tsc -p bench && node dist/bench/kvm-costs.js [ROUNDS] [EXITS]
  */
-import { readdirSync, readFileSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { closeSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { GuestCode, SERIAL } from '../accel/conformance/testing/guest.js';
+import { EXIT } from '../accel/kvm/api.js';
+import { KvmIrqLines } from '../accel/kvm/machine.js';
 import { measureKvm } from '../accel/kvm/probe.js';
+import { BareVm } from '../accel/kvm/testing/bare-vm.js';
+import { BOOT_STAGE_PORT } from '../arch/layout.js';
+import { createEventfd, signalEventfd, takeEventfd } from '../host/eventfd.js';
 import { Vm } from '../vm/vm.js';
 
-const [kernel, cyclesText = '1000'] = process.argv.slice(2);
-if (kernel === undefined) throw new Error('usage: kvm-costs KERNEL [CYCLES]');
+const [rounds = 9, exits = 10_000] = process.argv.slice(2).map(Number);
+const RAM = 32 << 20;
+const SCRATCH = SERIAL + 7;
 
-/** Descriptors, mappings and threads of this process, and its resident memory in MiB. */
-function held(): Record<string, number> {
-  return {
-    descriptors: readdirSync('/proc/self/fd').length,
-    mappings: readFileSync('/proc/self/maps', 'latin1').split('\n').length,
-    threads: readdirSync('/proc/self/task').length,
-    residentMiB: Math.round(process.memoryUsage.rss() / 2 ** 20),
+/** The guest: a first byte to the stage port, then the writes that are counted, then a second byte. */
+function guest(): GuestCode {
+  const code = new GuestCode().stack().out(BOOT_STAGE_PORT, 6);
+  code.mov('ecx', exits).mov('edx', SCRATCH).label('again').emit('ee ffc9').j('nz', 'again');
+  return code.out(BOOT_STAGE_PORT, 7).powerOff();
+}
+
+const median = (values: number[]): number =>
+  [...values].sort((a, b) => a - b)[values.length >> 1] ?? 0;
+
+/** Microseconds of an exit with nothing behind it but the ioctl and a look at the reason. */
+function bareExit(): number {
+  using vm = new BareVm(RAM);
+  const code = guest();
+  code.image();
+  vm.load(code.origin, code.bytes());
+  vm.enter();
+  const start = process.hrtime.bigint();
+  for (let left = exits; left > 0; left -= 1) {
+    if (vm.enter() !== EXIT.KVM_EXIT_IO) {
+      throw new Error('the guest left for another reason than its port');
+    }
+  }
+  return Number(process.hrtime.bigint() - start) / exits / 1e3;
+}
+
+/** Microseconds of the same write when the kernel takes it and signals an eventfd (KVM_IOEVENTFD). */
+function doorbell(): number {
+  using vm = new BareVm(RAM);
+  const fd = createEventfd();
+  try {
+    vm.machine.connectDoorbell(fd, { space: 'port', address: SCRATCH, length: 1 });
+    const code = guest();
+    code.image();
+    vm.load(code.origin, code.bytes());
+    vm.enter();
+    const start = process.hrtime.bigint();
+    vm.enter();
+    const took = Number(process.hrtime.bigint() - start) / exits / 1e3;
+    if (takeEventfd(fd) !== BigInt(exits)) throw new Error('not every write rang');
+    return took;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Microseconds of an edge on an interrupt input: by KVM_IRQ_LINE, and by an eventfd (KVM_IRQFD). */
+function edges(): { readonly line: number; readonly eventfd: number } {
+  using vm = new BareVm(RAM);
+  const lines = new KvmIrqLines(vm.machine.fd);
+  const fd = createEventfd();
+  const time = (edge: () => void): number => {
+    const start = process.hrtime.bigint();
+    for (let left = exits; left > 0; left -= 1) edge();
+    return Number(process.hrtime.bigint() - start) / exits / 1e3;
   };
+  try {
+    vm.machine.connectInterrupt(fd, 4);
+    const line = time(() => {
+      lines.set(4, true);
+      lines.set(4, false);
+    });
+    return { line, eventfd: time(() => signalEventfd(fd)) };
+  } finally {
+    closeSync(fd);
+  }
 }
 
-/** Milliseconds from the call of Vm.create to the first KVM_RUN. */
-async function firstEntry(memory: number): Promise<number> {
-  const start = performance.now();
-  const vm = await Vm.create({
-    kernel: kernel!,
-    memory,
-    accelerator: 'kvm',
-    immutableImages: true,
-  });
-  const entered = new Promise<number>((resolve) => {
-    vm.onStage(({ name, ms }) => name === 'vmm_init_end' && resolve(ms - start));
-  });
-  vm.start();
-  const took = await entered;
-  await vm.close();
-  return took;
+/** Microseconds of the same write in a VM, between the two bytes at the stage port. */
+async function vmExit(kernel: string): Promise<number> {
+  const vm = await Vm.create({ kernel, memory: RAM, accelerator: 'kvm' });
+  try {
+    vm.start();
+    const exit = await vm.exited;
+    const at = (name: string): number => vm.stages.find((stage) => stage.name === name)?.ms ?? NaN;
+    const took = at('linux_start_user') - at('linux_start_kernel');
+    if (Number.isNaN(took)) throw new Error(`the guest did not get there: ${JSON.stringify(exit)}`);
+    return (took * 1e3) / exits;
+  } finally {
+    await vm.close();
+  }
 }
 
-console.log('exit and loop (the probe guest):', measureKvm());
-
-const cold = await firstEntry(2 ** 30);
-const warm: number[] = [];
-for (let i = 0; i < 21; i += 1) warm.push(await firstEntry(2 ** 30));
-warm.sort((a, b) => a - b);
-console.log(
-  `first entry, 1 GiB: cold ${cold.toFixed(1)} ms, warm median ${warm[10]?.toFixed(2)} ms, best ${warm[0]?.toFixed(2)} ms`,
-);
-
-const cycles = Number(cyclesText);
-console.log('before', held());
-for (let i = 1; i <= cycles; i += 1) {
-  await firstEntry(64 * 2 ** 20);
-  if (i % Math.ceil(cycles / 5) === 0) console.log(i, held());
+const folder = mkdtempSync(join(tmpdir(), 'pando-exit-'));
+try {
+  const kernel = join(folder, 'guest.elf');
+  writeFileSync(kernel, guest().image());
+  const { instructionsPerSecond } = measureKvm();
+  console.log(`counting loop: ${(instructionsPerSecond / 1e6).toFixed(1)} million instructions/s`);
+  const bare: number[] = [];
+  const ours: number[] = [];
+  const rings: number[] = [];
+  const line: number[] = [];
+  const eventfd: number[] = [];
+  for (let round = 0; round < rounds; round += 1) {
+    bare.push(bareExit());
+    ours.push(await vmExit(kernel));
+    rings.push(doorbell());
+    const edge = edges();
+    line.push(edge.line);
+    eventfd.push(edge.eventfd);
+  }
+  const row = (name: string, values: number[]): void => {
+    const list = values.map((value) => value.toFixed(1)).join(' ');
+    console.log(`${name.padEnd(44)}${median(values).toFixed(2).padStart(6)}   (${list})`);
+  };
+  console.log(`µs, medians of ${rounds} rounds of ${exits}`);
+  row('port write, bare ioctl loop', bare);
+  row('port write, in a VM, handled in TypeScript', ours);
+  console.log(`  ratio ${(median(ours) / median(bare)).toFixed(2)}`);
+  row('port write, taken by an ioeventfd', rings);
+  row('interrupt edge, KVM_IRQ_LINE twice', line);
+  row('interrupt edge, irqfd', eventfd);
+} finally {
+  rmSync(folder, { recursive: true });
 }
-await sleep(3000);
-console.log('after', held());

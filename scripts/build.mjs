@@ -1,12 +1,13 @@
 /**
- * Builds dist/: the TypeScript with tsc, the wasm accelerator's core with AssemblyScript.
- * `--ts` or `--core` builds one of the two. Nothing is built that is newer than its sources.
+ * Builds dist/: the TypeScript with tsc, the wasm accelerator's core with AssemblyScript, the bundles of
+ * both. `--ts` or `--core` builds one of the first two. Nothing is built that is newer than its sources.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, utimesSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { coreIsFresh, outputs, typescriptIsFresh } from './freshness.mjs';
+import { makeBundles } from './bundle.mjs';
+import { bundlesAreFresh, coreIsFresh, outputs, typescriptIsFresh } from './freshness.cjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const only = process.argv[2];
@@ -47,4 +48,20 @@ if (only !== '--ts' && existsSync(coreSources) && !coreIsFresh(root)) {
     core,
   ]);
   stamp(core, began);
+}
+
+/** The bundler; undefined where it is not installed: Pando runs without bundles, but starts slower. */
+async function bundler() {
+  try {
+    return await import('rolldown');
+  } catch (error) {
+    if (error.code !== 'ERR_MODULE_NOT_FOUND') throw error;
+    console.error('build: no bundles: the package rolldown is not installed');
+    return undefined;
+  }
+}
+
+if (only === undefined && existsSync(core) && !bundlesAreFresh(root)) {
+  const rolldown = await bundler();
+  if (rolldown !== undefined) await makeBundles(root, rolldown);
 }

@@ -6,7 +6,7 @@
 import { spawnSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { coreIsFresh, installIsFresh, typescriptIsFresh } from './freshness.mjs';
+import { buildIsFresh, installIsFresh } from './freshness.cjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const quiet = process.argv.includes('--quiet');
@@ -40,7 +40,7 @@ if (major < 20) {
   process.exit(1);
 }
 if (!installIsFresh(root) && !step('installing packages (npm ci)', 'npm', ['ci'])) process.exit(1);
-if (!typescriptIsFresh(root) || !coreIsFresh(root)) {
+if (!buildIsFresh(root)) {
   const build = join(root, 'scripts', 'build.mjs');
   if (!step('building', process.execPath, [build])) process.exit(1);
 }

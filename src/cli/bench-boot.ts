@@ -4,6 +4,7 @@
  * is asked for one more.
  */
 import { availableParallelism } from 'node:os';
+import type { ProgressSink } from '../image/progress.js';
 import {
   type BootReport,
   type BootRun,
@@ -13,7 +14,7 @@ import {
 } from '../measure/boot-series.js';
 import type { SeriesName } from '../measure/footprint.js';
 import { QemuPeer } from '../measure/qemu-peer.js';
-import type { VmOptions } from '../vm/types.js';
+import type { StageName, VmOptions } from '../vm/types.js';
 import { peerOptions, within } from './bench-fleet.js';
 import { BenchHost } from './bench-host.js';
 import { type BootFlags, parseBootOptions } from './bench-options.js';
@@ -47,7 +48,14 @@ function collect(
   return { run, sources };
 }
 
-function coldBench(series: SeriesName, options: VmOptions, limit: number): Bench {
+/** What is booted, to which stage, and how long one boot may take in milliseconds. */
+interface Subject {
+  readonly vm: VmOptions;
+  readonly until: StageName;
+  readonly limit: number;
+}
+
+function coldBench(series: SeriesName, { vm, until, limit }: Subject): Bench {
   return {
     series,
     process: 'cold',
@@ -55,8 +63,8 @@ function coldBench(series: SeriesName, options: VmOptions, limit: number): Bench
     boot: async () => {
       const host = new BenchHost();
       try {
-        const boot = host.boot(1, options);
-        await within(boot.userSpace, limit, series.title);
+        const boot = host.boot(1, vm, until);
+        await within(boot.reached, limit, series.title);
         return collect(boot.stages, host.started);
       } finally {
         await host.close();
@@ -66,18 +74,18 @@ function coldBench(series: SeriesName, options: VmOptions, limit: number): Bench
   };
 }
 
-async function warmBench(series: SeriesName, options: VmOptions, limit: number): Promise<Bench> {
+async function warmBench(series: SeriesName, { vm, until, limit }: Subject): Promise<Bench> {
   const host = new BenchHost();
   const boot = async (): Promise<Boot> => {
-    const started = host.boot(1, options);
-    await within(started.userSpace, limit, series.title);
+    const started = host.boot(1, vm, until);
+    await within(started.reached, limit, series.title);
     await host.end(started);
     return collect(started.stages, started.begun);
   };
   try {
     // Paused VMs, as many as there are workers: a process that already has VMs.
-    const others = host.boot(availableParallelism(), options);
-    await within(others.userSpace, limit, series.title);
+    const others = host.boot(availableParallelism(), vm, until);
+    await within(others.reached, limit, series.title);
     await host.pause(others);
     await boot();
   } catch (cause) {
@@ -93,15 +101,15 @@ async function warmBench(series: SeriesName, options: VmOptions, limit: number):
   };
 }
 
-function qemuBench(series: SeriesName, options: VmOptions, limit: number): Bench {
+function qemuBench(series: SeriesName, { vm, until, limit }: Subject): Bench {
   return {
     series,
     process: 'cold',
     origin: 'just before the start of the process',
     boot: async () => {
-      const peer = new QemuPeer(peerOptions(options, 'tcg'));
+      const peer = new QemuPeer(peerOptions(vm, until));
       try {
-        await within(peer.userSpace, limit, series.title);
+        await within(peer.reached, limit, series.title);
         const stages = peer.stages.map(({ name, ms, source }) => ({ name, at: ms, source }));
         return collect(stages, 0);
       } finally {
@@ -120,33 +128,35 @@ function qemuBench(series: SeriesName, options: VmOptions, limit: number): Bench
 export async function benchBoot(
   flags: BootFlags,
   command: string,
-  say: (line: string) => void,
+  say: ProgressSink,
 ): Promise<BootReport> {
   const options = parseBootOptions(flags);
-  const opened = await openSubject(flags, options, command);
+  const { until, timeoutMs: limit } = options;
+  const opened = await openSubject(flags, options, command, until);
   const benches: Bench[] = [];
   try {
-    for (const series of seriesOf(['shared'], options.load, options.against)) {
+    for (const series of seriesOf(['shared'], options.load, options.against, opened.accelerator)) {
       if (series.system === 'qemu') {
-        benches.push(qemuBench(series, opened.vm, options.timeoutMs));
+        benches.push(qemuBench(series, { vm: opened.vm, until, limit }));
         continue;
       }
-      const vm = { ...opened.vm, load: series.load ?? 'map' };
+      const subject = { vm: { ...opened.vm, load: series.load ?? 'map' }, until, limit };
       const title = (process: string): string =>
-        `Pando wasm, ${process} process, images ${series.load === 'map' ? 'mapped' : 'read'}`;
+        `Pando ${series.accelerator}, ${process} process, images ${series.load === 'map' ? 'mapped' : 'read'}`;
       const named = (process: 'cold' | 'warm'): SeriesName => ({
         ...series,
         key: `pando-${process}-${series.load}`,
         title: title(process),
       });
-      benches.push(coldBench(named('cold'), vm, options.timeoutMs));
+      benches.push(coldBench(named('cold'), subject));
       say(`${title('warm')}: warming up`);
-      benches.push(await warmBench(named('warm'), vm, options.timeoutMs));
+      benches.push(await warmBench(named('warm'), subject));
     }
     const boots = benches.map((): Boot[] => []);
     for (let run = 0; run < options.runs; run++) {
       for (const [index, bench] of benches.entries()) {
-        say(`run ${run + 1} of ${options.runs}: ${bench.series.title}`);
+        const fraction = (run * benches.length + index) / (options.runs * benches.length);
+        say(`run ${run + 1} of ${options.runs}: ${bench.series.title}`, fraction);
         boots[index]?.push(await bench.boot());
       }
     }

@@ -4,29 +4,38 @@ import { BOOT_STAGE_PORT } from '../arch/layout.js';
 import { PandoError } from '../error.js';
 import type { SeriesName } from '../measure/footprint.js';
 import { type PeerOptions, QemuPeer } from '../measure/qemu-peer.js';
-import type { VmOptions } from '../vm/types.js';
+import type { StageName, VmOptions } from '../vm/types.js';
 import { BenchHost } from './bench-host.js';
 import { ForkedMachine } from './forked-machine.js';
 
 /** Value that a guest writes to BOOT_STAGE_PORT when user space runs. */
 const USER_SPACE = 7;
+/** Instances are measured in user space. */
+export const USER_SPACE_STAGE = 'linux_start_user';
 
-/** Instances that have reached user space. */
+/** Instances that have reached user space: more and more of them. */
 export interface BenchFleet {
+  /** The processes that hold instances. */
   readonly pids: readonly number[];
+  /**
+   * Boots instances until there are `count`; `booted` hears how many there are.
+   * @throws PandoError what creating VMs throws, VM_PROCESS_DIED, BENCH_GUEST_ENDED, BENCH_TIMEOUT
+   */
+  grow(count: number, booted: (count: number) => void): Promise<void>;
   close(): Promise<void>;
 }
 
-/** What QEMU boots when Pando boots `options`. */
-export function peerOptions(options: VmOptions, accelerator: 'tcg' | 'kvm'): PeerOptions {
+/** What QEMU boots when Pando boots `options`, with its counterpart of Pando's accelerator. */
+export function peerOptions(options: VmOptions, until: StageName): PeerOptions {
   return {
     kernel: options.kernel,
     initrd: options.initrd,
     commandLine: options.commandLine ?? '',
     memory: options.memory ?? 2 ** 30,
-    accelerator,
+    accelerator: options.accelerator === 'kvm' ? 'kvm' : 'tcg',
     stagePort: BOOT_STAGE_PORT,
     userSpaceValue: USER_SPACE,
+    until,
   };
 }
 
@@ -36,14 +45,14 @@ const TRIES = 3;
 /** One instance or several that are being made. */
 interface Starting {
   readonly pid: number;
-  readonly userSpace: Promise<unknown>;
+  readonly reached: Promise<unknown>;
   close(): Promise<unknown>;
 }
 
 function startForked(machine: ForkedMachine): Starting {
-  const userSpace = new Promise<void>((resolve, reject) => {
+  const reached = new Promise<void>((resolve, reject) => {
     machine.onStage(({ name }) => {
-      if (name === 'linux_start_user') resolve();
+      if (name === USER_SPACE_STAGE) resolve();
     });
     void machine.exited.then((exit) => {
       const why = exit.kind === 'error' ? `: ${exit.message}` : '';
@@ -51,92 +60,115 @@ function startForked(machine: ForkedMachine): Starting {
       reject(new PandoError('BENCH_GUEST_ENDED', text));
     });
   });
-  userSpace.catch(() => undefined);
+  reached.catch(() => undefined);
   machine.start();
-  return { pid: machine.pid, userSpace, close: () => machine.close() };
+  return { pid: machine.pid, reached, close: () => machine.close() };
 }
 
 /**
- * Boots processes, as many at a time as there are processors: a guest that gets too little of one finds
- * its timer broken and gives up.
+ * A process for each instance, as many booting at a time as there are processors: a guest that gets too
+ * little of one finds its timer broken and gives up.
  */
-async function bootProcesses(
-  count: number,
-  limitMs: number,
-  say: (line: string) => void,
-  start: (index: number) => Promise<Starting>,
-): Promise<BenchFleet> {
-  const running: Starting[] = [];
-  const close = async (): Promise<void> => {
-    await Promise.all(running.map((instance) => instance.close()));
-  };
-  let next = 0;
-  const boot = async (index: number): Promise<void> => {
+class ProcessFleet implements BenchFleet {
+  readonly #running: Starting[] = [];
+  #next = 0;
+
+  constructor(
+    private readonly start: (index: number) => Promise<Starting>,
+    private readonly limitMs: number,
+    private readonly say: (line: string) => void,
+  ) {}
+
+  get pids(): readonly number[] {
+    return this.#running.map(({ pid }) => pid);
+  }
+
+  async grow(count: number, booted: (count: number) => void): Promise<void> {
+    let ready = this.#next;
+    const worker = async (): Promise<void> => {
+      while (this.#next < count) {
+        await this.#boot(this.#next++);
+        booted(++ready);
+      }
+    };
+    const workers = Math.min(count - this.#next, availableParallelism());
+    try {
+      await Promise.all(Array.from({ length: workers }, worker));
+    } finally {
+      // After a failure the other workers make no more.
+      this.#next = count;
+    }
+  }
+
+  async #boot(index: number): Promise<void> {
     for (let attempt = 1; ; attempt++) {
-      const instance = await start(index);
-      running.push(instance);
+      const instance = await this.start(index);
+      this.#running.push(instance);
       try {
-        await within(instance.userSpace, limitMs, `instance ${index}`);
-        return;
+        return void (await within(instance.reached, this.limitMs, `instance ${index}`));
       } catch (cause) {
         const panicked = cause instanceof PandoError && cause.code === 'QEMU_GUEST_PANIC';
         if (!panicked || attempt === TRIES) throw cause;
-        say(`${cause.message}; tried again`);
-        running.splice(running.indexOf(instance), 1);
+        this.say(`${cause.message}; tried again`);
+        this.#running.splice(this.#running.indexOf(instance), 1);
         await instance.close();
       }
     }
-  };
-  const worker = async (): Promise<void> => {
-    while (next < count) await boot(next++);
-  };
-  try {
-    const workers = Math.min(count, availableParallelism());
-    await Promise.all(Array.from({ length: workers }, worker));
-  } catch (cause) {
-    next = count;
-    await close();
-    throw cause;
   }
-  return { pids: running.map(({ pid }) => pid), close };
+
+  async close(): Promise<void> {
+    await Promise.all(this.#running.map((instance) => instance.close()));
+  }
 }
 
 /** As `pando run --isolate shared`: all VMs in one process that does nothing else. */
-async function bootShared(count: number, limitMs: number, options: VmOptions): Promise<BenchFleet> {
-  const host = new BenchHost();
-  const boot = host.boot(count, options);
-  try {
-    await within(boot.userSpace, limitMs, `${count} VMs in one process`);
-  } catch (cause) {
-    await host.close();
-    throw cause;
+class SharedFleet implements BenchFleet {
+  readonly #host = new BenchHost();
+  #booted = 0;
+
+  constructor(
+    private readonly options: VmOptions,
+    private readonly limitMs: number,
+  ) {}
+
+  get pids(): readonly number[] {
+    return [this.#host.pid];
   }
-  return { pids: [host.pid], close: () => host.close() };
+
+  async grow(count: number, booted: (count: number) => void): Promise<void> {
+    const more = count - this.#booted;
+    const boot = this.#host.boot(more, this.options, USER_SPACE_STAGE);
+    const before = this.#booted;
+    boot.onReached = (reached) => booted(before + reached);
+    this.#booted = count;
+    await within(boot.reached, this.limitMs, `${more} VMs in one process`);
+  }
+
+  close(): Promise<void> {
+    return this.#host.close();
+  }
 }
 
 /**
- * Boots `count` instances of a series to user space.
- * @param limitMs how long one boot (all boots, in one process) may take
- * @throws PandoError what creating VMs throws, VM_PROCESS_DIED, BENCH_GUEST_ENDED, BENCH_TIMEOUT
+ * A series' instances, none yet.
+ * @param limitMs how long one boot (all boots of a `grow`, in one process) may take
  */
-export async function bootFleet(
+export function createFleet(
   series: SeriesName,
-  count: number,
   options: VmOptions,
   limitMs: number,
   say: (line: string) => void,
-): Promise<BenchFleet> {
+): BenchFleet {
   if (series.system === 'qemu') {
-    const accelerator = series.accelerator === 'kvm' ? 'kvm' : 'tcg';
-    return bootProcesses(count, limitMs, say, () =>
-      Promise.resolve(new QemuPeer(peerOptions(options, accelerator))),
-    );
+    const start = (): Promise<Starting> =>
+      Promise.resolve(new QemuPeer(peerOptions(options, USER_SPACE_STAGE)));
+    return new ProcessFleet(start, limitMs, say);
   }
   const own = { ...options, load: series.load ?? 'map' };
-  if (series.isolate === 'shared') return bootShared(count, limitMs, own);
-  return bootProcesses(count, limitMs, say, async (index) =>
-    startForked(await ForkedMachine.create(index, own)),
-  );
+  if (series.isolate === 'shared') return new SharedFleet(own, limitMs);
+  const start = async (index: number): Promise<Starting> =>
+    startForked(await ForkedMachine.create(index, own));
+  return new ProcessFleet(start, limitMs, say);
 }
 
 /** Rejects with BENCH_TIMEOUT when a promise takes too long; `what` names it. */

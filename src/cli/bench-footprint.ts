@@ -1,5 +1,6 @@
-/** `pando bench footprint`: boots N instances, waits until their memory is still, and measures it. */
+/** `pando bench footprint`: boots instances up to each count, waits until their memory is still, and measures it. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { ProgressSink } from '../image/progress.js';
 import type {
   FootprintCell,
   FootprintReport,
@@ -13,14 +14,16 @@ import { readMappings, readProcessMemory } from '../measure/process-memory.js';
 import {
   type GuestPages,
   type GuestShape,
-  guestMap,
+  guestMaps,
   MEMORY_KINDS,
   type MemoryKind,
   mapCells,
   whereabouts,
 } from '../measure/whereabouts.js';
-import { CONTROL_BYTES, CONTROL_PARTS } from '../vm/memory-parts.js';
-import { bootFleet } from './bench-fleet.js';
+import { bootedPath } from '../vm/booted-path.js';
+import { controlArea } from '../vm/memory-parts.js';
+import type { AcceleratorName, VmOptions } from '../vm/types.js';
+import { createFleet, USER_SPACE_STAGE } from './bench-fleet.js';
 import { type FootprintFlags, parseFootprintOptions } from './bench-options.js';
 import { type OpenSubject, openSubject, seriesOf } from './bench-subject.js';
 
@@ -31,19 +34,26 @@ const POLL_MS = 500;
 const PATIENCE = 10;
 const PAGES_PER_CELL = 32;
 
+/** Everything that guests' memory is mapped from. */
+function imageFiles(vm: VmOptions, accelerator: AcceleratorName): string[] {
+  const { kernel, initrd, memory = 0 } = vm;
+  const booted = bootedPath(kernel, { accelerator, memory, cpus: 1 });
+  return [kernel, ...(initrd === undefined ? [] : [initrd]), booted];
+}
+
 /** How a system lays out its guests' memory. */
-function shapeOf(series: SeriesName, { vm, images }: OpenSubject): GuestShape {
-  const own = series.system === 'pando';
+function shapeOf(series: SeriesName, { vm, images, accelerator }: OpenSubject): GuestShape {
+  const area = series.system === 'pando' ? controlArea(accelerator) : undefined;
   return {
-    controlBytes: own ? CONTROL_BYTES : 0,
+    controlBytes: area?.bytes ?? 0,
     ramBytes: vm.memory ?? 0,
     parts: images.parts.map(({ part, guestAddress, length }) => ({
       name: part,
       start: guestAddress,
       length,
     })),
-    control: own ? CONTROL_PARTS : [],
-    images: [vm.kernel, ...(vm.initrd === undefined ? [] : [vm.initrd])],
+    control: area?.parts ?? [],
+    images: imageFiles(vm, accelerator),
   };
 }
 
@@ -127,28 +137,34 @@ function measure(
 export async function benchFootprint(
   flags: FootprintFlags,
   command: string,
-  say: (line: string) => void,
+  say: ProgressSink,
 ): Promise<FootprintReport> {
   const options = parseFootprintOptions(flags);
-  const opened = await openSubject(flags, options, command);
+  const opened = await openSubject(flags, options, command, USER_SPACE_STAGE);
   try {
-    const names = seriesOf(options.isolate, options.load, options.against);
+    const names = seriesOf(options.isolate, options.load, options.against, opened.accelerator);
     const series: FootprintSeries[] = [];
     const maps: GuestMap[] = [];
+    const most = options.instances.at(-1) ?? 0;
+    let done = 0;
     for (const name of names) {
       const shape = shapeOf(name, opened);
       const cells: FootprintCell[] = [];
-      for (const instances of options.instances) {
-        say(`${name.title}: ${instances}`);
-        const fleet = await bootFleet(name, instances, opened.vm, options.timeoutMs, say);
-        try {
+      const fleet = createFleet(name, opened.vm, options.timeoutMs, say);
+      try {
+        for (const instances of options.instances) {
+          const booted = (count: number): void =>
+            say(`${name.title}: ${count} of ${instances}`, (done + count) / (names.length * most));
+          booted(cells.at(-1)?.instances ?? 0);
+          await fleet.grow(instances, booted);
           const rest = await settle(fleet.pids, options.settleMs);
           cells.push(measure(instances, fleet.pids, shape, rest));
-          if (cells.length === 1) maps.push(mapOf(name, fleet.pids[0]!, shape));
-        } finally {
-          await fleet.close();
+          if (cells.length === 1) maps.push(...mapOf(name, fleet.pids[0]!, shape));
         }
+      } finally {
+        await fleet.close();
       }
+      done += most;
       series.push({ ...name, cells });
     }
     return { kind: 'footprint', host: opened.host, subject: opened.subject, series, maps };
@@ -157,11 +173,12 @@ export async function benchFootprint(
   }
 }
 
-function mapOf(name: SeriesName, pid: number, shape: GuestShape): GuestMap {
-  return {
+/** The map of a process's first guest. */
+function mapOf(name: SeriesName, pid: number, shape: GuestShape): GuestMap[] {
+  return guestMaps(pid, readMappings(pid), shape, 1).map((states) => ({
     title: name.title,
     pagesPerCell: PAGES_PER_CELL,
-    cells: mapCells(guestMap(pid, readMappings(pid), shape), PAGES_PER_CELL),
+    cells: mapCells(states, PAGES_PER_CELL),
     parts: shape.parts,
-  };
+  }));
 }

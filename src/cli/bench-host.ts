@@ -1,9 +1,13 @@
-/** The command's side of bench-process.ts: a process of its own in which VMs boot, again and again. */
+/**
+ * The command's side of bench-process.ts: a process of its own in which VMs boot, again and again. It is
+ * started as a VM's own process is (docs/sharing.md), so that the two differ by how many VMs share it.
+ */
 import { type ChildProcess, fork } from 'node:child_process';
 import { performance } from 'node:perf_hooks';
 import { PandoError } from '../error.js';
 import type { StageName, VmOptions } from '../vm/types.js';
 import type { FromBenchProcess, ToBenchProcess } from './bench-process.js';
+import { LEAN_MALLOC, LEAN_NODE, NO_CERTIFICATES } from './forked-machine.js';
 
 const ENTRY = new URL('./bench-process.js', import.meta.url);
 
@@ -18,23 +22,27 @@ export interface BenchStage {
 /** Some VMs that boot together. */
 export class BenchBoot {
   readonly stages: BenchStage[] = [];
+  /** Hears how many VMs have reached the wanted stage. */
+  onReached: (count: number) => void = () => {};
   /** When the process began to make the first VM. */
   begun = Number.NaN;
-  /** Settles when every VM has reached user space; rejects when one cannot any more. */
-  readonly userSpace: Promise<void>;
+  /** Settles when every VM has reached the wanted stage; rejects when one cannot any more. */
+  readonly reached: Promise<void>;
   readonly paused: Promise<void>;
   readonly closed: Promise<void>;
   #settle: { resolve(): void; reject(error: unknown): void } = { resolve() {}, reject() {} };
   #pause: () => void = () => {};
   #close: () => void = () => {};
   readonly #count: number;
+  readonly #until: StageName;
 
-  constructor(count: number) {
+  constructor(count: number, until: StageName) {
     this.#count = count;
-    this.userSpace = new Promise((resolve, reject) => {
+    this.#until = until;
+    this.reached = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
     });
-    this.userSpace.catch(() => undefined);
+    this.reached.catch(() => undefined);
     this.paused = new Promise((resolve) => {
       this.#pause = resolve;
     });
@@ -52,7 +60,8 @@ export class BenchBoot {
     else {
       const { vm, name, at, source } = message;
       this.stages.push({ vm, name, at, source });
-      const arrived = this.stages.filter((stage) => stage.name === 'linux_start_user').length;
+      const arrived = this.stages.filter((stage) => stage.name === this.#until).length;
+      if (name === this.#until) this.onReached(arrived);
       if (arrived === this.#count) this.#settle.resolve();
     }
   }
@@ -74,11 +83,12 @@ export class BenchHost {
   readonly #gone: Promise<void>;
   #next = 0;
 
-  constructor(execArgv: readonly string[] = []) {
+  constructor() {
     const child = fork(ENTRY, [], {
       serialization: 'advanced',
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-      execArgv: [...execArgv],
+      execArgv: [...process.execArgv, ...LEAN_NODE],
+      env: { ...process.env, ...LEAN_MALLOC, ...NO_CERTIFICATES },
     });
     this.#child = child;
     child.on('message', (message) => {
@@ -99,9 +109,9 @@ export class BenchHost {
     return this.#child.pid ?? 0;
   }
 
-  /** Makes and starts VMs. */
-  boot(count: number, options: VmOptions): BenchBoot {
-    const boot = new BenchBoot(count);
+  /** Makes and starts VMs; `until` is the stage that the boot's `reached` waits for. */
+  boot(count: number, options: VmOptions, until: StageName): BenchBoot {
+    const boot = new BenchBoot(count, until);
     const id = this.#next++;
     this.#boots.set(id, boot);
     this.#send({ type: 'boot', boot: id, count, options });

@@ -1,22 +1,26 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseBootOptions, parseChoices, parseFootprintOptions } from './bench-options.js';
-import { commandText, seriesOf } from './bench-subject.js';
+import { seriesOf } from './bench-subject.js';
+import { commandText } from './command-text.js';
 
-const BENCH = { memory: '1G', load: 'map,read', timeout: '600' };
+const BENCH = { memory: '1G', load: 'map,read', accel: 'auto', tier: 'auto', timeout: '600' };
 const FOOTPRINT = { ...BENCH, instances: '16,1,4,1', isolate: 'shared,process', settle: '2.5' };
 
 test('the defaults of both benches', () => {
   assert.deepEqual(parseFootprintOptions({ ...FOOTPRINT, against: 'qemu' }), {
     memory: 2 ** 30,
     load: ['map', 'read'],
+    accelerator: 'auto',
+    tier: 'auto',
     against: true,
     timeoutMs: 600_000,
     instances: [1, 4, 16],
     isolate: ['shared', 'process'],
     settleMs: 2500,
   });
-  assert.equal(parseBootOptions({ ...BENCH, runs: '10' }).runs, 10);
+  const boot = parseBootOptions({ ...BENCH, runs: '10', until: 'vmm_init_end' });
+  assert.deepEqual([boot.runs, boot.until], [10, 'vmm_init_end']);
   assert.deepEqual(parseChoices('--load', 'read,map,read', ['map', 'read']), ['read', 'map']);
 });
 
@@ -25,17 +29,22 @@ test('what is not known is refused by name', () => {
     [{ ...FOOTPRINT, load: 'map,copy' }, 'CHOICE_INVALID'],
     [{ ...FOOTPRINT, against: 'xen' }, 'CHOICE_INVALID'],
     [{ ...FOOTPRINT, isolate: '' }, 'CHOICE_INVALID'],
+    [{ ...FOOTPRINT, accel: 'tcg' }, 'CHOICE_INVALID'],
+    [{ ...FOOTPRINT, tier: '2' }, 'CHOICE_INVALID'],
     [{ ...FOOTPRINT, instances: '1,,2' }, 'NUMBER_INVALID'],
     [{ ...FOOTPRINT, instances: '0' }, 'NUMBER_INVALID'],
     [{ ...FOOTPRINT, settle: 'soon' }, 'NUMBER_INVALID'],
     [{ ...FOOTPRINT, memory: 'much' }, 'SIZE_INVALID'],
   ] as const;
+  assert.throws(() => parseBootOptions({ ...BENCH, runs: '1', until: 'login' }), {
+    code: 'CHOICE_INVALID',
+  });
   for (const [flags, code] of cases) assert.throws(() => parseFootprintOptions(flags), { code });
 });
 
 test('series are every place with every load, and QEMU last', () => {
-  const keys = (against: boolean): string[] =>
-    seriesOf(['shared', 'process'], ['map', 'read'], against).map(({ key }) => key);
+  const keys = (against: boolean, accelerator: 'wasm' | 'kvm' = 'wasm'): string[] =>
+    seriesOf(['shared', 'process'], ['map', 'read'], against, accelerator).map(({ key }) => key);
   assert.deepEqual(keys(true), [
     'pando-shared-map',
     'pando-shared-read',
@@ -43,6 +52,7 @@ test('series are every place with every load, and QEMU last', () => {
     'pando-process-read',
     'qemu-tcg',
   ]);
+  assert.equal(keys(true, 'kvm').at(-1), 'qemu-kvm', 'accelerator for accelerator');
   assert.equal(keys(false).includes('qemu-tcg'), false);
 });
 

@@ -1,6 +1,7 @@
 /** The options of `pando bench`: from text to checked values, and the series that they ask for. */
 import { PandoError } from '../error.js';
-import type { LoadMode } from '../vm/types.js';
+import { BOOT_STAGES, type BootStage } from '../measure/boot-series.js';
+import type { AcceleratorName, LoadMode, TierChoice } from '../vm/types.js';
 import type { Isolation } from './fleet.js';
 import { parseCount, parseSeconds, parseSize } from './units.js';
 
@@ -12,6 +13,10 @@ export interface BenchFlags {
   readonly append?: string;
   readonly memory: string;
   readonly load: string;
+  readonly accel: string;
+  readonly tier: string;
+  /** False for --no-share-booted. */
+  readonly shareBooted?: boolean;
   readonly against?: string;
   readonly timeout: string;
   readonly json?: string;
@@ -26,6 +31,16 @@ export interface FootprintFlags extends BenchFlags {
 
 export interface BootFlags extends BenchFlags {
   readonly runs: string;
+  readonly until: string;
+}
+
+/** One word of several. */
+function parseChoice<T extends string>(option: string, text: string, allowed: readonly T[]): T {
+  const value = allowed.find((candidate) => candidate === text);
+  if (value !== undefined) return value;
+  throw new PandoError('CHOICE_INVALID', `${option} ${JSON.stringify(text)} is not known`, {
+    remedy: `use ${allowed.join(', ')}`,
+  });
 }
 
 /** The same, checked. */
@@ -33,6 +48,8 @@ export interface BenchOptions {
   /** Bytes. */
   readonly memory: number;
   readonly load: readonly LoadMode[];
+  readonly accelerator: AcceleratorName | 'auto';
+  readonly tier: TierChoice;
   readonly against: boolean;
   readonly timeoutMs: number;
 }
@@ -46,6 +63,8 @@ export interface FootprintOptions extends BenchOptions {
 
 export interface BootOptions extends BenchOptions {
   readonly runs: number;
+  /** The stage at which a boot is over. */
+  readonly until: BootStage;
 }
 
 /** More VMs than this on one host are no bench. */
@@ -72,19 +91,13 @@ export function parseChoices<T extends string>(
 }
 
 function parseBench(flags: BenchFlags): BenchOptions {
-  if (flags.against !== undefined && flags.against !== 'qemu') {
-    throw new PandoError(
-      'CHOICE_INVALID',
-      `--against ${JSON.stringify(flags.against)} is not known`,
-      {
-        remedy: 'use --against qemu',
-      },
-    );
-  }
+  if (flags.against !== undefined) parseChoice('--against', flags.against, ['qemu']);
   return {
     memory: parseSize('--memory', flags.memory),
     load: parseChoices<LoadMode>('--load', flags.load, ['map', 'read']),
-    against: flags.against === 'qemu',
+    accelerator: parseChoice('--accel', flags.accel, ['auto', 'kvm', 'wasm']),
+    tier: parseChoice('--tier', flags.tier, ['auto', '0', '1']),
+    against: flags.against !== undefined,
     timeoutMs: parseSeconds('--timeout', flags.timeout),
   };
 }
@@ -104,5 +117,9 @@ export function parseFootprintOptions(flags: FootprintFlags): FootprintOptions {
 
 /** @throws PandoError as `parseFootprintOptions` */
 export function parseBootOptions(flags: BootFlags): BootOptions {
-  return { ...parseBench(flags), runs: parseCount('--runs', flags.runs, 1, RUN_LIMIT) };
+  return {
+    ...parseBench(flags),
+    runs: parseCount('--runs', flags.runs, 1, RUN_LIMIT),
+    until: parseChoice('--until', flags.until, BOOT_STAGES),
+  };
 }

@@ -1,39 +1,48 @@
 /** What a bench boots and on what: the same for both benches and both systems. */
+import { createReadStream } from 'node:fs';
 import { availableParallelism, cpus, release, totalmem } from 'node:os';
 import { PandoError } from '../error.js';
+import type { BootStage } from '../measure/boot-series.js';
 import type { BenchHost, BenchSubject, SeriesName } from '../measure/footprint.js';
 import { qemuArguments, qemuVersion } from '../measure/qemu-peer.js';
 import { VERSION } from '../version.js';
+import { probeAccelerators } from '../vm/accelerators.js';
 import { type GuestImages, openImages } from '../vm/images.js';
-import type { LoadMode, VmOptions } from '../vm/types.js';
+import type { AcceleratorName, LoadMode, VmOptions } from '../vm/types.js';
 import { peerOptions } from './bench-fleet.js';
 import type { BenchFlags, BenchOptions } from './bench-options.js';
 import { chooseBootImage } from './boot-image.js';
+import { quoted } from './command-text.js';
 import type { Isolation } from './fleet.js';
 import { progressLine } from './image-progress.js';
 
 /** Images opened once, and everything that is said about them. */
 export interface OpenSubject {
   readonly vm: VmOptions;
+  readonly accelerator: AcceleratorName;
   readonly images: GuestImages;
   readonly host: BenchHost;
   readonly subject: BenchSubject;
 }
 
-/** A shell's word. */
-function quoted(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+/** Brings a file into the page cache: how many of its pages are mapped in must not depend on the past. */
+async function readThrough(path: string): Promise<void> {
+  for await (const _ of createReadStream(path, { highWaterMark: 1 << 20 }));
 }
 
 /**
  * Opens what is to be booted, pulling Debian's image when it is missing.
- * @throws PandoError QEMU_MISSING, and what `chooseBootImage` and `openImages` throw
+ * @param last the stage up to which guests are to boot
+ * @throws PandoError QEMU_MISSING, BENCH_KVM_EMULATED, why KVM does not work when it is asked for, and
+ * what `chooseBootImage` and `openImages` throw
  */
 export async function openSubject(
   flags: BenchFlags,
   options: BenchOptions,
   command: string,
+  last: BootStage,
 ): Promise<OpenSubject> {
+  const accelerator = acceleratorFor(options.accelerator, last);
   const qemu = options.against ? qemuVersion() : undefined;
   if (options.against && qemu === undefined) {
     throw new PandoError('QEMU_MISSING', 'there is no qemu-system-x86_64', {
@@ -48,7 +57,11 @@ export async function openSubject(
     commandLine: image.commandLine,
     immutableImages: image.immutable,
     memory: options.memory,
+    accelerator,
+    tier: options.tier,
+    shareBooted: flags.shareBooted !== false,
   };
+  for (const path of [image.kernel, image.initrd]) if (path !== undefined) await readThrough(path);
   const images = openImages({
     kernel: image.kernel,
     initrd: image.initrd,
@@ -61,9 +74,10 @@ export async function openSubject(
     ...(images.initrd === undefined ? {} : { initrd: images.initrd.path }),
     immutableImages: true,
   };
-  const peer = qemuArguments(peerOptions(vm, 'tcg'));
+  const peer = qemuArguments(peerOptions(vm, last));
   return {
     vm: shared,
+    accelerator,
     images,
     host: {
       processor: cpus()[0]?.model ?? 'unknown',
@@ -86,9 +100,24 @@ export async function openSubject(
   };
 }
 
-/** The command that was given, as one would type it again. */
-export function commandText(words: readonly string[]): string {
-  return ['pando', ...words.map(quoted)].join(' ');
+/**
+ * The accelerator of both sides. A KVM whose own host emulates runs no distribution kernel to user space
+ * in any sensible time, or not at all: that is said before anything boots.
+ */
+function acceleratorFor(wanted: AcceleratorName | 'auto', last: BootStage): AcceleratorName {
+  const { kvm, choice } = probeAccelerators();
+  if (wanted === 'auto') return choice;
+  if (wanted === 'wasm') return 'wasm';
+  if (!kvm.works) throw kvm.error;
+  if (kvm.emulated && last !== 'vmm_init_end') {
+    const rate = (kvm.instructionsPerSecond / 1e6).toFixed(1);
+    const message = `/dev/kvm works, but its host emulates (${rate} million instructions a second): guests do not reach ${last}`;
+    throw new PandoError('BENCH_KVM_EMULATED', message, {
+      remedy:
+        'use --accel wasm, a host with KVM of its own, or `pando bench boot --accel kvm --until vmm_init_end`',
+    });
+  }
+  return 'kvm';
 }
 
 /** Pando in all asked-for modes, then QEMU, which has one process for each VM. */
@@ -96,6 +125,7 @@ export function seriesOf(
   isolate: readonly Isolation[],
   load: readonly LoadMode[],
   against: boolean,
+  accelerator: AcceleratorName,
 ): SeriesName[] {
   const own = isolate.flatMap((where) =>
     load.map((how): SeriesName => {
@@ -103,20 +133,21 @@ export function seriesOf(
       const images = how === 'map' ? 'mapped' : 'read';
       return {
         key: `pando-${where}-${how}`,
-        title: `Pando wasm, ${place}, images ${images}`,
+        title: `Pando ${accelerator}, ${place}, images ${images}`,
         system: 'pando',
-        accelerator: 'wasm',
+        accelerator,
         load: how,
         isolate: where,
       };
     }),
   );
   if (!against) return own;
+  const counterpart = accelerator === 'kvm' ? 'kvm' : 'tcg';
   const peer: SeriesName = {
-    key: 'qemu-tcg',
-    title: 'QEMU TCG, a process each',
+    key: `qemu-${counterpart}`,
+    title: `QEMU ${counterpart.toUpperCase()}, a process each`,
     system: 'qemu',
-    accelerator: 'tcg',
+    accelerator: counterpart,
     load: null,
     isolate: 'process',
   };

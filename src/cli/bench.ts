@@ -2,16 +2,18 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import type { ProgressSink } from '../image/progress.js';
 import type { BootReport } from '../measure/boot-series.js';
 import type { FootprintReport } from '../measure/footprint.js';
 import { toPng } from '../measure/plot/png.js';
 import { toSvg } from '../measure/plot/svg.js';
 import { plotsOf, reportPage } from '../measure/report-page.js';
 import { benchBoot } from './bench-boot.js';
+import { type CompareFlags, compareResults } from './bench-compare.js';
 import { benchFootprint } from './bench-footprint.js';
 import type { BenchFlags, BootFlags, FootprintFlags } from './bench-options.js';
-import { commandText } from './bench-subject.js';
 import { bootTables, footprintTables } from './bench-tables.js';
+import { commandText } from './command-text.js';
 import { progressLine } from './image-progress.js';
 import { checkReportFile } from './report.js';
 import { styleFor } from './text-table.js';
@@ -36,7 +38,7 @@ async function writeFolder(folder: string, report: Report): Promise<void> {
 /** Measures, prints the tables, writes what was asked for. */
 async function bench(
   flags: BenchFlags,
-  measure: (command: string, say: (line: string) => void) => Promise<Report>,
+  measure: (command: string, say: ProgressSink) => Promise<Report>,
 ): Promise<void> {
   if (flags.json !== undefined) await checkReportFile(flags.json);
   if (flags.report !== undefined) {
@@ -63,6 +65,9 @@ function common(command: Command): Command {
     .option('--append <text>', "kernel command line; after the image's own without --kernel")
     .option('--memory <size>', 'guest RAM', '1G')
     .option('--load <list>', 'how images are loaded: map, read', 'map,read')
+    .option('--accel <name>', 'accelerator of both sides: auto, kvm or wasm', 'auto')
+    .option('--tier <n>', 'wasm: 0 interprets, 1 also translates hot code', 'auto')
+    .option('--no-share-booted', 'keep pages that guests write alike apart, to see mapping alone')
     .option('--against <peer>', 'measure a peer in the same run: qemu')
     .option('--timeout <seconds>', 'give up a boot after this time', '600')
     .option('--json <file>', 'write the measurements as JSON')
@@ -87,5 +92,17 @@ export function registerBenchCommand(program: Command): void {
   common(command.command('boot'))
     .description('boot one VM at a time and say when each stage came')
     .option('--runs <number>', 'boots of each system', '10')
+    .option('--until <stage>', 'the stage at which a boot is over', 'linux_start_user')
     .action((flags: BootFlags) => bench(flags, (text, say) => benchBoot(flags, text, say)));
+  command
+    .command('compare')
+    .description('two results that --json wrote, figure by figure')
+    .argument('<first>')
+    .argument('<second>')
+    .option('--within <percent>', 'fail when a figure differs by more')
+    .action((first: string, second: string, flags: CompareFlags) =>
+      compareResults([first, second], flags, styleFor(process.stdout), (text) =>
+        process.stdout.write(text),
+      ),
+    );
 }

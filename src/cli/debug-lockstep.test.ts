@@ -1,70 +1,14 @@
 /** The comparison of interpreter and translator on a guest of a few instructions. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { buildElf, concat, kernelLayout } from '../loader/testing/elf-builder.js';
 import { lockstepCommand } from './debug-lockstep.js';
+import { loopKernel } from './testing/loop-kernel.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'pando-debug-'));
 after(() => rmSync(folder, { recursive: true }));
-
-/** File offset of the entry point in the layout that `kernelLayout` gives. */
-const ENTRY_OFFSET = 0x1040;
-const ENTRY = 0x100_0040;
-/**
- * To 64-bit code (the translator leaves other code alone): tables at 0x10000 map what is used; then
- * mov ecx, 100000; 1: add eax, ecx; imul edx, eax, 7; mov [0x9000], edx; dec ecx; jnz 1;
- * mov byte [0x9004], 5 (in the loop); mov dx, COM1; mov al, 'u'; out dx, al; hlt
- */
-const LOOP = [
-  ...[0xb9, 0xa0, 0x86, 0x01, 0x00],
-  ...[0x01, 0xc8, 0x6b, 0xd0, 0x07, 0x89, 0x14, 0x25, 0x00, 0x90, 0x00, 0x00],
-  ...[0xc6, 0x04, 0x25, 0x04, 0x90, 0x00, 0x00, 0x05, 0xff, 0xc9, 0x75, 0xe8],
-  ...[0x66, 0xba, 0xf8, 0x03, 0xb0, 0x75, 0xee, 0xf4],
-];
-
-/** Little-endian bytes of a 32-bit number. */
-const word = (value: number): number[] => [0, 8, 16, 24].map((shift) => (value >>> shift) & 0xff);
-
-/** Enters 64-bit mode and goes on with `code` behind it. */
-function inLongMode(code: readonly number[], address: number): number[] {
-  const store = (at: number, value: number): number[] => [0xc7, 0x05, ...word(at), ...word(value)];
-  const head = [
-    ...store(0x10000, 0x11003),
-    ...store(0x11000, 0x12003),
-    ...store(0x12000, 0x83),
-    ...store(0x12040, 0x1000083),
-    ...[0x0f, 0x20, 0xe0, 0x83, 0xc8, 0x20, 0x0f, 0x22, 0xe0], // CR4.PAE
-    ...[0xb8, ...word(0x10000), 0x0f, 0x22, 0xd8], // CR3
-    ...[0xb9, ...word(0xc0000080), 0x0f, 0x32, 0x80, 0xcc, 0x01, 0x0f, 0x30], // EFER.LME
-    ...[0x0f, 0x20, 0xc0, 0x0d, ...word(0x80000000), 0x0f, 0x22, 0xc0], // CR0.PG
-  ];
-  const jump = 7 + 7;
-  const gdt = address + head.length + jump;
-  const start = gdt + 6 + 16;
-  return [
-    ...head,
-    ...[0x0f, 0x01, 0x15, ...word(gdt)], // lgdt
-    ...[0xea, ...word(start), 0x08, 0x00], // jmp 8:start
-    ...[0x0f, 0x00, ...word(gdt + 6)],
-    ...[0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0x9b, 0xaf, 0],
-    ...code,
-  ];
-}
-
-function kernelOf(name: string, bits: 32 | 64): string {
-  const layout = kernelLayout(64);
-  const code = bits === 32 ? LOOP : inLongMode(LOOP, ENTRY);
-  const contents = [
-    ...(layout.contents ?? []),
-    [ENTRY_OFFSET, concat(Uint8Array.from(code))] as const,
-  ];
-  const kernel = join(folder, name);
-  writeFileSync(kernel, buildElf({ ...layout, contents }));
-  return kernel;
-}
 
 async function run(
   flags: { readonly [name: string]: string | boolean },
@@ -80,7 +24,7 @@ async function run(
 
 describe('lockstep', () => {
   it('runs both tiers to the text and finds no difference', { timeout: 60_000 }, async () => {
-    const { status, lines } = await run({ kernel: kernelOf('plain', 64) });
+    const { status, lines } = await run({ kernel: loopKernel(join(folder, 'plain')) });
     assert.equal(status, 0, lines.join('\n'));
     assert.match(lines[0] ?? '', /^6000\d\d instructions in 599 turns of 1000/);
     assert.match(lines[1] ?? '', /RAM [23]\d times/);
@@ -90,7 +34,7 @@ describe('lockstep', () => {
   it('names the block of an operation that is translated wrongly', {
     timeout: 60_000,
   }, async () => {
-    const kernel = kernelOf('planted', 64);
+    const kernel = loopKernel(join(folder, 'planted'));
     const { status, lines } = await run({ kernel }, 'IMUL_RRI_32');
     const text = lines.join('\n');
     assert.equal(status, 1, text);
@@ -100,7 +44,7 @@ describe('lockstep', () => {
   });
 
   it('finds a wrong store in RAM, and the turn and block that made it', async () => {
-    const kernel = kernelOf('store', 64);
+    const kernel = loopKernel(join(folder, 'store'));
     const { status, lines } = await run({ kernel }, 'MOV_MI_8');
     assert.equal(status, 1, lines.join('\n'));
     assert.match(lines.join('\n'), /^RAM at 0x9004: bytes 06[0-9a-f]* and 05/m);
@@ -108,7 +52,7 @@ describe('lockstep', () => {
   });
 
   it('prints one JSON object with --json', async () => {
-    const { lines } = await run({ kernel: kernelOf('json', 64), json: true });
+    const { lines } = await run({ kernel: loopKernel(join(folder, 'json')), json: true });
     const report = JSON.parse(lines.join('\n')) as { end: string; difference: null };
     assert.equal(report.end, 'text');
     assert.equal(report.difference, null);

@@ -4,14 +4,15 @@
  * the code that led to it.
  */
 import { type Command, Option } from 'commander';
-import { openImages } from '../vm/images.js';
+import { type GuestImages, openImages } from '../vm/images.js';
 import {
   type LockstepDifference,
   type LockstepProgress,
   type LockstepReport,
   lockstep,
 } from '../vm/lockstep.js';
-import { chooseBootImage } from './boot-image.js';
+import { type BootImage, chooseBootImage } from './boot-image.js';
+import { compareWithQemu, type QemuReport } from './debug-qemu.js';
 import { codeText, disassemble } from './disassembly.js';
 import { LiveLines, type TerminalStream } from './live-lines.js';
 import { parseCount, parseSize } from './units.js';
@@ -24,6 +25,9 @@ const USER_SPACE = 7;
 const REDRAW_MS = 250;
 /** Blocks shown of the way to a difference. */
 const PATH_SHOWN = 12;
+const PAGES_NAMED = 8;
+/** Instructions compared with QEMU when --limit does not say. */
+const QEMU_LIMIT = '100000';
 
 export interface LockstepFlags {
   readonly kernel?: string;
@@ -37,6 +41,7 @@ export interface LockstepFlags {
   readonly ram: string;
   readonly threshold: string;
   readonly json?: boolean;
+  readonly against?: string;
 }
 
 /** Where a command writes, and what only tests set. */
@@ -129,11 +134,63 @@ async function reportJson(report: LockstepReport, seconds: number): Promise<stri
   );
 }
 
+/** What a comparison with QEMU found, for people. */
+function qemuLines(report: QemuReport, seconds: number): string[] {
+  const { instructions, copied, end, texts, code, pages } = report;
+  const ends = { limit: 'the limit was reached', halt: 'HLT is next', difference: 'they differ' };
+  const named = pages.slice(0, PAGES_NAMED).map((page) => `0x${page.toString(16)}`);
+  return [
+    `${instructions} instructions beside QEMU, ${seconds.toFixed(1)} s: ${ends[end]}`,
+    `compared after each: general registers, RIP, RFLAGS, selectors, CR0, CR3, CR4, EFER; ` +
+      `${copied} times registers were QEMU's (CPUID, time stamps, MSRs, devices)`,
+    pages.length === 0
+      ? 'all RAM is the same'
+      : `RAM differs in ${pages.length} pages: ${named.join(' ')}${pages.length > named.length ? ' …' : ''}`,
+    ...(texts.length > 0 ? ['Pando and QEMU:', ...texts, ...code] : ['no difference']),
+  ];
+}
+
+/** Runs the comparison with QEMU; returns the exit status. */
+async function againstQemu(
+  flags: LockstepFlags,
+  image: BootImage,
+  images: GuestImages,
+  memory: number,
+  { print, terminal }: LockstepSurroundings,
+): Promise<number> {
+  const limit = parseCount('--limit', flags.limit ?? QEMU_LIMIT, 1, COUNT_LIMIT);
+  const lines = new LiveLines(terminal ?? { write: () => undefined });
+  const began = performance.now();
+  let drawn = began;
+  const { kernel, initrd, commandLine } = image;
+  const report = await compareWithQemu({
+    images,
+    memory,
+    kernel,
+    initrd,
+    commandLine,
+    entry: images.plan.entry,
+    limit,
+    progress: (instructions, { state }) => {
+      if (performance.now() - drawn < REDRAW_MS) return;
+      drawn = performance.now();
+      lines.show([`beside QEMU: ${instructions} instructions, at 0x${state.rip.toString(16)}`]);
+    },
+  });
+  lines.clear();
+  const seconds = (performance.now() - began) / 1000;
+  const found =
+    flags.json === true ? [JSON.stringify(report, null, 2)] : qemuLines(report, seconds);
+  for (const line of found) print(line);
+  return report.end === 'difference' ? STATUS_DIFFERENT : 0;
+}
+
 /** Runs the comparison; returns the exit status. */
 export async function lockstepCommand(
   flags: LockstepFlags,
-  { print, terminal, planted }: LockstepSurroundings,
+  surroundings: LockstepSurroundings,
 ): Promise<number> {
+  const { print, terminal, planted } = surroundings;
   const memory = parseSize('--memory', flags.memory);
   const turn = BigInt(parseCount('--turn', flags.turn, 1, COUNT_LIMIT));
   const ramEvery = BigInt(parseCount('--ram', flags.ram, 1, COUNT_LIMIT));
@@ -151,6 +208,8 @@ export async function lockstepCommand(
   });
   const progress = showProgress(terminal);
   try {
+    if (flags.against !== undefined)
+      return await againstQemu(flags, image, images, memory, surroundings);
     const began = performance.now();
     const report = await lockstep({
       images,
@@ -199,6 +258,11 @@ export function registerLockstep(debug: Command): void {
     )
     .addOption(
       new Option('--threshold <n>', 'entries of a block until it is translated').default('100'),
+    )
+    .addOption(
+      new Option('--against <what>', 'compare the interpreter with another emulator').choices([
+        'qemu',
+      ]),
     )
     .option('--json', 'as JSON')
     .action(async (flags: LockstepFlags) => {

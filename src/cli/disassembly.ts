@@ -47,3 +47,21 @@ export async function disassemble(
 export function codeText(lines: readonly CodeLine[]): string[] {
   return lines.map(({ address, text }) => `  ${address.toString(16).padStart(16, '0')}  ${text}`);
 }
+
+/** Arithmetic flags as RFLAGS has them, by the bits of iced-x86's RflagsBits. */
+const FLAG_BITS = [0x800, 0x80, 0x40, 0x10, 0x1, 0x4] as const;
+
+/** The flags, as bits of RFLAGS, that the first instruction leaves undefined (Intel SDM vol. 2). */
+export async function undefinedFlags(code: Uint8Array, bits: number): Promise<number> {
+  const iced = await import('iced-x86').catch(() => undefined);
+  if (iced === undefined) return 0;
+  const decoder = new iced.Decoder(bits, code, iced.DecoderOptions.None);
+  const instruction = decoder.decode();
+  const undefinedBits = instruction.rflagsUndefined;
+  instruction.free();
+  decoder.free();
+  return FLAG_BITS.reduce(
+    (flags, flag, bit) => (undefinedBits & (1 << bit) ? flags | flag : flags),
+    0,
+  );
+}

@@ -48,7 +48,9 @@ function ending(vm: Watched): string[] {
     ];
   }
   if (exit?.kind === 'error') {
-    const line = new PandoError(exit.code, `VM ${machine.index}: ${exit.message}`).toLine();
+    const detail = exit.remedy === undefined ? {} : { remedy: exit.remedy };
+    const message = `VM ${machine.index}: ${exit.message}`;
+    const line = new PandoError(exit.code, message, detail).toLine();
     return [line, ...consoleLines(vm)];
   }
   if (exit !== undefined && vm.waits && !vm.done) {

@@ -17,9 +17,11 @@ export const VM_PROCESS_ENTRY = new URL('./vm-process.js', import.meta.url);
  * What a VM's process does with little of (docs/sharing.md): its heap is small and its loops are in
  * WebAssembly, so the young generation and the compiler of JavaScript get along with less.
  */
-const LEAN_NODE = ['--max-semi-space-size=1', '--optimize-for-size'];
+export const LEAN_NODE = ['--max-semi-space-size=1', '--optimize-for-size'];
+/** A process that makes no connection does not read, at its start, certificates beside Node's own. */
+export const NO_CERTIFICATES = { NODE_EXTRA_CA_CERTS: undefined };
 /** One heap of malloc for all threads: what compiling the core leaves behind is used again. */
-const LEAN_MALLOC = { MALLOC_ARENA_MAX: '1' };
+export const LEAN_MALLOC = { MALLOC_ARENA_MAX: '1' };
 
 interface Waiting {
   resolve(observation: Observation): void;
@@ -87,7 +89,7 @@ export class ForkedMachine implements Machine {
     const child = fork(entry, [], {
       serialization: 'advanced',
       execArgv: [...process.execArgv, ...LEAN_NODE],
-      env: { ...process.env, ...LEAN_MALLOC },
+      env: { ...process.env, ...LEAN_MALLOC, ...NO_CERTIFICATES },
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     });
     const machine = new ForkedMachine(index, child);

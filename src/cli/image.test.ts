@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -26,7 +26,7 @@ function pando(...args: string[]) {
     process.execPath,
     ['--input-type=module', '-e', script, '--', 'image', ...args],
     {
-      env: { ...process.env, PANDO_STORE: storeFolder },
+      env: { ...process.env, PANDO_STORE: storeFolder, XDG_CACHE_HOME: join(folder, 'cache') },
       encoding: 'utf8',
       cwd: import.meta.dirname,
     },
@@ -58,6 +58,40 @@ describe('pando image', () => {
     assert.equal(pando('inspect', 'one').stderr, 'KERNEL_FORMAT_UNKNOWN\n');
     assert.equal(pando('rm', 'one').stdout, 'removed one: 1 objects, 0.0 MB\n');
     assert.deepEqual(pando('rm', 'one'), { status: 2, stdout: '', stderr: 'IMAGE_NOT_FOUND\n' });
+  });
+
+  it('prunes downloads that no image was made of, and all when asked to', async () => {
+    const downloads = join(folder, 'cache', 'pando', 'packages');
+    mkdirSync(downloads, { recursive: true });
+    const [used, replaced] = ['a', 'b'].map((digit) => digit.repeat(64)) as [string, string];
+    const paths = [used, replaced].map((hash) => join(downloads, `linux_${hash}.deb`));
+    for (const path of paths) writeFileSync(path, 'deb');
+    writeFileSync(join(downloads, 'mine.deb'), 'not named by its hash');
+    const store = new ImageStore(storeFolder);
+    const kernel = await store.put(new TextEncoder().encode('another kernel'));
+    const architecture = 'amd64';
+    await store.commit({
+      format: 1,
+      name: 'pulled',
+      created: '2026-01-02T00:00:00.000Z',
+      kernel,
+      commandLine: '',
+      provenance: {
+        kind: 'debian',
+        kernelFile: 'boot/vmlinuz',
+        kernelFileSha256: kernel.sha256,
+        packages: [{ name: 'linux', version: '1', architecture, sha256: used, size: 3 }],
+      },
+    });
+    assert.equal(
+      pando('prune').stdout,
+      'pruned 0 objects, 0.0 MB; 0 profiles, 0.0 MB; 1 downloads, 0.0 MB\n',
+    );
+    assert.deepEqual(readdirSync(downloads).sort(), [`linux_${used}.deb`, 'mine.deb']);
+    const { downloads: pruned } = JSON.parse(pando('prune', '--all', '--json').stdout) as {
+      downloads: unknown;
+    };
+    assert.deepEqual(pruned, [{ name: `linux_${used}.deb`, size: 3 }]);
   });
 
   it('refuses what it cannot do, with a code', () => {

@@ -1,8 +1,9 @@
-/** `pando image`: pull, import, ls, inspect, rm, initrd. */
+/** `pando image`: pull, import, ls, inspect, rm, prune, initrd. */
 import { statSync } from 'node:fs';
 import type { Command } from 'commander';
 import { PandoError } from '../error.js';
 import { DEFAULT_IMAGE_NAME, DEFAULT_KERNEL_PACKAGE, pullDebian } from '../image/debian.js';
+import { pruneDownloads } from '../image/downloads.js';
 import { writeFolderInitrd } from '../image/folder.js';
 import { importImage } from '../image/import.js';
 import { inspectInitrdFile, inspectKernelFile } from '../image/inspect.js';
@@ -115,11 +116,27 @@ async function inspect(what: string, flags: Output & { verify?: boolean }): Prom
   await inspectImage(image, flags);
 }
 
+/** Bytes of several lists of files. */
+function sizeOf(...lists: readonly (readonly { readonly size: number }[])[]): number {
+  return lists.flat().reduce((total, { size }) => total + size, 0);
+}
+
 async function remove(name: string, flags: Output): Promise<void> {
-  const { objects } = await new ImageStore().remove(name);
-  const freed = objects.reduce((total, { size }) => total + size, 0);
-  const text = `removed ${name}: ${objects.length} objects, ${megabytes(freed)}`;
-  print(flags, { name, objects }, text);
+  const { objects, profiles } = await new ImageStore().remove(name);
+  const text = `removed ${name}: ${objects.length} objects, ${megabytes(sizeOf(objects, profiles))}`;
+  print(flags, { name, objects, profiles }, text);
+}
+
+async function prune(flags: Output & { readonly all?: boolean }): Promise<void> {
+  const store = new ImageStore();
+  const { objects, profiles } = await store.prune();
+  const downloads = await pruneDownloads(store, flags.all === true);
+  const text = [
+    `${objects.length} objects, ${megabytes(sizeOf(objects))}`,
+    `${profiles.length} profiles, ${megabytes(sizeOf(profiles))}`,
+    `${downloads.length} downloads, ${megabytes(sizeOf(downloads))}`,
+  ].join('; ');
+  print(flags, { objects, profiles, downloads }, `pruned ${text}`);
 }
 
 function initrd(folder: string, flags: Output & { readonly output: string }): void {
@@ -166,6 +183,14 @@ export function registerImageCommand(program: Command): void {
     .argument('<name>', 'name of the image')
     .option(...json)
     .action(remove);
+  image
+    .command('prune')
+    .description(
+      'remove what no image needs: stray objects, profiles, downloads that were replaced',
+    )
+    .option('--all', 'every download, too: the next pull fetches it again')
+    .option(...json)
+    .action(prune);
   image
     .command('initrd')
     .description('make an initrd from a folder, everything owned by root')

@@ -2,13 +2,6 @@
 import { Command, CommanderError } from 'commander';
 import { PandoError } from '../error.js';
 import { VERSION } from '../version.js';
-import { registerBenchCommand } from './bench.js';
-import { registerDebugCommand } from './debug.js';
-import { registerDemoCommand } from './demo.js';
-import { registerDoctorCommand } from './doctor.js';
-import { registerImageCommand } from './image.js';
-import { registerQemuCommand } from './qemu.js';
-import { registerRunCommand } from './run.js';
 
 const STATUS_ERROR = 1;
 const STATUS_USAGE = 2;
@@ -21,18 +14,15 @@ function quieten(command: Command): void {
   for (const inner of command.commands) quieten(inner);
 }
 
-/** All verbs. */
-export function createProgram(): Command {
+/** Adds a verb to the program. */
+export type Registration = (program: Command) => void;
+
+/** The program with these verbs. */
+function createProgram(verbs: readonly Registration[]): Command {
   const program = new Command('pando')
     .description('boots Linux VMs from memory-mapped images, many at once')
     .version(VERSION);
-  registerRunCommand(program);
-  registerDemoCommand(program);
-  registerImageCommand(program);
-  registerDoctorCommand(program);
-  registerDebugCommand(program);
-  registerBenchCommand(program);
-  registerQemuCommand(program);
+  for (const register of verbs) register(program);
   quieten(program);
   return program;
 }
@@ -48,12 +38,16 @@ export function failure(cause: unknown): { readonly text: string; readonly statu
 
 /**
  * Runs one command.
+ * @param verbs the verbs that there are
  * @param words the command line after the program's name
  * @returns the exit status
  * @throws PandoError, USAGE for a command line that is wrong as such
  */
-export async function runProgram(words: readonly string[]): Promise<number> {
-  const program = createProgram();
+export async function runProgram(
+  verbs: readonly Registration[],
+  words: readonly string[],
+): Promise<number> {
+  const program = createProgram(verbs);
   if (words.length === 0) {
     program.outputHelp();
     return STATUS_USAGE;
@@ -70,4 +64,26 @@ export async function runProgram(words: readonly string[]): Promise<number> {
     throw new PandoError('USAGE', message, { remedy: `see \`${help}\`` });
   }
   return Number(process.exitCode ?? 0);
+}
+
+/** Waits until a stream has passed on what it was given: exit would cut it off in a pipe. */
+function flushed(stream: NodeJS.WriteStream): Promise<void> {
+  return new Promise((resolve) => {
+    if (stream.destroyed || stream.writableEnded) resolve();
+    else stream.write('', () => resolve());
+  });
+}
+
+/** The whole life of this process: runs the command that its arguments name, and exits. */
+export async function main(verbs: readonly Registration[]): Promise<never> {
+  let status: number;
+  try {
+    status = await runProgram(verbs, process.argv.slice(2));
+  } catch (cause) {
+    const { text, status: failed } = failure(cause);
+    process.stderr.write(`${text}\n`);
+    status = failed;
+  }
+  await Promise.all([flushed(process.stdout), flushed(process.stderr)]);
+  process.exit(status);
 }

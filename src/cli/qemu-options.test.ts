@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { qemuNote } from './qemu.js';
+import { qemuNote, withAccelerator } from './qemu.js';
 import { parseQemuCommandLine } from './qemu-options.js';
 
 const SERIES = [
@@ -21,12 +21,12 @@ test('the command line of the series', () => {
       memory: 2 ** 30,
       cpus: 1,
       accelerator: 'auto',
+      accelerators: 'kvm',
       serial: 'null',
       ignored: [
         '-bios bios-256k.bin',
         '-no-hpet',
         '-machine q35',
-        'accel=kvm',
         'kernel_irqchip',
         'nvdimm',
         'sata=off',
@@ -40,8 +40,14 @@ test('the command line of the series', () => {
       ],
     },
   );
-  const note = qemuNote(request);
-  for (const { word } of request.ignored) {
+  assert.equal(withAccelerator(request, { choice: 'kvm', reason: '' }), request);
+  const onWasm = withAccelerator(request, { choice: 'wasm', reason: 'no /dev/kvm' });
+  assert.deepEqual(onWasm.ignored.at(-1), {
+    word: 'accel=kvm',
+    why: 'the wasm accelerator takes its place: no /dev/kvm',
+  });
+  const note = qemuNote(onWasm);
+  for (const { word } of onWasm.ignored) {
     assert.equal(note.split(`  ${word}: `).length, 2, `${word} is named once`);
   }
 });

@@ -14,10 +14,15 @@ export interface QemuRequest {
   readonly memory: number;
   readonly cpus: number;
   readonly accelerator: 'auto' | 'wasm';
+  /** The accelerators as the command line names them; undefined when it names none. */
+  readonly accelerators: string | undefined;
   readonly serial: 'stdio' | 'null';
   /** Names of what has no meaning here, each once, in the order of the command line. */
   readonly ignored: readonly { readonly word: string; readonly why: string }[];
 }
+
+/** What is noted where KVM or TCG was asked for and is not what runs. */
+export const WASM_INSTEAD = 'the wasm accelerator takes its place';
 
 /** QEMU's own default of -m. */
 const DEFAULT_MEMORY = 128 * 2 ** 20;
@@ -157,14 +162,12 @@ export function parseQemuCommandLine(words: readonly string[]): QemuRequest {
   let cpus = 1;
   let accelerator: QemuRequest['accelerator'] | undefined;
   let serial: QemuRequest['serial'] | undefined;
+  let accelerators: string | undefined;
   const ignored = new Map<string, string>();
   const noteAccelerator = (text: string): void => {
     accelerator = parseAccelerator(text);
-    const why =
-      accelerator === 'auto'
-        ? 'KVM where it works, else the wasm accelerator'
-        : 'the wasm accelerator takes its place';
-    ignored.set(`accel=${text}`, why);
+    accelerators = text;
+    if (accelerator === 'wasm') ignored.set(`accel=${text}`, WASM_INSTEAD);
   };
   const machine = (text: string): void => {
     for (const [index, property] of text.split(',').entries()) {
@@ -229,6 +232,7 @@ export function parseQemuCommandLine(words: readonly string[]): QemuRequest {
     cpus,
     // Without -accel QEMU emulates.
     accelerator: accelerator ?? 'wasm',
+    accelerators,
     serial: serial ?? (words.includes('-nodefaults') ? 'null' : 'stdio'),
     ignored: [...ignored].map(([word, why]) => ({ word, why })),
   };

@@ -1,6 +1,7 @@
 /** `pando qemu`: takes the command line of a `qemu-system-x86_64` and boots what it describes. */
 import type { Command } from 'commander';
-import { parseQemuCommandLine, type QemuRequest } from './qemu-options.js';
+import { type AcceleratorProbe, probeAccelerators } from '../vm/accelerators.js';
+import { parseQemuCommandLine, type QemuRequest, WASM_INSTEAD } from './qemu-options.js';
 import { run } from './run.js';
 
 /** The one note about everything that was not done. */
@@ -8,6 +9,16 @@ export function qemuNote({ ignored }: Pick<QemuRequest, 'ignored'>): string {
   if (ignored.length === 0) return '';
   const list = ignored.map(({ word, why }) => `  ${word}: ${why}`).join('\n');
   return `pando qemu: these change nothing for the guest here:\n${list}\n`;
+}
+
+/** A request for KVM, where it is not KVM that runs the guest, is one more thing that was not done. */
+export function withAccelerator(
+  request: QemuRequest,
+  { choice, reason }: Pick<AcceleratorProbe, 'choice' | 'reason'>,
+): QemuRequest {
+  if (request.accelerator !== 'auto' || choice === 'kvm') return request;
+  const note = { word: `accel=${request.accelerators}`, why: `${WASM_INSTEAD}: ${reason}` };
+  return { ...request, ignored: [...request.ignored, note] };
 }
 
 /** Adds the command to the program. */
@@ -20,7 +31,9 @@ export function registerQemuCommand(program: Command): void {
     .helpOption('--help', 'show this help')
     .argument('[words...]')
     .action(async (words: string[]) => {
-      const request = parseQemuCommandLine(words);
+      const parsed = parseQemuCommandLine(words);
+      const request =
+        parsed.accelerator === 'auto' ? withAccelerator(parsed, probeAccelerators()) : parsed;
       process.stderr.write(qemuNote(request));
       const { kernel, initrd, append } = request;
       process.exitCode = await run({

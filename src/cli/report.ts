@@ -1,8 +1,8 @@
 /** The measurements of a run: what `--report FILE` holds, and what the tables are made of. */
 import { existsSync, readlinkSync, realpathSync, statSync } from 'node:fs';
-import { access, constants, writeFile } from 'node:fs/promises';
+import { access, constants, stat, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, release, totalmem } from 'node:os';
-import { dirname } from 'node:path';
+import { dirname, extname } from 'node:path';
 import { GENERAL_REGISTERS, SEGMENT_REGISTERS } from '../arch/vcpu-state.js';
 import { PandoError } from '../error.js';
 import { figuresOf, readMappings, readProcessMemory } from '../measure/process-memory.js';
@@ -200,6 +200,22 @@ function unwritable(path: string, cause: unknown): PandoError {
     remedy: 'name a file in a folder that exists and that you may write',
     cause,
   });
+}
+
+/** Where `--report` goes. */
+export interface ReportTarget {
+  readonly path: string;
+  /** `folder`: run.html, run.json and the maps; `page`: HTML alone; `json`: the measurements alone. */
+  readonly kind: 'folder' | 'page' | 'json';
+}
+
+/** What a path stands for: a folder that exists or has a name without a suffix, else a file. */
+export async function reportTarget(path: string): Promise<ReportTarget> {
+  const found = await stat(path).catch(() => undefined);
+  if (found?.isDirectory() === true) return { path, kind: 'folder' };
+  if (extname(path) === '.html') return { path, kind: 'page' };
+  const folder = found === undefined && (path.endsWith('/') || extname(path) === '');
+  return { path, kind: folder ? 'folder' : 'json' };
 }
 
 /**

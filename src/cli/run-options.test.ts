@@ -15,6 +15,7 @@ test('the defaults are one VM of 1 GiB on the interactive console', () => {
   assert.deepEqual(parseRunOptions(DEFAULTS), {
     memory: 1024 ** 3,
     cpus: 1,
+    cpu: undefined,
     accelerator: 'auto',
     tier: 'auto',
     load: 'map',

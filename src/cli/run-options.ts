@@ -17,6 +17,7 @@ export interface RunFlags {
   readonly append?: string;
   readonly memory: string;
   readonly cpus: string;
+  readonly cpu?: string;
   readonly accel: string;
   readonly load: string;
   readonly tier?: string;
@@ -34,6 +35,8 @@ export interface RunOptions {
   /** Bytes. */
   readonly memory: number;
   readonly cpus: number;
+  /** CPU model, see VmOptions. */
+  readonly cpu: string | undefined;
   readonly accelerator: AcceleratorName | 'auto';
   readonly load: LoadMode;
   readonly tier: TierChoice;
@@ -71,6 +74,7 @@ export function parseRunOptions(flags: RunFlags): RunOptions {
   return {
     memory: parseSize('--memory', flags.memory),
     cpus: parseCount('--cpus', flags.cpus, 1, CPU_LIMIT),
+    cpu: flags.cpu,
     accelerator: oneOf('--accel', flags.accel, ['auto', 'kvm', 'wasm']),
     tier: oneOf('--tier', flags.tier ?? 'auto', ['auto', '0', '1']),
     load: oneOf('--load', flags.load, ['map', 'read']),

@@ -1,13 +1,16 @@
 /** `pando run`: boots VMs and stays with them. */
 import { type Command, Option } from 'commander';
-import { Vm } from '../vm/vm.js';
+import { chooseAccelerator } from '../vm/accelerators.js';
+import { Vm, wasmRefusal } from '../vm/vm.js';
 import { chooseBootImage } from './boot-image.js';
+import { commandText } from './command-text.js';
 import { type Makers, shareImages } from './fleet.js';
 import { VM_PROCESS_ENTRY } from './forked-machine.js';
 import { progressLine } from './image-progress.js';
-import { checkReportFile, formatReport, writeReport } from './report.js';
+import { checkReportFile, formatReport, reportTarget, writeReport } from './report.js';
 import { reportTables } from './report-tables.js';
 import { parseRunOptions, type RunFlags } from './run-options.js';
+import type { MappedGuest } from './run-page.js';
 import { runSession, type Streams } from './session.js';
 import { styleFor } from './text-table.js';
 
@@ -40,9 +43,21 @@ export async function run(
   makers: Makers = MAKERS,
 ): Promise<number> {
   const options = parseRunOptions(flags);
-  if (options.report !== undefined) await checkReportFile(options.report);
+  const target = options.report === undefined ? undefined : await reportTarget(options.report);
+  if (target !== undefined) await checkReportFile(target.path);
+  const wanted = target !== undefined && target.kind !== 'json';
+  const page = wanted ? await import('./run-page.js') : undefined;
+  let maps: readonly MappedGuest[] = [];
   const progress = progressLine(streams.err);
   const image = await chooseBootImage(flags, progress.sink).finally(() => progress.end());
+  // Probed once: each process of a VM would do it again.
+  const accelerator =
+    options.isolate === 'process'
+      ? chooseAccelerator(
+          options.accelerator,
+          wasmRefusal(options.cpu, options.memory, options.cpus),
+        )
+      : options.accelerator;
   const tables = options.until !== undefined && !options.json && options.report === undefined;
   const { report, complaints, status, outcome } = await runSession(
     {
@@ -53,7 +68,8 @@ export async function run(
         immutableImages: image.immutable,
         memory: options.memory,
         cpus: options.cpus,
-        accelerator: options.accelerator,
+        ...(options.cpu === undefined ? {} : { cpu: options.cpu }),
+        accelerator,
         load: options.load,
         tier: options.tier,
       },
@@ -64,13 +80,20 @@ export async function run(
       timeoutMs: options.timeoutMs,
       measure: tables || options.json || options.report !== undefined,
       lastingProgress: false,
+      inspect: async (machines, { kernel, initrd }) => {
+        const { memory } = options;
+        maps = (await page?.mapGuests(machines, { kernel, initrd, memory })) ?? [];
+      },
     },
     streams,
     makers,
   );
   if (complaints.length > 0) streams.err.write(`${complaints.join('\n')}\n`);
   if (report !== undefined) {
-    if (options.report !== undefined) await writeReport(options.report, report);
+    if (target?.kind === 'json') await writeReport(target.path, report);
+    else if (target !== undefined) {
+      await page?.writeRunPage(target, report, maps, commandText(process.argv.slice(2)));
+    }
     if (options.json) streams.out.write(formatReport(report));
     if (tables && outcome.kind === 'until') {
       streams.err.write(`\n${reportTables(report, styleFor(streams.err))}`);
@@ -90,6 +113,7 @@ export function registerRunCommand(program: Command): void {
     .option('--append <text>', "kernel command line; after the image's own without --kernel")
     .option('--memory <size>', 'guest RAM', '1G')
     .option('--cpus <number>', 'virtual processors of each VM', '1')
+    .option('--cpu <model>', 'kvm: host, v1, v2 or v3, with ,-FEATURE any number of times')
     .addOption(
       new Option('--tier <n>', 'wasm: 0 interprets, 1 also translates hot code').default('auto'),
     )
@@ -100,7 +124,7 @@ export function registerRunCommand(program: Command): void {
     .option('--serial <target>', 'consoles: stdio, file:PATTERN (%d: number of the VM) or null')
     .option('--until <text>', 'wait until every console has printed this, measure, stop')
     .option('--timeout <seconds>', 'give up after this time')
-    .option('--report <file>', 'write the measurements as JSON')
+    .option('--report <path>', 'FILE: the measurements as JSON; DIR or FILE.html: a page')
     .option('--json', 'write the measurements to standard output')
     .addHelpText('after', EXIT_STATUSES)
     .action(async (flags: RunFlags) => {

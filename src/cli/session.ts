@@ -13,6 +13,7 @@ import {
   type SharedImages,
 } from './fleet.js';
 import { InterruptionSource } from './interruption.js';
+import type { Machine } from './machine.js';
 import { showMachines } from './progress.js';
 import { type ImageFile, measureRun, type RunReport, tryObserve } from './report.js';
 import { connectSerial, type SerialTarget } from './serial.js';
@@ -28,6 +29,8 @@ export interface SessionOptions {
   readonly timeoutMs: number | undefined;
   /** Whether the result has a report. */
   readonly measure: boolean;
+  /** Looks at the VMs once what ends the session has come, before they are closed. */
+  readonly inspect?: (machines: readonly Machine[], images: SharedImages) => Promise<void>;
   /** Whether the lines of the live progress stay on the terminal. */
   readonly lastingProgress: boolean;
 }
@@ -107,6 +110,7 @@ export async function runSession(
     const report = options.measure
       ? await measureRun(watched, outcome, imageFiles(options.vm, images))
       : undefined;
+    await options.inspect?.(machines, images);
     await screen.all();
     const complaints = await explain(outcome, watched, options.timeoutMs, ({ machine }) =>
       tryObserve(machine),

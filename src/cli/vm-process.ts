@@ -2,8 +2,11 @@
  * The program of a VM's own process (`--isolate process`). It imports the VM and nothing of the command
  * line: what is loaded here costs memory once a VM.
  */
+import { WorkerPool } from '../vm/pool.js';
 import { Vm } from '../vm/vm.js';
 import { serveVm } from './vm-server.js';
+
+WorkerPool.shared().doWithoutWorkers();
 
 // A terminal's Ctrl-C reaches the whole process group; the command decides, and closes the channel.
 process.on('SIGINT', () => undefined);

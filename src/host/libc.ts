@@ -43,9 +43,25 @@ interface Host {
 
 let host: Host | undefined;
 
+/** The addon of koffi for glibc, in a package that koffi depends on. */
+const ADDON = '@koromix/koffi-linux-x64/linux_x64/koffi.node';
+
+/**
+ * The addon without koffi's own module, which spends 5 ms on finding out which addon is for this system
+ * and adds what Pando does not call. That module comes in where the addon is elsewhere, or is not for this
+ * C library. Synchronous, so that callers stay synchronous and importing this file costs nothing.
+ */
+function loadKoffi(): Koffi {
+  const require = createRequire(import.meta.url);
+  try {
+    return require(ADDON) as Koffi;
+  } catch {
+    return require('koffi') as Koffi;
+  }
+}
+
 function load(): Host {
-  // A synchronous require, so that callers stay synchronous and importing this module costs nothing.
-  const koffi = createRequire(import.meta.url)('koffi') as Koffi;
+  const koffi = loadKoffi();
   const library = koffi.load(null);
   const libc: Libc = {
     mmap: library.func('void *mmap(void *, size_t, int, int, int, int64_t)'),

@@ -67,6 +67,19 @@ export function mapZero(length: number): bigint {
   return got;
 }
 
+/**
+ * The same at a multiple of `alignment`, which is a power of two and a multiple of the page size, as
+ * `length` is of the page size.
+ */
+export function mapZeroAligned(length: number, alignment: number): bigint {
+  const got = mapZero(length + alignment);
+  const before = (alignment - Number(got % BigInt(alignment))) % alignment;
+  const start = got + BigInt(before);
+  if (before > 0) unmap(got, before);
+  unmap(start + BigInt(length), alignment - before);
+  return start;
+}
+
 /** Shares a descriptor's pages with this process: what is written is seen by every mapper. */
 export function mapShared(length: number, fd: number, offset: number): bigint {
   const got = libc().mmap(null, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, offset);

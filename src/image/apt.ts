@@ -19,6 +19,7 @@ import { join } from 'node:path';
 import { PandoError } from '../error.js';
 import { removeStale } from './atomic-file.js';
 import { makeDirectory } from './directories.js';
+import { downloadsDirectory } from './downloads.js';
 import type { PackageProvenance } from './manifest.js';
 import type { ProgressSink } from './progress.js';
 import { sha256OfFile } from './store.js';
@@ -156,7 +157,7 @@ export class Apt {
     systemLists: string = SYSTEM_LISTS,
   ): Promise<Apt> {
     const states = join(cache, 'apt');
-    const packages = join(cache, 'packages');
+    const packages = downloadsDirectory(cache);
     await makeDirectory(states, 'XDG_CACHE_HOME');
     await makeDirectory(packages, 'XDG_CACHE_HOME');
     await removeStale(states);

@@ -109,3 +109,33 @@ export async function removeStale(folder: string, now: number = Date.now()): Pro
   }
   return removed;
 }
+
+/** A file that was deleted, and how many bytes it had on the disk. */
+export interface RemovedFile {
+  readonly name: string;
+  readonly size: number;
+}
+
+/**
+ * Deletes the files of a folder that `unwanted` picks; one that somebody else deletes meanwhile, or that
+ * may not be deleted, stays out of the result. A folder that is not there has none.
+ * @param unwanted told a file's name and its age in milliseconds
+ */
+export async function removeFiles(
+  folder: string,
+  unwanted: (name: string, age: number) => boolean,
+): Promise<RemovedFile[]> {
+  const removed: RemovedFile[] = [];
+  for (const name of await readdir(folder).catch(() => [])) {
+    const path = join(folder, name);
+    const found = await stat(path).catch(() => undefined);
+    if (!found?.isFile() || !unwanted(name, Date.now() - found.mtimeMs)) continue;
+    const gone = await rm(path).then(
+      () => true,
+      () => false,
+    );
+    // A file with holes takes up less than its length.
+    if (gone) removed.push({ name, size: Math.min(found.size, found.blocks * 512) });
+  }
+  return removed;
+}

@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmodSync, existsSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { mkdtemp, open, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -236,5 +244,22 @@ describe('image store', () => {
       code: 'DIRECTORY_NOT_WRITABLE',
       remedy: /PANDO_STORE/,
     });
+  });
+
+  it("removes a kernel's profile with the kernel, and prunes those that nobody needs", async () => {
+    const profiles = join(folder, 'profiles');
+    const kernel = await store.put(new TextEncoder().encode('kernel'));
+    await store.commit(manifest('one', kernel));
+    await store.commit(manifest('two', kernel));
+    mkdirSync(profiles);
+    const old = new Date(Date.now() - 2 * STALE_AFTER_MS);
+    const names = [kernel.sha256, `${kernel.sha256}.1`, `${kernel.sha256}.2`, 'f'.repeat(64)];
+    for (const name of names) writeFileSync(join(profiles, name), 'hot');
+    utimesSync(join(profiles, `${kernel.sha256}.1`), old, old);
+    const { profiles: pruned } = await store.prune();
+    assert.deepEqual(pruned.map(({ name }) => name).sort(), [names[1], names[3]].sort());
+    assert.deepEqual((await store.remove('one')).profiles, [], 'the other image has that kernel');
+    assert.equal((await store.remove('two')).profiles.length, 2);
+    assert.deepEqual(await readdir(profiles), []);
   });
 });

@@ -4,6 +4,8 @@
  *
  *     objects/<sha256>       mode 0444; never written after it got its name
  *     manifests/<name>.json  replaced as a whole
+ *     profiles/<sha256>      what became hot in boots of that kernel; may go at any time
+ *     booted/<sha256>-…      pages that guests of that kernel have alike; may go at any time
  *     temporary/             what is being written; cleaned by age
  *
  * There is no lock. Two processes that fill the store write the same object twice and one of the two
@@ -17,6 +19,8 @@ import { PandoError } from '../error.js';
 import {
   publishNew,
   publishReplacing,
+  type RemovedFile,
+  removeFiles,
   removeStale,
   STALE_AFTER_MS,
   temporaryName,
@@ -44,13 +48,17 @@ export interface Image {
   readonly manifest: Manifest;
 }
 
-/** What `remove` did. */
+/** What `remove` and `prune` did. */
 export interface Removal {
   /** Objects that no other image needed. */
   readonly objects: readonly ObjectReference[];
+  /** Profiles and booted pages of kernels that no image has any more. */
+  readonly profiles: readonly RemovedFile[];
 }
 
 const MANIFEST_SUFFIX = '.json';
+/** Length of a SHA-256 in hexadecimal digits. */
+const HASH_DIGITS = 64;
 
 /** SHA-256 of bytes in memory, as 64 hexadecimal digits. */
 export function sha256(bytes: Uint8Array): string {
@@ -74,12 +82,16 @@ function isMissing(cause: unknown): boolean {
 export class ImageStore {
   private readonly objects: string;
   private readonly manifests: string;
+  private readonly profiles: string;
+  private readonly booted: string;
   private readonly temporary: string;
 
   /** @param folder made when something is first written */
   constructor(readonly folder: string = storeDirectory()) {
     this.objects = join(folder, 'objects');
     this.manifests = join(folder, 'manifests');
+    this.profiles = join(folder, 'profiles');
+    this.booted = join(folder, 'booted');
     this.temporary = join(folder, 'temporary');
   }
 
@@ -216,19 +228,29 @@ export class ImageStore {
     }
   }
 
-  /** Hashes of all objects that images refer to; an unreadable manifest keeps nothing. */
-  private async referenced(): Promise<Set<string>> {
-    const wanted = new Set<string>();
+  /** The manifests of all images; one that cannot be read is left out. */
+  private async readable(): Promise<Manifest[]> {
+    const found: Manifest[] = [];
     for (const name of await this.names()) {
       const manifest = await this.manifest(name).catch((cause: unknown) => {
         if (cause instanceof PandoError) return undefined;
         throw cause;
       });
-      if (manifest === undefined) continue;
-      wanted.add(manifest.kernel.sha256);
-      if (manifest.initrd !== undefined) wanted.add(manifest.initrd.sha256);
+      if (manifest !== undefined) found.push(manifest);
     }
-    return wanted;
+    return found;
+  }
+
+  /** Hashes of all objects that images refer to; an unreadable manifest keeps nothing. */
+  private async referenced(): Promise<Set<string>> {
+    const references = (await this.readable()).flatMap(({ kernel, initrd }) => [kernel, initrd]);
+    return new Set(references.flatMap((reference) => reference?.sha256 ?? []));
+  }
+
+  /** SHA-256 of all packages that images were made of. */
+  async packages(): Promise<Set<string>> {
+    const all = (await this.readable()).flatMap(({ provenance }) => provenance.packages);
+    return new Set(all.map(({ sha256 }) => sha256));
   }
 
   /**
@@ -240,7 +262,29 @@ export class ImageStore {
     const own = await this.objectsOf(name);
     await rm(path, { force: true });
     await this.prepare();
-    return { objects: [...(await this.discardAll(own)), ...(await this.sweep())] };
+    const objects = [...(await this.discardAll(own)), ...(await this.sweep())];
+    return { objects, profiles: await this.sweepProfiles() };
+  }
+
+  /** Takes away what no image needs: what interrupted pulls, replaced kernels and old cores left. */
+  async prune(): Promise<Removal> {
+    await this.prepare();
+    return { objects: await this.sweep(), profiles: await this.sweepProfiles() };
+  }
+
+  /**
+   * Deletes what was kept of boots of kernels that no image has, and what a dead process left half
+   * written. Files have the kernel's hash as the beginning of their name.
+   */
+  private async sweepProfiles(): Promise<RemovedFile[]> {
+    const wanted = await this.referenced();
+    const unwanted = (name: string, age: number): boolean => {
+      if (!wanted.has(name.slice(0, HASH_DIGITS))) return true;
+      // One that is being written has a suffix.
+      return name.includes('.') && age > STALE_AFTER_MS;
+    };
+    const profiles = await removeFiles(this.profiles, unwanted);
+    return [...profiles, ...(await removeFiles(this.booted, unwanted))];
   }
 
   /** The objects of an image; none when its manifest is unreadable, for it must be removable. */

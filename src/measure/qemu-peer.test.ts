@@ -16,6 +16,7 @@ const OPTIONS = {
   accelerator: 'tcg',
   stagePort: 0xf4,
   userSpaceValue: 7,
+  until: 'linux_start_user',
 } as const;
 
 /** A program that does what QEMU does as far as the peer sees. */
@@ -42,7 +43,7 @@ test('stages are seen on the pipes, in their order', async () => {
   const script = `echo 'vm_state_notify running 1 reason 9 (running)' >&2
 sleep 0.05; echo Linux; sleep 0.05; printf '\\006\\007' >&3; exec sleep 20`;
   const peer = new QemuPeer(OPTIONS, program('boots', script));
-  await peer.userSpace;
+  await peer.reached;
   assert.deepEqual(
     peer.stages.map(({ name }) => name),
     ['vmm_init_end', 'linux_start_kernel', 'linux_start_user'],
@@ -55,9 +56,20 @@ sleep 0.05; echo Linux; sleep 0.05; printf '\\006\\007' >&3; exec sleep 20`;
   await peer.close();
 });
 
+test('an earlier stage can be the last one that is waited for', async () => {
+  const script = "echo 'vm_state_notify running 1 reason 9 (running)' >&2; exec sleep 20";
+  const peer = new QemuPeer({ ...OPTIONS, until: 'vmm_init_end' }, program('halts', script));
+  await peer.reached;
+  assert.deepEqual(
+    peer.stages.map(({ name }) => name),
+    ['vmm_init_end'],
+  );
+  await peer.close();
+});
+
 test('a peer that fails says why', async () => {
   const ended = new QemuPeer(OPTIONS, program('ends', 'echo no such device >&2; exit 3'));
-  await assert.rejects(ended.userSpace, {
+  await assert.rejects(ended.reached, {
     code: 'QEMU_ENDED',
     message: /status 3: no such device/,
   });
@@ -65,9 +77,9 @@ test('a peer that fails says why', async () => {
     OPTIONS,
     program('panics', "echo 'Kernel panic - not syncing: timer'; exec sleep 20"),
   );
-  await assert.rejects(panicked.userSpace, { code: 'QEMU_GUEST_PANIC', message: /timer/ });
+  await assert.rejects(panicked.reached, { code: 'QEMU_GUEST_PANIC', message: /timer/ });
   await panicked.close();
   const missing = new QemuPeer(OPTIONS, join(folder, 'none'));
-  await assert.rejects(missing.userSpace, { code: 'QEMU_MISSING' });
+  await assert.rejects(missing.reached, { code: 'QEMU_MISSING' });
   assert.equal(qemuVersion(join(folder, 'none')), undefined);
 });

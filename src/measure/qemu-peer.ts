@@ -8,6 +8,7 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { performance } from 'node:perf_hooks';
 import type { Readable } from 'node:stream';
 import { PandoError } from '../error.js';
+import { BOOT_STAGES, type BootStage } from './boot-series.js';
 
 const PROGRAM = 'qemu-system-x86_64';
 /** Descriptor of the pipe that the boot-stage port is connected to. */
@@ -34,11 +35,13 @@ export interface PeerOptions {
   /** The port, and the value that means user space. */
   readonly stagePort: number;
   readonly userSpaceValue: number;
+  /** The stage that `reached` waits for. */
+  readonly until: BootStage;
 }
 
 /** A stage as it was seen, in milliseconds from just before the process was started. */
 export interface PeerStage {
-  readonly name: 'vmm_init_end' | 'linux_start_kernel' | 'linux_start_user';
+  readonly name: BootStage;
   readonly ms: number;
   readonly source: string;
 }
@@ -53,7 +56,7 @@ export function qemuVersion(program = PROGRAM): string | undefined {
 }
 
 /** The words after the program's name. */
-export function qemuArguments(options: PeerOptions): string[] {
+export function qemuArguments(options: Omit<PeerOptions, 'until'>): string[] {
   const megabytes = options.memory / 2 ** 20;
   return [
     ['-machine', `q35,accel=${options.accelerator},sata=off,smbus=off,vmport=off`],
@@ -73,21 +76,24 @@ export function qemuArguments(options: PeerOptions): string[] {
 /** A running QEMU. */
 export class QemuPeer {
   readonly stages: PeerStage[] = [];
-  /** Settles with the stage when user space has been seen; rejects when QEMU ends before. */
-  readonly userSpace: Promise<void>;
+  /** Settles when the wanted stage, or a later one, has been seen; rejects when QEMU ends before. */
+  readonly reached: Promise<void>;
   /** Settles when the process has gone. */
   readonly gone: Promise<void>;
   readonly #child: ChildProcess;
   readonly #start = performance.now();
   #stderr = '';
   #console = '';
+  readonly #until: BootStage;
+  #arrive: () => void = () => {};
 
-  /** @throws PandoError QEMU_MISSING by way of `userSpace` */
+  /** @throws PandoError QEMU_MISSING by way of `reached` */
   constructor(options: PeerOptions, program = PROGRAM) {
     const child = spawn(program, qemuArguments(options), {
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
     });
     this.#child = child;
+    this.#until = options.until;
     running.add(child);
     this.gone = new Promise((resolve) => {
       const end = (): void => {
@@ -98,19 +104,20 @@ export class QemuPeer {
       child.once('error', end);
     });
     const stagePipe = child.stdio[STAGE_FD] as Readable;
-    this.userSpace = new Promise((resolve, reject) => {
+    this.reached = new Promise((resolve, reject) => {
+      this.#arrive = resolve;
       stagePipe.on('data', (bytes: Buffer) => {
         if (!bytes.includes(options.userSpaceValue)) return;
         const port = `port 0x${options.stagePort.toString(16)} value ${options.userSpaceValue}`;
         this.#see('linux_start_user', `${port}, by isa-debugcon`);
-        resolve();
       });
       child.once('error', (cause) => {
         const remedy = 'install it (Debian: qemu-system-x86), or leave --against out';
         reject(new PandoError('QEMU_MISSING', `${program}: ${cause.message}`, { remedy, cause }));
       });
-      child.once('close', (status) => {
-        const message = `${program} ended with status ${status}: ${this.#stderr.trim()}`;
+      child.once('close', (status, signal) => {
+        const how = signal === null ? `with status ${status}` : `by ${signal}`;
+        const message = `${program} ended ${how}: ${this.#stderr.trim()}`;
         reject(new PandoError('QEMU_ENDED', message));
       });
       child.stdout?.setEncoding('latin1').on('data', (text: string) => {
@@ -120,8 +127,8 @@ export class QemuPeer {
         if (panic) reject(new PandoError('QEMU_GUEST_PANIC', `QEMU's guest: ${panic[0]}`));
       });
     });
-    // Whoever does not wait for user space does not want to hear that it never came.
-    this.userSpace.catch(() => undefined);
+    // Whoever does not wait for the stage does not want to hear that it never came.
+    this.reached.catch(() => undefined);
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.#stderr = (this.#stderr + text).slice(-STDERR_LIMIT);
       if (/vm_state_notify running 1/.test(this.#stderr)) {
@@ -137,6 +144,7 @@ export class QemuPeer {
   #see(name: PeerStage['name'], source: string): void {
     if (this.stages.some((stage) => stage.name === name)) return;
     this.stages.push({ name, ms: performance.now() - this.#start, source });
+    if (BOOT_STAGES.indexOf(name) >= BOOT_STAGES.indexOf(this.#until)) this.#arrive();
   }
 
   /** Ends the process. */

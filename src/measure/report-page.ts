@@ -8,9 +8,9 @@ import {
   marginalBeyondGuest,
   marginalCost,
 } from './footprint.js';
+import { definitions, htmlPage, plotSection, table } from './page.js';
 import { bootPlot, footprintPlot, guestMapPlot } from './plot/charts.js';
 import type { Drawing } from './plot/drawing.js';
-import { escapeXml, paletteCss, toSvg } from './plot/svg.js';
 import { KIND_TITLES, MEMORY_KINDS } from './whereabouts.js';
 
 const MIB = 2 ** 20;
@@ -35,23 +35,6 @@ export function plotsOf(report: FootprintReport | BootReport): NamedPlot[] {
 
 const mib = (bytes: number): string => (Number.isFinite(bytes) ? (bytes / MIB).toFixed(1) : '–');
 const ms = (value: number): string => (Number.isFinite(value) ? value.toFixed(1) : '–');
-
-/** A table; the first column is text, the others figures unless they are no numbers. */
-function table(
-  caption: string,
-  head: readonly string[],
-  rows: readonly (readonly string[])[],
-  source: string,
-): string {
-  const cell = (text: string, index: number): string =>
-    index === 0
-      ? `<th scope="row">${escapeXml(text)}</th>`
-      : `<td${/^[^\d+±–]/.test(text) ? ' class="text"' : ''}>${escapeXml(text)}</td>`;
-  return `<section><h2>${escapeXml(caption)}</h2><div class="wide"><table>
-<thead><tr>${head.map((text) => `<th scope="col">${escapeXml(text)}</th>`).join('')}</tr></thead>
-<tbody>${rows.map((row) => `<tr>${row.map(cell).join('')}</tr>`).join('\n')}</tbody>
-</table></div><p class="source">Source: ${escapeXml(source)}</p></section>`;
-}
 
 function footprintSections(report: FootprintReport): string[] {
   const last = report.series.map(({ title, cells }) => ({ title, cell: cells.at(-1) }));
@@ -164,52 +147,19 @@ function facts(host: BenchHost, subject: BenchSubject): string {
     ['Guest RAM', `${mib(subject.memory)} MiB`],
     ["QEMU's command", subject.qemuCommand],
   ];
-  const items = rows.flatMap(([name, value]) =>
-    value === null ? [] : `<dt>${escapeXml(name)}</dt><dd><code>${escapeXml(value)}</code></dd>`,
-  );
-  return `<section><h2>Machine, versions, how to run it again</h2><dl>${items.join('\n')}</dl></section>`;
+  return definitions('Machine, versions, how to run it again', rows);
 }
-
-const CSS = `${paletteCss(':root')}
-:root{color-scheme:light dark}
-*{box-sizing:border-box}
-body{margin:0 auto;padding:1rem;max-width:64rem;background:var(--surface);color:var(--text);font:16px/1.5 system-ui,sans-serif}
-h1{font-size:1.6rem;line-height:1.2;margin:.5rem 0}
-h2{font-size:1.1rem;margin:2rem 0 .5rem}
-.wide{overflow-x:auto}
-svg{display:block;min-width:44rem;max-width:100%;height:auto}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem}
-th,td{padding:.25rem .75rem .25rem 0;text-align:right;border-bottom:1px solid var(--grid);vertical-align:top}
-th:first-child{text-align:left;font-weight:400;min-width:11rem}
-thead th{font-weight:600;vertical-align:bottom}
-thead th:first-child{font-weight:600}
-td.text{text-align:left}
-.source{color:var(--faint);font-size:.85rem;margin:.4rem 0}
-dl{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:.25rem 1rem;font-size:.9rem}
-dt{color:var(--faint)}
-dd{margin:0;overflow-wrap:anywhere}
-@media(max-width:40rem){dl{grid-template-columns:minmax(0,1fr)}dd{margin-bottom:.5rem}}`;
 
 /** The page as text of an HTML file that refers to nothing outside. */
 export function reportPage(report: FootprintReport | BootReport): string {
   const title =
     report.kind === 'footprint' ? 'Pando: memory of many VMs' : 'Pando: boot time of a VM';
-  const plots = plotsOf(report).map(
-    ({ drawing }) => `<section><div class="wide">${toSvg(drawing, false)}</div></section>`,
-  );
+  const plots = plotsOf(report).map(({ drawing }) => plotSection(drawing));
   const sections = report.kind === 'footprint' ? footprintSections(report) : bootSections(report);
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${escapeXml(title)}</title>
-<style>${CSS}</style>
-</head>
-<body class="${report.kind}">
-<h1>${escapeXml(title)}</h1>
-${[plots[0] ?? '', ...sections, ...plots.slice(1), facts(report.host, report.subject)].join('\n')}
-</body>
-</html>
-`;
+  return htmlPage(title, report.kind, [
+    plots[0] ?? '',
+    ...sections,
+    ...plots.slice(1),
+    facts(report.host, report.subject),
+  ]);
 }

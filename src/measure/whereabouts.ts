@@ -92,10 +92,11 @@ export function whereabouts(
   const images = mappings.filter(
     (mapping) => isImage(mapping, shape.images) && !(mapping.figures.get('Rss') === 0),
   );
+  // Copies of file pages in a guest's memory are its own pages; those in the page cache may be dirty.
+  const copied = (mapping: Mapping): number =>
+    within(mapping) ? (mapping.figures.get('Anonymous') ?? 0) : 0;
   const imageBytes = images.reduce(
-    (sum, mapping) =>
-      sum +
-      (within(mapping) ? (mapping.figures.get('Private_Clean') ?? 0) : privateBytes([mapping])),
+    (sum, mapping) => sum + Math.max(0, privateBytes([mapping]) - copied(mapping)),
     0,
   );
   const program = outside.filter((mapping) => !isImage(mapping, shape.images));
@@ -120,12 +121,21 @@ export function whereabouts(
   };
 }
 
-/** The state of every page of the first guest's RAM, for a map; empty when there is no guest. */
-export function guestMap(pid: number, mappings: readonly Mapping[], shape: GuestShape): Uint8Array {
-  const [start] = findRegions(mappings, shape.controlBytes + shape.ramBytes);
-  return start === undefined
-    ? new Uint8Array()
-    : pageStates(pid, start + shape.controlBytes, shape.ramBytes);
+/**
+ * The state of every page of guests' RAM, for maps.
+ *
+ * @param most how many guests of the process are looked at
+ * @throws PandoError MEASURE_NO_PAGEMAP
+ */
+export function guestMaps(
+  pid: number,
+  mappings: readonly Mapping[],
+  shape: Pick<GuestShape, 'controlBytes' | 'ramBytes'>,
+  most: number,
+): Uint8Array[] {
+  return findRegions(mappings, shape.controlBytes + shape.ramBytes)
+    .slice(0, most)
+    .map((start) => pageStates(pid, start + shape.controlBytes, shape.ramBytes));
 }
 
 /** A guest's map in cells of several pages each: shares of own, shared and untouched pages. */

@@ -120,3 +120,24 @@ test('200 guests that come and go leave no mapping and no memory behind', async 
   assert.ok(after.mappings <= before.mappings + 20, `${before.mappings} to ${after.mappings}`);
   assert.ok(after.rss <= before.rss + 8 * MIB, `${before.rss} to ${after.rss}`);
 });
+
+test('what was released is refused, and comes to the next of its size as zeros', () => {
+  const first = GuestMemory.create({ ramBytes: 3 * MIB, controlBytes });
+  first.bytes(5, 1)[0] = 9;
+  new Uint8Array(first.buffer)[7] = 9;
+  first.release();
+  first.release();
+  assert.throws(() => first.bytes(5, 1), { code: 'GUEST_RAM_RELEASED' });
+  const second = GuestMemory.create({ ramBytes: 3 * MIB, controlBytes });
+  const third = GuestMemory.create({ ramBytes: 3 * MIB, controlBytes });
+  assert.equal(second.buffer, first.buffer);
+  assert.notEqual(third.buffer, second.buffer);
+  assert.equal(second.bytes(5, 1)[0], 0);
+  assert.equal(new Uint8Array(second.buffer)[7], 0);
+  first.clear();
+  second.bytes(0, 1)[0] = 4;
+  first.release();
+  assert.equal(second.bytes(0, 1)[0], 4, 'whoever released it has no say any more');
+  second.release();
+  third.release();
+});

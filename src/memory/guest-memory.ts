@@ -7,7 +7,8 @@ import { LOW_MEMORY_LIMIT } from '../arch/layout.js';
 import { PandoError } from '../error.js';
 import { addressOf } from '../host/libc.js';
 import { mapZeroOver } from '../host/mmap.js';
-import type { GuestRam } from './guest-ram.js';
+import { type GuestRam, ramReleased } from './guest-ram.js';
+import { Spares } from './spares.js';
 
 /** Unit of a WebAssembly.Memory (WebAssembly Core Specification, "Memory Instances"). */
 const WASM_PAGE = 0x10000;
@@ -21,6 +22,19 @@ export interface GuestMemorySizes {
   readonly controlBytes: number;
 }
 
+/** Each is address space without pages, some 10 GiB with V8's guard regions. */
+const spareMemories = new Spares<WebAssembly.Memory>(16);
+
+function allocate(limits: WebAssembly.MemoryDescriptor): WebAssembly.Memory {
+  try {
+    return new WebAssembly.Memory(limits);
+  } catch {
+    // V8 collects garbage before it gives up: what spares of other sizes hold is then free.
+    spareMemories.clear();
+    return new WebAssembly.Memory(limits);
+  }
+}
+
 /** Guest RAM and the control area before it. */
 export class GuestMemory implements GuestRam {
   /** To instantiate engines with, and to post to workers. */
@@ -31,6 +45,7 @@ export class GuestMemory implements GuestRam {
   readonly ramBytes: number;
   readonly #all: Uint8Array;
   #address: bigint | undefined;
+  #released = false;
 
   private constructor(memory: WebAssembly.Memory, controlBytes: number) {
     if (!(memory.buffer instanceof SharedArrayBuffer))
@@ -63,9 +78,11 @@ export class GuestMemory implements GuestRam {
         `guest RAM of ${ramBytes} bytes is not a multiple of ${WASM_PAGE} between ${WASM_PAGE} and ${LOW_MEMORY_LIMIT}`,
         { remedy: 'give a whole number of MiB, 3 GiB at most' },
       );
+    const spare = spareMemories.take(pages * WASM_PAGE);
+    if (spare !== undefined) return new GuestMemory(spare, controlBytes);
+    const limits = { initial: pages, maximum: pages, shared: true };
     try {
-      const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
-      return new GuestMemory(memory, controlBytes);
+      return new GuestMemory(allocate(limits), controlBytes);
     } catch (cause) {
       if (!(cause instanceof RangeError)) throw cause;
       throw new PandoError(
@@ -115,18 +132,22 @@ export class GuestMemory implements GuestRam {
 
   /** Guest RAM as zeros: no file is mapped any more, all pages are back at the host. */
   clear(): void {
-    mapZeroOver(this.ramHostAddress, this.ramBytes);
+    if (!this.#released) mapZeroOver(this.ramHostAddress, this.ramBytes);
   }
 
   /**
-   * Gives every page back at once, control area included, without waiting for the garbage collector
-   * to find the buffer. The address space follows when the last reference goes. All vCPUs have stopped.
+   * Gives every page back at once, control area included, and the address space to the next VM of the
+   * same size. All vCPUs have stopped, and nobody uses `memory` and `buffer` any more.
    */
   release(): void {
+    if (this.#released) return;
+    this.#released = true;
     mapZeroOver(this.hostAddress, this.buffer.byteLength);
+    spareMemories.give(this.buffer.byteLength, this.memory);
   }
 
   #check(gpa: number, length: number): void {
+    if (this.#released) throw ramReleased();
     if (gpa >= 0 && length >= 0 && gpa + length <= this.ramBytes) return;
     throw new PandoError(
       'GUEST_ADDRESS_RANGE',

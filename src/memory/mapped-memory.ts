@@ -1,16 +1,24 @@
 /**
- * Guest RAM on memory that mmap gives, for guests larger than a WebAssembly.Memory: kvm alone runs
- * these. What does not fit below the hole for devices lies from 4 GiB on in the guest, and right behind
- * the rest in the host.
+ * Guest RAM on memory that mmap gives, for guests on kvm: of any size, and gone as soon as it is
+ * released, where a WebAssembly.Memory keeps its address space until the garbage collector finds it.
+ * What does not fit below the hole for devices lies from 4 GiB on in the guest, and right behind the
+ * rest in the host.
  */
 import { HIGH_MEMORY_START, LOW_MEMORY_LIMIT, PAGE_SIZE } from '../arch/layout.js';
 import { PandoError } from '../error.js';
 import { HostError } from '../host/errno.js';
 import { viewOf } from '../host/libc.js';
-import { mapZero, mapZeroOver, unmap } from '../host/mmap.js';
+import { mapZeroAligned, mapZeroOver, unmap } from '../host/mmap.js';
 import type { GuestMemorySizes } from './guest-memory.js';
-import type { GuestRam } from './guest-ram.js';
+import { type GuestRam, ramReleased } from './guest-ram.js';
+import { Spares } from './spares.js';
 
+/** What the processor and the kernel can map as one page: guest and host agree on its boundaries. */
+const LARGE_PAGE = 2 << 20;
+
+const spareControl = new Spares<SharedArrayBuffer>(32);
+
+/** Nobody uses views over it, or its control area, once it is released. */
 export class MappedMemory implements GuestRam {
   readonly buffer: SharedArrayBuffer;
   readonly ramBytes: number;
@@ -18,7 +26,7 @@ export class MappedMemory implements GuestRam {
   #released = false;
 
   private constructor(ramHostAddress: bigint, { ramBytes, controlBytes }: GuestMemorySizes) {
-    this.buffer = new SharedArrayBuffer(controlBytes);
+    this.buffer = spareControl.take(controlBytes) ?? new SharedArrayBuffer(controlBytes);
     this.ramBytes = ramBytes;
     this.ramHostAddress = ramHostAddress;
   }
@@ -37,7 +45,7 @@ export class MappedMemory implements GuestRam {
       );
     }
     try {
-      return new MappedMemory(mapZero(ramBytes), sizes);
+      return new MappedMemory(mapZeroAligned(ramBytes, LARGE_PAGE), sizes);
     } catch (cause) {
       if (!(cause instanceof HostError)) throw cause;
       throw new PandoError(
@@ -55,7 +63,8 @@ export class MappedMemory implements GuestRam {
   hostRange(gpa: number, length: number): bigint {
     const low = Math.min(this.ramBytes, LOW_MEMORY_LIMIT);
     const high = gpa - HIGH_MEMORY_START;
-    if (!this.#released && length >= 0) {
+    if (this.#released) throw ramReleased();
+    if (length >= 0) {
       if (gpa >= 0 && gpa + length <= low) return this.ramHostAddress + BigInt(gpa);
       if (high >= 0 && low + high + length <= this.ramBytes) {
         return this.ramHostAddress + BigInt(low + high);
@@ -69,12 +78,14 @@ export class MappedMemory implements GuestRam {
   }
 
   clear(): void {
-    mapZeroOver(this.ramHostAddress, this.ramBytes);
+    if (!this.#released) mapZeroOver(this.ramHostAddress, this.ramBytes);
   }
 
   release(): void {
     if (this.#released) return;
     this.#released = true;
     unmap(this.ramHostAddress, this.ramBytes);
+    new Uint8Array(this.buffer).fill(0);
+    spareControl.give(this.buffer.byteLength, this.buffer);
   }
 }

@@ -6,7 +6,7 @@ import { fstatSync, readSync } from 'node:fs';
 import { PAGE_SIZE } from '../arch/layout.js';
 import { PandoError } from '../error.js';
 import { errnoOf } from '../host/errno.js';
-import { discard, mapFileOver, probeFileMapping } from '../host/mmap.js';
+import { mapFileOver, probeFileMapping } from '../host/mmap.js';
 import type { Placement } from '../loader/plan.js';
 import type { GuestRam } from './guest-ram.js';
 import { checkPlacements, type ImageRange, READ_REASON, splitPlacement } from './image-pages.js';
@@ -58,18 +58,20 @@ export function placeImages(
   guest.clear();
   try {
     const unmappable = mode === 'map' ? probeFiles(files) : readAll;
-    const ranges = mapPlacements(guest, placements, files, unmappable);
-    const readRanges = (): void => {
+    const place = (): ImageRange[] => {
+      const ranges = mapPlacements(guest, placements, files, unmappable);
       for (const range of ranges)
         if (range.how === 'read') readRange(guest, fileOf(files, range.source), range);
+      return ranges;
     };
-    readRanges();
+    let ranges = place();
     return {
-      ranges,
+      get ranges() {
+        return ranges;
+      },
       restore: () => {
-        // Dropping this VM's own pages brings a mapped file's contents back, and zeros elsewhere.
-        discard(guest.ramHostAddress, guest.ramBytes);
-        readRanges();
+        guest.clear();
+        ranges = place();
       },
     };
   } catch (error) {

@@ -3,7 +3,7 @@
  * (MADV_DONTNEED) reads as zeros again, and costs nothing until it is written. Pages of images are left
  * alone: mapped ones would show their file again, and read ones are there to be compared with those.
  */
-import { PAGE_SIZE } from '../arch/layout.js';
+import { HIGH_MEMORY_START, LOW_MEMORY_LIMIT, PAGE_SIZE } from '../arch/layout.js';
 import { HostError } from '../host/errno.js';
 import { libc } from '../host/libc.js';
 import { discard } from '../host/mmap.js';
@@ -40,14 +40,37 @@ export function discardZeroPages(guest: GuestRam, ranges: readonly ImageRange[])
     const first = Math.floor(guestAddress / PAGE_SIZE);
     states.fill(PAGE_UNTOUCHED, first, Math.ceil((guestAddress + length) / PAGE_SIZE));
   }
-  const { buffer, byteOffset } = guest.bytes(0, guest.ramBytes);
-  const words = new Uint32Array(buffer, byteOffset, guest.ramBytes / 4);
+  const low = Math.min(pages, LOW_MEMORY_LIMIT / PAGE_SIZE);
+  const discardRun = (page: number, count: number): void =>
+    discard(guest.ramHostAddress + BigInt(page * PAGE_SIZE), count * PAGE_SIZE);
+  return (
+    discardZeroRuns(guest.bytes(0, low * PAGE_SIZE), states, 0, discardRun) +
+    (pages === low
+      ? 0
+      : discardZeroRuns(
+          guest.bytes(HIGH_MEMORY_START, (pages - low) * PAGE_SIZE),
+          states,
+          low,
+          discardRun,
+        ))
+  );
+}
+
+/** @param first the page of RAM, as `states` counts them, that `bytes` begins with */
+function discardZeroRuns(
+  bytes: Uint8Array,
+  states: Uint8Array,
+  first: number,
+  discardRun: (page: number, count: number) => void,
+): number {
+  const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+  const pages = bytes.length / PAGE_SIZE;
   let dropped = 0;
   for (let page = 0; page < pages; page++) {
     let end = page;
-    while (end < pages && states[end] === PAGE_OWN && isZero(words, end * WORDS)) end++;
+    while (end < pages && states[first + end] === PAGE_OWN && isZero(words, end * WORDS)) end++;
     if (end === page) continue;
-    discard(guest.ramHostAddress + BigInt(page * PAGE_SIZE), (end - page) * PAGE_SIZE);
+    discardRun(first + page, end - page);
     dropped += end - page;
     page = end;
   }

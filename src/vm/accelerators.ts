@@ -1,5 +1,6 @@
 /** Which accelerators this host has, how fast KVM is on it, and which one `auto` takes. */
 import { type KvmMeasurement, measureKvm } from '../accel/kvm/probe.js';
+import { OR_WASM, WASM_REMEDY } from '../accel/kvm/system.js';
 import { PandoError } from '../error.js';
 import type { AcceleratorName } from './types.js';
 
@@ -26,7 +27,7 @@ const EMULATED_BELOW = 2e8;
 
 let probed: AcceleratorProbe | undefined;
 
-/** Probes once in a process: opens KVM, runs a small guest, measures. Takes some 10 to 100 ms. */
+/** Probes once in a process: opens KVM, runs a small guest, measures. Takes some 5 to 20 ms. */
 export function probeAccelerators(): AcceleratorProbe {
   probed ??= probe();
   return probed;
@@ -59,7 +60,37 @@ function probeKvmRate(): KvmProbe {
   }
 }
 
-/** The accelerator for a VM: what is asked for, or what the probe says. */
-export function chooseAccelerator(wanted: AcceleratorName | 'auto'): AcceleratorName {
-  return wanted === 'auto' ? probeAccelerators().choice : wanted;
+/** Why the wasm accelerator cannot run a VM. */
+export interface WasmRefusal {
+  readonly code: string;
+  readonly message: string;
+  /** What to ask for instead. */
+  readonly remedy: string;
+}
+
+/**
+ * The accelerator for a VM: what is asked for, or what the probe says. Where wasm cannot run the VM, `auto`
+ * takes kvm however slow it is.
+ * @param refusal why wasm cannot run this VM; undefined when it can
+ * @throws PandoError the refusal's code when wasm is asked for; ACCELERATOR_NONE when `auto` finds none
+ */
+export function chooseAccelerator(
+  wanted: AcceleratorName | 'auto',
+  refusal?: WasmRefusal,
+  probe: () => AcceleratorProbe = probeAccelerators,
+): AcceleratorName {
+  if (wanted === 'wasm' && refusal !== undefined) {
+    const remedy = `${refusal.remedy}, or --accel kvm`;
+    throw new PandoError(refusal.code, refusal.message, { remedy });
+  }
+  if (wanted !== 'auto') return wanted;
+  const { kvm, choice } = probe();
+  if (refusal === undefined) return choice;
+  if (kvm.works) return 'kvm';
+  const { error } = kvm;
+  const kvmRemedy = error.remedy === WASM_REMEDY ? undefined : error.remedy?.replace(OR_WASM, '');
+  throw new PandoError('ACCELERATOR_NONE', `${refusal.message}; kvm: ${error.message}`, {
+    remedy: refusal.remedy + (kvmRemedy === undefined ? '' : `, or for kvm ${kvmRemedy}`),
+    cause: error,
+  });
 }

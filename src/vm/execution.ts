@@ -24,7 +24,12 @@ export type Ending =
   | { readonly kind: 'reset' }
   | { readonly kind: 'poweroff' }
   | { readonly kind: 'shutdown'; readonly vcpu: number }
-  | { readonly kind: 'error'; readonly code: string; readonly message: string };
+  | {
+      readonly kind: 'error';
+      readonly code: string;
+      readonly message: string;
+      readonly remedy?: string;
+    };
 
 /** What an execution tells the owner of the VM. */
 export type MachineEvent = Notice | Ending;

@@ -5,8 +5,8 @@
 import { CONTROL_BYTES, VM_CONTROL as KVM_VM_CONTROL } from '../accel/kvm/layout.js';
 import { GUEST_BASE, VM_CONTROL as WASM_VM_CONTROL } from '../accel/wasm/layout.js';
 import { type EntryState, pvhEntryState } from '../arch/entry-state.js';
-import { LOW_MEMORY_LIMIT } from '../arch/layout.js';
 import { writeBootData } from '../boot/boot-data.js';
+import { BootedPages } from '../memory/booted-pages.js';
 import { GuestMemory } from '../memory/guest-memory.js';
 import type { GuestRam } from '../memory/guest-ram.js';
 import { MappedMemory } from '../memory/mapped-memory.js';
@@ -30,21 +30,25 @@ export interface GuestOptions {
   readonly tier: TierChoice;
   /** File that keeps what became hot, see VmOptions.immutableImages. */
   readonly profile: string | undefined;
+  /** File of the pages that guests of this image have alike once they have booted, see BootedPages. */
+  readonly booted: string | undefined;
 }
 
 export class Guest {
   readonly memory: GuestRam;
   readonly control: VmControl;
   readonly placed: PlacedImages;
+  readonly booted: BootedPages | undefined;
   readonly execution: Execution;
   readonly #options: GuestOptions;
 
   /** @param listener hears what the execution says, never before this returns */
   constructor(options: GuestOptions, listener: (event: MachineEvent) => void) {
     this.#options = options;
-    const { images, load } = options;
+    const { images, load, booted } = options;
     const { memory, controlOffset, execute } = machineFor(options, listener);
     this.memory = memory;
+    this.booted = booted === undefined ? undefined : new BootedPages(memory, booted);
     let execution: Execution | undefined;
     try {
       const files = {
@@ -68,6 +72,7 @@ export class Guest {
   /** After a reset: images, RAM, devices and vCPUs as at the start. No thread runs the VM. */
   restart(): void {
     this.placed.restore();
+    this.booted?.forget();
     this.execution.reset(this.#writeBootData());
   }
 
@@ -107,9 +112,7 @@ function machineFor(options: GuestOptions, listener: (event: MachineEvent) => vo
       execute: (control) => new WasmExecution(memory, control, tier === '1', listener, profile),
     };
   }
-  const sizes = { ramBytes, controlBytes: CONTROL_BYTES };
-  const memory =
-    ramBytes > LOW_MEMORY_LIMIT ? MappedMemory.create(sizes) : GuestMemory.create(sizes);
+  const memory = MappedMemory.create({ ramBytes, controlBytes: CONTROL_BYTES });
   return {
     memory,
     controlOffset: KVM_VM_CONTROL,

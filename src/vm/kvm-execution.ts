@@ -61,8 +61,7 @@ export class KvmExecution implements Execution {
     const system = KvmSystem.open();
     try {
       checkVcpus(system, cpus);
-      this.#machine = new KvmMachine(system);
-      this.#machine.setMemory(memorySlots(memory.ramHostAddress, memory.ramBytes));
+      this.#machine = new KvmMachine(system, memorySlots(memory.ramHostAddress, memory.ramBytes));
       const supported = supportedCpuid(system.fd);
       const runBytes = system.runBytes;
       const msrs = system.msrIndices();
@@ -91,11 +90,13 @@ export class KvmExecution implements Execution {
         })),
       };
       this.board = attachKvmBoard(this.#description, control);
-      this.#vcpus = this.#owners.map(({ handle }) => new KvmVcpu(handle, this.board, noGuestBytes));
+      for (const { handle } of this.#owners) {
+        this.#vcpus.push(new KvmVcpu(handle, this.board, noGuestBytes));
+      }
       control.request(REQUEST_PARK);
       this.#attachThreads();
     } catch (error) {
-      this.#releaseKernel();
+      this.#giveUp();
       throw error;
     } finally {
       system.close();
@@ -118,7 +119,7 @@ export class KvmExecution implements Execution {
   reset(entry: EntryState): void {
     this.board.reset();
     if (!this.#fresh) {
-      this.#machine.reset();
+      this.#machine.restore();
       for (const owner of this.#owners) owner.restore();
     }
     this.#fresh = false;
@@ -229,13 +230,20 @@ export class KvmExecution implements Execution {
     const threads = this.#threads;
     this.#threads = [];
     await Promise.all(threads.map((thread) => thread.detached));
-    this.#releaseKernel();
+    this.#closeVcpus();
+    await this.#machine.closeBeside();
   }
 
-  #releaseKernel(): void {
+  /** What was made before the constructor failed. */
+  #giveUp(): void {
+    this.#closeVcpus();
+    this.#machine?.close();
+  }
+
+  #closeVcpus(): void {
     for (const owner of this.#owners) owner.close();
     this.#owners.length = 0;
-    this.#machine?.close();
+    this.#vcpus.length = 0;
   }
 }
 

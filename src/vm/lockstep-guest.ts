@@ -3,7 +3,7 @@
  * states whatever runs their code. Like any guest of the wasm accelerator it is all in its memory but
  * for the clock, so one thread can make it and another run it.
  */
-import { installDecodeTables } from '../accel/wasm/core-module.js';
+import { coreModule, installDecodeTables } from '../accel/wasm/core-module.js';
 import * as L from '../accel/wasm/layout.js';
 import { Library } from '../accel/wasm/translate/library.js';
 import type { TranslationService } from '../accel/wasm/translate/service.js';
@@ -42,9 +42,24 @@ export interface LockstepMachine {
   readonly commandLine: string;
 }
 
+/** Notices what a guest reads from devices. */
+class WatchedBoard extends Board {
+  reads = 0;
+
+  override portIn(port: number, size: number): number {
+    this.reads++;
+    return super.portIn(port, size);
+  }
+
+  override mmioRead(vcpu: number, gpa: number, size: number): number {
+    this.reads++;
+    return super.mmioRead(vcpu, gpa, size);
+  }
+}
+
 export class LockstepGuest {
   readonly memory: GuestMemory;
-  readonly #board: Board;
+  readonly #board: WatchedBoard;
   readonly #vcpu: WasmVcpu;
   readonly #view: DataView;
   readonly #bytes: Uint8Array;
@@ -64,7 +79,7 @@ export class LockstepGuest {
     const end = (): void => {
       this.ended = true;
     };
-    this.#board = new Board({
+    this.#board = new WatchedBoard({
       state: wasm.buffer as unknown as SharedArrayBuffer,
       byteOffset: L.BOARD_STATE_AREA,
       vcpus: 1,
@@ -118,6 +133,11 @@ export class LockstepGuest {
     return guest;
   }
 
+  /** Makes a guest that is interpreted. */
+  static interpreted(machine: LockstepMachine): LockstepGuest {
+    return LockstepGuest.create(machine, { module: coreModule() });
+  }
+
   /** Instructions retired. */
   get count(): bigint {
     return this.#vcpu.instructions();
@@ -160,6 +180,32 @@ export class LockstepGuest {
       this.output = this.output.slice(-OUTPUT_LIMIT);
     }
     this.#board.pumpOutput();
+  }
+
+  /** One instruction, or one iteration of a repeated one, interpreted; no interrupt comes in between. */
+  step(): void {
+    this.#view.setUint32(L.MODE, this.#view.getUint32(L.MODE, true) | L.MODE_STEP, true);
+    this.advance(this.count + 1n);
+  }
+
+  /** Reads of ports and of device memory so far. */
+  get deviceReads(): number {
+    return this.#board.reads;
+  }
+
+  /** Takes over registers. */
+  adopt(state: Partial<Pick<VcpuState, 'gpr' | 'rip' | 'rflags' | 'segments'>>): void {
+    const view = this.#view;
+    state.gpr?.forEach((value, register) => {
+      view.setBigUint64(L.GPR + register * 8, value, true);
+    });
+    state.segments?.forEach((selector, index) => {
+      view.setUint32(L.SEG_SEL + (L.SEG_ES + index) * 4, selector, true);
+    });
+    if (state.rip !== undefined) view.setBigUint64(L.RIP, state.rip, true);
+    if (state.rflags === undefined) return;
+    view.setUint32(L.CC_OP, 0, true);
+    view.setUint32(L.FLAGS, Number(state.rflags), true);
   }
 
   /** Code at a linear address as far as the processor has fetched from there lately. */

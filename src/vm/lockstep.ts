@@ -87,7 +87,7 @@ class Pair {
 
   constructor({ threshold, planted, ...machine }: LockstepOptions) {
     const module = coreModule();
-    this.interpreted = LockstepGuest.create(machine, { module });
+    this.interpreted = LockstepGuest.interpreted(machine);
     const { memory } = LockstepGuest.create(machine, { module });
     this.translated = new LockstepThread(memory, {
       module,
@@ -192,7 +192,7 @@ function lastLine(output: string): string {
   );
 }
 
-/** Compares RAM, counting what was compared. */
+/** What comparisons of RAM have looked at. */
 interface RamCount {
   comparisons: number;
   pages: number;

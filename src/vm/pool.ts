@@ -1,14 +1,17 @@
 /**
  * The process's worker threads: as many as there are processors, however many VMs there are. They
- * start with the first VM and end with the last.
+ * start behind the first VM, which the thread that made it drives until then, and end with the last. A
+ * process that has one VM does without them.
  */
 import { availableParallelism } from 'node:os';
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import { Library } from '../accel/wasm/translate/library.js';
 import type { TranslationCounters } from '../accel/wasm/translate/service.js';
-import { TranslatorThread } from '../accel/wasm/translate/thread.js';
+import { PortService, TranslatorThread } from '../accel/wasm/translate/thread.js';
 import { PandoError } from '../error.js';
 import type { MachineEvent } from './execution.js';
 import type { MachineDescription } from './machine.js';
+import { OwnThread } from './own-thread.js';
 import { SCHEDULE_SLOTS, Schedule } from './schedule.js';
 import type { WorkerCommand, WorkerEvent, WorkerStart } from './worker.js';
 
@@ -29,7 +32,29 @@ export class WorkerPool {
 
   readonly schedule = new Schedule();
   readonly #listeners = new Map<number, (event: MachineEvent) => void>();
+  readonly #known = new Map<number, MachineDescription>();
   #workers: PoolWorker[] = [];
+  #translator: TranslatorThread | undefined;
+  #ownPort: MessagePort | undefined;
+  #hasWorkers = true;
+  readonly #own = new OwnThread(
+    this.schedule,
+    (slot, event) => this.#listeners.get(slot)?.(event),
+    () => !this.#hasWorkers || this.schedule.workers() === 0,
+    () => this.#startWorkers(),
+  );
+
+  private constructor() {
+    this.schedule.announced = this.#own.wake;
+  }
+
+  /**
+   * Before the first VM: this thread drives all of them, for good. A worker costs megabytes, and what
+   * else the thread has to do waits for the end of a slice.
+   */
+  doWithoutWorkers(): void {
+    this.#hasWorkers = false;
+  }
 
   /** A slot for a new VM; `listener` hears what its machine says. */
   allocate(listener: (event: MachineEvent) => void): number {
@@ -43,8 +68,6 @@ export class WorkerPool {
     return slot;
   }
 
-  #translator: TranslatorThread | undefined;
-
   #fail(error: Error): void {
     for (const listener of this.#listeners.values()) {
       listener({ kind: 'error', code: 'WORKER_FAILED', message: error.message });
@@ -57,27 +80,35 @@ export class WorkerPool {
     commands.postMessage({ kind: 'translator', port } satisfies WorkerCommand, [port]);
   }
 
-  /** Makes a VM known to all workers. It runs once its slot is made ready. */
+  #startTranslator(): void {
+    const translator = new TranslatorThread((error) => this.#fail(error));
+    this.#translator = translator;
+    for (const worker of this.#workers) this.#connect(worker, translator);
+    if (this.#hasWorkers) return;
+    this.#ownPort = translator.connect();
+    this.#own.library = new Library(new PortService(this.#ownPort));
+  }
+
+  /** Makes a VM known to all threads that drive. It runs once its slot is made ready. */
   attach(machine: MachineDescription, profile?: string): void {
-    if (machine.translate && this.#translator === undefined) {
-      this.#translator = new TranslatorThread((error) => this.#fail(error));
-      for (const worker of this.#workers) this.#connect(worker, this.#translator);
+    if (machine.translate) {
+      if (this.#translator === undefined) this.#startTranslator();
+      if (profile !== undefined) this.#translator?.useProfile(profile);
     }
-    if (machine.translate && profile !== undefined) this.#translator?.useProfile(profile);
-    const wanted = Math.min(availableParallelism(), this.#listeners.size);
-    while (this.#workers.length < wanted) this.#startWorker();
+    this.#known.set(machine.slot, machine);
+    this.#own.attach(machine);
     for (const { commands } of this.#workers) {
       commands.postMessage({ kind: 'attach', machine } satisfies WorkerCommand);
     }
-    this.#known.set(machine.slot, machine);
+    // The first one starts when this thread has begun to drive: the guest's entry does not wait for it.
+    if (this.#workers.length > 0) this.#startWorkers();
     this.schedule.announce();
   }
 
-  readonly #known = new Map<number, MachineDescription>();
-
-  /** Starts the first worker ahead of the VM that needs it: the two get ready at the same time. */
-  prepare(): void {
-    if (this.#workers.length === 0) this.#startWorker();
+  #startWorkers(): void {
+    if (!this.#hasWorkers) return;
+    const wanted = Math.min(availableParallelism(), this.#listeners.size);
+    while (this.#workers.length < wanted) this.#startWorker();
   }
 
   /** What has been translated for the VMs; undefined while none translates. */
@@ -89,6 +120,7 @@ export class WorkerPool {
   async release(slot: number): Promise<void> {
     this.#listeners.delete(slot);
     this.#known.delete(slot);
+    this.#own.detach(slot);
     for (const { commands } of this.#workers) {
       commands.postMessage({ kind: 'detach', slot } satisfies WorkerCommand);
     }
@@ -102,6 +134,10 @@ export class WorkerPool {
     if (this.#listeners.size > 0) return;
     const workers = this.#workers;
     this.#workers = [];
+    this.#own.rest();
+    this.#own.library = undefined;
+    this.#ownPort?.close();
+    this.#ownPort = undefined;
     for (const { commands } of workers) {
       commands.postMessage({ kind: 'stop' } satisfies WorkerCommand);
     }

@@ -64,7 +64,8 @@ export class Reporter {
 /** An exception of the monitor itself, as the VM's end. */
 export function failureEvent(error: unknown): Ending {
   if (error instanceof PandoError) {
-    return { kind: 'error', code: error.code, message: error.message };
+    const { code, message, remedy } = error;
+    return { kind: 'error', code, message, ...(remedy === undefined ? {} : { remedy }) };
   }
   const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return { kind: 'error', code: 'INTERNAL', message };

@@ -22,7 +22,10 @@ export const SLOT_PARKED = 4;
 const SEQUENCE = 0;
 /** One past the highest slot in use. */
 const IN_USE = 1;
-const FIRST = 2;
+/** Worker threads that claim VMs. */
+const WORKERS = 2;
+/** The slots' states; even, for the deadlines behind them to be aligned. */
+const FIRST = 4;
 const BYTES = (FIRST + SCHEDULE_SLOTS) * 4 + 8 + SCHEDULE_SLOTS * 8;
 
 export class Schedule {
@@ -30,6 +33,8 @@ export class Schedule {
   readonly #words: Int32Array;
   readonly #deadlines: Float64Array;
   #next = 0;
+  /** Called on this thread whenever it announces work. */
+  announced: () => void = () => undefined;
 
   constructor(buffer: SharedArrayBuffer = new SharedArrayBuffer(BYTES)) {
     this.buffer = buffer;
@@ -75,6 +80,21 @@ export class Schedule {
   announce(workers: number = Number.POSITIVE_INFINITY): void {
     Atomics.add(this.#words, SEQUENCE, 1);
     Atomics.notify(this.#words, SEQUENCE, workers);
+    this.announced();
+  }
+
+  /** One more thread claims VMs. */
+  workerStarted(): void {
+    Atomics.add(this.#words, WORKERS, 1);
+  }
+
+  workerEnded(): void {
+    Atomics.sub(this.#words, WORKERS, 1);
+  }
+
+  /** How many worker threads claim VMs. */
+  workers(): number {
+    return Atomics.load(this.#words, WORKERS);
   }
 
   /** Claims a VM to run, in turn; -1 when there is none. */
@@ -105,15 +125,20 @@ export class Schedule {
     return Atomics.load(this.#words, SEQUENCE);
   }
 
-  /** Sleeps until the earliest deadline, or until something changed since `sequence` was read. */
-  wait(sequence: number): void {
+  /** Milliseconds to the earliest deadline; Infinity when there is none. */
+  untilDeadline(): number {
     const used = Atomics.load(this.#words, IN_USE);
     let earliest = Number.POSITIVE_INFINITY;
     for (let slot = 0; slot < used; slot++) {
       if (Atomics.load(this.#words, FIRST + slot) !== SLOT_ASLEEP) continue;
       earliest = Math.min(earliest, this.#deadlines[slot] ?? earliest);
     }
-    const milliseconds = (earliest - hostNanoseconds()) / 1e6;
+    return (earliest - hostNanoseconds()) / 1e6;
+  }
+
+  /** Sleeps until the earliest deadline, or until something changed since `sequence` was read. */
+  wait(sequence: number): void {
+    const milliseconds = this.untilDeadline();
     if (milliseconds > 0) Atomics.wait(this.#words, SEQUENCE, sequence, milliseconds);
   }
 }

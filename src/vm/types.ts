@@ -25,6 +25,11 @@ export interface VmOptions {
   readonly accelerator?: AcceleratorName | 'auto';
   /** The files are immutable (the image store's): map them as they are instead of a sealed copy. */
   readonly immutableImages?: boolean;
+  /**
+   * Share pages that guests of an immutable, mapped image have alike once they have booted; true when
+   * absent.
+   */
+  readonly shareBooted?: boolean;
   /** Tier of the wasm accelerator, see TierChoice; `auto` when absent. */
   readonly tier?: TierChoice;
   /** `map` maps the images copy-on-write over guest RAM, `read` copies them; `map` when absent. */
@@ -55,7 +60,12 @@ export type VmExit =
   /** A triple fault, with the state of the vCPU that met it. */
   | { readonly kind: 'shutdown'; readonly vcpu: VcpuState }
   /** The monitor could not go on; `code` is that of a PandoError. */
-  | { readonly kind: 'error'; readonly code: string; readonly message: string };
+  | {
+      readonly kind: 'error';
+      readonly code: string;
+      readonly message: string;
+      readonly remedy?: string;
+    };
 
 /** Pages of 4 KiB of one part of guest memory. */
 export interface PartSharing {

@@ -65,6 +65,12 @@ export class VcpuThreads {
     for (const member of this.#busy) member.kick?.();
   };
 
+  /** Starts threads ahead of the vCPUs that need them: images are opened and placed meanwhile. */
+  prepare(count: number): void {
+    while (this.#idle.length < count) this.#idle.push(this.#start());
+    this.#dismissLater();
+  }
+
   /**
    * Gives a vCPU a thread.
    * @param kick makes the VM's vCPUs leave the guest and stay out, when the process ends
@@ -142,6 +148,10 @@ export class VcpuThreads {
     member.leave?.();
     member.leave = undefined;
     while (this.#idle.length > IDLE_LIMIT) this.#dismiss();
+    this.#dismissLater();
+  }
+
+  #dismissLater(): void {
     clearTimeout(this.#cleanup);
     this.#cleanup = setTimeout(() => {
       while (this.#idle.length > 0) this.#dismiss();

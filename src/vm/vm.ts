@@ -8,7 +8,8 @@ import { PandoError } from '../error.js';
 import type { ImagePart } from '../loader/plan.js';
 import { accountSharing } from '../memory/sharing.js';
 import { discardZeroPages, trimHeap } from '../memory/zero-pages.js';
-import { chooseAccelerator } from './accelerators.js';
+import { chooseAccelerator, type WasmRefusal } from './accelerators.js';
+import { bootedPath } from './booted-path.js';
 import type { MachineEvent } from './execution.js';
 import { Guest } from './guest.js';
 import { hostNanoseconds } from './host-time.js';
@@ -23,6 +24,7 @@ import type {
   VmMemory,
   VmOptions,
 } from './types.js';
+import { VcpuThreads } from './vcpu-threads.js';
 
 const DEFAULT_MEMORY = 1 << 30;
 /** All that the host's processor can give. */
@@ -76,6 +78,8 @@ export class Vm implements AsyncDisposable {
   /** Console input that the ring had no room for. */
   #input: Uint8Array[] = [];
   #closed: Promise<void> | undefined;
+  #released = false;
+  #trimming: NodeJS.Timeout | undefined;
 
   /**
    * Places the images and builds the machine; the guest does not run yet.
@@ -84,11 +88,14 @@ export class Vm implements AsyncDisposable {
   static async create(options: VmOptions): Promise<Vm> {
     const memory = options.memory ?? DEFAULT_MEMORY;
     const cpus = options.cpus ?? 1;
-    const accelerator = chooseAccelerator(options.accelerator ?? 'auto');
-    checkOptions(options, accelerator, memory, cpus);
+    checkOptions(memory, cpus);
+    const accelerator = chooseAccelerator(
+      options.accelerator ?? 'auto',
+      wasmRefusal(options.cpu, memory, cpus),
+    );
     const load = options.load ?? 'map';
     const pool = WorkerPool.shared();
-    if (accelerator === 'wasm') pool.prepare();
+    if (accelerator === 'kvm') VcpuThreads.shared().prepare(cpus);
     let images: GuestImages | undefined;
     try {
       images = openImages({
@@ -98,6 +105,10 @@ export class Vm implements AsyncDisposable {
         immutable: options.immutableImages ?? false,
       });
       const profile = options.immutableImages ? profilePath(options.kernel) : undefined;
+      const booted =
+        options.immutableImages && load === 'map' && options.shareBooted !== false
+          ? bootedPath(options.kernel, { accelerator, memory, cpus })
+          : undefined;
       const { commandLine = '', cpu = DEFAULT_CPU, tier = 'auto' } = options;
       const guestOptions = {
         accelerator,
@@ -109,6 +120,7 @@ export class Vm implements AsyncDisposable {
         load,
         tier,
         profile,
+        booted,
       };
       return new Vm({
         images,
@@ -165,16 +177,19 @@ export class Vm implements AsyncDisposable {
   }
 
   /**
-   * Gives the pages back to the host that the guest has filled with zeros; it stands still for some
-   * milliseconds. Happens of itself once, soon after user space began.
-   * @returns how many pages
+   * Gives the pages back to the host that the guest has filled with zeros, and shares those that other
+   * guests of its image have alike; it stands still for some 80 milliseconds. Happens of itself, soon after
+   * user space began, in each boot.
+   * @returns how many pages of zeros
    */
   async trim(): Promise<number> {
     if (this.#phase === 'ended') return 0;
     await this.#park();
     // A reset that came in between has set the guest going again.
     if (!this.#guest.execution.parked || this.#ended()) return 0;
-    const pages = discardZeroPages(this.#guest.memory, this.#guest.placed.ranges);
+    const { memory, placed, booted } = this.#guest;
+    const pages = discardZeroPages(memory, [...placed.ranges, ...(booted?.ranges ?? [])]);
+    booted?.share();
     if (this.#phase === 'running') this.#guest.execution.start();
     trimHeap();
     return pages;
@@ -191,6 +206,11 @@ export class Vm implements AsyncDisposable {
       this.#parked.push(resolve);
       this.#guest.execution.park();
     });
+  }
+
+  #fail(error: unknown): void {
+    const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    this.#end({ kind: 'error', code: 'INTERNAL', message });
   }
 
   #end(exit: VmExit): void {
@@ -235,19 +255,21 @@ export class Vm implements AsyncDisposable {
 
   #restart(): void {
     if (this.#phase === 'ended') return;
+    clearTimeout(this.#trimming);
     this.#drainConsole();
     this.#guest.restart();
     if (this.#phase === 'running') this.#guest.execution.start();
   }
 
   #addStage(stage: Stage): void {
-    if (this.#stages.some(({ name }) => name === stage.name)) return;
-    this.#stages.push(stage);
     if (stage.name === 'linux_start_user') {
-      setTimeout(() => {
-        if (this.#phase === 'running') void this.trim();
+      clearTimeout(this.#trimming);
+      this.#trimming = setTimeout(() => {
+        if (this.#phase === 'running') this.trim().catch((error: unknown) => this.#fail(error));
       }, TRIM_DELAY).unref();
     }
+    if (this.#stages.some(({ name }) => name === stage.name)) return;
+    this.#stages.push(stage);
     for (const listener of this.#stageListeners) listener(stage);
   }
 
@@ -266,11 +288,14 @@ export class Vm implements AsyncDisposable {
 
   /** Bytes for the guest's serial console. */
   writeConsole(bytes: Uint8Array): void {
+    if (this.#phase === 'ended') return;
     this.#input.push(bytes.slice());
     this.#feed();
   }
 
   #feed(): void {
+    // What held the console of an ended VM may be another's by now.
+    if (this.#phase === 'ended') return;
     const ring = this.#guest.execution.board.serialInput;
     while (this.#input[0] !== undefined) {
       const bytes = this.#input[0];
@@ -283,7 +308,7 @@ export class Vm implements AsyncDisposable {
     }
     this.#guest.execution.consoleMoved();
     // The guest empties the ring without telling: look again while something waits.
-    if (this.#input.length > 0 && this.#phase !== 'ended') {
+    if (this.#input.length > 0) {
       setTimeout(() => this.#feed(), 10).unref();
     }
   }
@@ -305,13 +330,21 @@ export class Vm implements AsyncDisposable {
     return this.#guest.execution.instructions();
   }
 
-  /** What a vCPU, by its number, is doing now (the VM keeps running). */
+  /**
+   * What a vCPU, by its number, is doing now (the VM keeps running).
+   * @throws PandoError VM_CLOSED, VCPU_UNKNOWN
+   */
   vcpuState(vcpu = 0): VcpuState {
+    this.#checkHeld();
     return this.#guest.execution.vcpuState(vcpu);
   }
 
-  /** Where the VM's memory is, by part of its image. */
+  /**
+   * Where the VM's memory is, by part of its image.
+   * @throws PandoError VM_CLOSED
+   */
   memory(): VmMemory {
+    this.#checkHeld();
     const sharing = accountSharing(this.#guest.memory, this.#images.parts);
     const reasons = this.#guest.placed.ranges
       .filter(({ how }) => how === 'read' && this.load === 'map')
@@ -323,6 +356,11 @@ export class Vm implements AsyncDisposable {
     return { parts, source: sharing.source, fallbacks: [...new Set(reasons)] };
   }
 
+  /** What held a closed VM may hold another one by now. */
+  #checkHeld(): void {
+    if (this.#released) throw new PandoError('VM_CLOSED', `VM ${this.id} has been closed`);
+  }
+
   /** Frees everything; stops the VM first if need be. */
   close(): Promise<void> {
     this.#closed ??= this.#close();
@@ -331,6 +369,7 @@ export class Vm implements AsyncDisposable {
 
   async #close(): Promise<void> {
     if (this.#phase !== 'ended') await this.stop();
+    this.#released = true;
     await this.#guest.release();
     this.#images.close();
   }
@@ -340,18 +379,13 @@ export class Vm implements AsyncDisposable {
   }
 }
 
-function checkOptions(
-  options: VmOptions,
-  accelerator: AcceleratorName,
-  memory: number,
-  cpus: number,
-): void {
-  const limit = accelerator === 'wasm' ? WASM_MEMORY_LIMIT : Number.MAX_SAFE_INTEGER;
-  if (!Number.isInteger(memory) || memory <= 0 || memory % 4096 !== 0 || memory > limit) {
+/** What no accelerator takes. */
+function checkOptions(memory: number, cpus: number): void {
+  if (!Number.isSafeInteger(memory) || memory <= 0 || memory % 4096 !== 0) {
     throw new PandoError(
       'VM_MEMORY_INVALID',
-      `guest memory of ${memory} bytes is not a multiple of 4096 up to ${limit}`,
-      { remedy: `choose a whole number of MiB${accelerator === 'wasm' ? ' up to 3 GiB' : ''}` },
+      `guest memory of ${memory} bytes is not a positive multiple of 4096`,
+      { remedy: 'choose a whole number of MiB' },
     );
   }
   if (!Number.isInteger(cpus) || cpus < 1 || cpus > MAX_VCPUS) {
@@ -359,16 +393,34 @@ function checkOptions(
       remedy: `choose 1 to ${MAX_VCPUS}`,
     });
   }
-  if (accelerator === 'wasm' && cpus !== 1) {
-    throw new PandoError('VM_CPUS_UNSUPPORTED', `${cpus} vCPUs: the wasm accelerator has one`, {
-      remedy: 'use --cpus 1, or --accel kvm',
-    });
+}
+
+/** Why the wasm accelerator cannot run such a VM; undefined when it can. */
+export function wasmRefusal(
+  cpu: string | undefined,
+  memory: number,
+  cpus: number,
+): WasmRefusal | undefined {
+  if (memory > WASM_MEMORY_LIMIT) {
+    return {
+      code: 'VM_MEMORY_UNSUPPORTED',
+      message: `guest memory of ${memory} bytes: the wasm accelerator has at most ${WASM_MEMORY_LIMIT}`,
+      remedy: 'use --memory 3G or less',
+    };
   }
-  if (accelerator === 'wasm' && options.cpu !== undefined) {
-    throw new PandoError(
-      'VM_CPU_MODEL_UNSUPPORTED',
-      `CPU model "${options.cpu}": the wasm accelerator has one model only`,
-      { remedy: 'leave --cpu away, or use --accel kvm' },
-    );
+  if (cpus !== 1) {
+    return {
+      code: 'VM_CPUS_UNSUPPORTED',
+      message: `${cpus} vCPUs: the wasm accelerator has one`,
+      remedy: 'use --cpus 1',
+    };
   }
+  if (cpu !== undefined) {
+    return {
+      code: 'VM_CPU_MODEL_UNSUPPORTED',
+      message: `CPU model "${cpu}": the wasm accelerator has one model only`,
+      remedy: 'leave --cpu away',
+    };
+  }
+  return undefined;
 }

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { COUNT, GuestCode, SERIAL } from './testing/guest.js';
-import { ACCELERATORS, absence, run, Subject } from './testing/subject.js';
+import { ACCELERATORS, absence, run, Subject, value } from './testing/subject.js';
 
 /** Prints without end, some 100 characters a second at most. */
 function ticking(): GuestCode {
@@ -95,6 +95,48 @@ for (const accelerator of ACCELERATORS) {
   });
 }
 
+test('kvm pauses all processors, reads each of them, and goes on', async (t) => {
+  const absent = absence('kvm');
+  if (absent !== undefined) {
+    t.skip(absent);
+    return;
+  }
+  await using subject = await Subject.create('kvm', ticking(), { cpus: 2 });
+  subject.vm.start();
+  await subject.until('...');
+  assert.notEqual(subject.vm.vcpuState(0).rip, 0n, 'while it runs');
+  await subject.vm.pause();
+  const [first, second] = [subject.vm.vcpuState(0), subject.vm.vcpuState(1)];
+  const length = subject.text.length;
+  await sleep(100);
+  assert.deepEqual([subject.vm.vcpuState(0), subject.vm.vcpuState(1)], [first, second]);
+  assert.equal(second.rip, 0xfff0n, 'the second one waits where a reset put it');
+  assert.throws(() => subject.vm.vcpuState(2), { code: 'VCPU_UNKNOWN' });
+  subject.vm.start();
+  await subject.until('.'.repeat(length + 3));
+  await subject.vm.close();
+  assert.throws(() => subject.vm.vcpuState(0), { code: 'VM_CLOSED' });
+});
+
+test('kvm shows the guest the CPU model that was asked for', async (t) => {
+  const absent = absence('kvm');
+  if (absent !== undefined) {
+    t.skip(absent);
+    return;
+  }
+  const CX16 = 1 << 13;
+  const leaf1 = async (cpu: string): Promise<number> => {
+    const code = new GuestCode().stack().mov('eax', 1).mov('ecx', 0).emit('0fa2 89c8').show('ecx');
+    return value(await run('kvm', code.powerOff(), { cpu }), 'ecx');
+  };
+  const host = await leaf1('host');
+  if ((host & CX16) === 0) t.diagnostic('this processor has no cx16');
+  assert.equal((await leaf1('host,-cx16')) & CX16, 0);
+  assert.equal((await leaf1('v1')) & CX16, 0);
+  assert.equal((await leaf1('v2')) & CX16, host & CX16);
+  await assert.rejects(leaf1('v5'), { code: 'CPU_MODEL_UNKNOWN' });
+});
+
 test('kvm ends a guest that it cannot run with registers and the bytes at RIP', async (t) => {
   const absent = absence('kvm');
   if (absent !== undefined) {
@@ -107,4 +149,5 @@ test('kvm ends a guest that it cannot run with registers and the bytes at RIP', 
   assert.ok(exit.kind === 'error', exit.kind);
   assert.match(exit.code, /^KVM_(EMULATION_FAILED|INTERNAL_ERROR)$/);
   assert.match(exit.message, /rip=d0000000 .* rbx=77 .*bytes at RIP: /);
+  assert.match(exit.remedy ?? '', /--accel wasm/);
 });

@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { START_INFO_ADDRESS } from '../../arch/layout.js';
 import { APIC_EOI, COUNT, DATA, GuestCode, IDT, SERIAL } from './testing/guest.js';
-import { ACCELERATORS, absence, run, value } from './testing/subject.js';
+import { ACCELERATORS, absence, run, Subject, value } from './testing/subject.js';
 
 const POWEROFF = { kind: 'poweroff' };
 /** Where neither RAM nor a device answers. */
@@ -270,6 +270,77 @@ for (const accelerator of ACCELERATORS) {
       assert.equal(value(result, 'protected'), 0x77);
       assert.equal(value(result, 'error2'), 3, 'a write of a page that is read-only');
       assert.equal(value(result, 'faults2'), 2);
+    });
+
+    test('has RAM above the hole for devices, from 4 GiB on, where the accelerator can', async () => {
+      const TABLES = 0x230000;
+      const HOLE = TABLES + 0x3000;
+      const HIGH = TABLES + 0x4000;
+      const memory = 0xc0000000 + (64 << 20);
+      const code = new GuestCode().stack().longMode(TABLES);
+      code.storeValue(TABLES + 0x1018, HOLE | 3).storeValue(TABLES + 0x1020, HIGH | 3);
+      code.storeValue(HOLE, 0xc0000083);
+      // 4 GiB; the last 2 MiB of RAM; what lies behind it.
+      for (const page of [0, 31, 32]) {
+        code.storeValue(HIGH + page * 8, (page << 21) | 0x83).storeValue(HIGH + page * 8 + 4, 1);
+      }
+      /** MOV RBX, address. */
+      const at = (high: number, low: number): void => void code.emit('48bb').dword(low).dword(high);
+      const write = (dword: number): void => void code.emit('c703').dword(dword);
+      const read = (name: string): void => void code.emit('8b03').showLong(name);
+      at(1, 0);
+      write(0x11111111);
+      // A page of its own, of zeros.
+      at(1, 0x1000);
+      write(0);
+      at(1, 0x3fffffc);
+      write(0x22222222);
+      at(1, 0);
+      read('first');
+      at(1, 0x3fffffc);
+      read('last');
+      at(1, 0x4000000);
+      read('behind');
+      at(0, 0xc0000000);
+      read('hole');
+      at(0, 0);
+      read('zero');
+      code
+        .out(SERIAL + 4, 3)
+        .label('poll')
+        .in(SERIAL + 5)
+        .emit('a801')
+        .j('z', 'poll');
+      at(1, 0);
+      read('again');
+      code.powerOff();
+      if (accelerator === 'wasm') {
+        await assert.rejects(Subject.create(accelerator, code, { memory }), {
+          code: 'VM_MEMORY_UNSUPPORTED',
+        });
+        return;
+      }
+      await using subject = await Subject.create(accelerator, code, { memory });
+      subject.vm.start();
+      await subject.until('zero=');
+      const trimmed = await subject.vm.trim();
+      assert.ok(trimmed >= 1, `${trimmed} pages`);
+      const parts = subject.vm.memory().parts;
+      assert.equal(
+        parts.reduce((sum, { total }) => sum + total, 0),
+        memory / 4096,
+      );
+      subject.vm.writeConsole(Buffer.from('x'));
+      await subject.until('again=');
+      assert.deepEqual(await subject.vm.exited, POWEROFF);
+      assert.deepEqual(subject.text.trim().split('\n'), [
+        'first=11111111',
+        'last=22222222',
+        'behind=ffffffff',
+        'hole=ffffffff',
+        'zero=00000000',
+        'again=11111111',
+      ]);
     });
 
     test('ends with the state of the vCPU after a triple fault', async () => {

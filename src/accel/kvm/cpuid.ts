@@ -165,10 +165,20 @@ export function parseCpuModel(text: string): CpuModel {
   return { level: LEVELS[name], without };
 }
 
-/** What the host's KVM can give a guest. */
-export function supportedCpuid(systemFd: number): CpuidEntry[] {
+let supported: readonly CpuidEntry[] | undefined;
+
+/**
+ * What the host's KVM can give a guest. Asked once in a process: the kernel executes CPUID some 75
+ * times, which traps where the host is a VM itself.
+ */
+export function supportedCpuid(systemFd: number): readonly CpuidEntry[] {
+  supported ??= askSupportedCpuid(systemFd);
+  return supported;
+}
+
+function askSupportedCpuid(systemFd: number): CpuidEntry[] {
   const { kvm_cpuid2: head, kvm_cpuid_entry2: entry } = STRUCT;
-  for (let room = 64; ; room *= 2) {
+  for (let room = 128; ; room *= 2) {
     const bytes = new Uint8Array(head.size + room * entry.size);
     const view = new DataView(bytes.buffer);
     view.setUint32(head.nent, room, true);

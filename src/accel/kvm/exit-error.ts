@@ -2,12 +2,12 @@
  * What is said when KVM cannot run a guest any further: the reason, the registers, the bytes at RIP.
  * KVM API documentation, section 5, KVM_EXIT_FAIL_ENTRY and KVM_EXIT_INTERNAL_ERROR.
  */
-import { LOW_MEMORY_LIMIT } from '../../arch/layout.js';
 import { GENERAL_REGISTERS, type VcpuState } from '../../arch/vcpu-state.js';
 import { PandoError } from '../../error.js';
 import { ioctlBytes } from '../../host/ioctl.js';
 import { viewOf } from '../../host/libc.js';
 import { EXIT, INTERNAL_ERROR, KVM, nameOf, STRUCT } from './api.js';
+import { memorySlots } from './machine.js';
 import { readVcpuState } from './registers.js';
 
 const RUN = STRUCT.kvm_run;
@@ -20,12 +20,16 @@ const HAS_INSTRUCTION_BYTES = 1n;
 /** Reads guest memory: as many of `length` bytes as are RAM from `address` on. */
 export type GuestBytes = (address: number, length: number) => Uint8Array;
 
-/** Reads RAM that is one run of host memory, as far as it lies below the hole for devices. */
+/** Reads RAM that is one run of host memory, as `memorySlots` gives it to the guest. */
 export function guestBytesAt(hostAddress: bigint, ramBytes: number): GuestBytes {
-  const low = Math.min(ramBytes, LOW_MEMORY_LIMIT);
+  const slots = memorySlots(hostAddress, ramBytes);
   return (address, length) => {
-    const inRam = Math.max(0, Math.min(length, low - address));
-    return inRam === 0 ? new Uint8Array(0) : viewOf(hostAddress + BigInt(address), inRam).slice();
+    for (const { guestAddress, hostAddress: start, length: bytes } of slots) {
+      const offset = address - guestAddress;
+      if (offset < 0 || offset >= bytes) continue;
+      return viewOf(start + BigInt(offset), Math.min(length, bytes - offset)).slice();
+    }
+    return new Uint8Array(0);
   };
 }
 
@@ -51,7 +55,7 @@ export function exitError(fd: number, vcpu: number, run: DataView, guest: GuestB
         `${nameOf(INTERNAL_ERROR, suberror)}${emulation ? '' : `, data ${internalData(run)}`}; ${where}`,
         {
           remedy: emulation
-            ? 'the host emulates this instruction and cannot: use --accel wasm, or a CPU model without the feature (--cpu v1)'
+            ? 'the host emulates this instruction and cannot: use --accel wasm, or, if it belongs to a feature, a CPU model without that (--cpu v1, or --cpu host,-FEATURE)'
             : 'use --accel wasm; the host kernel log may say more',
         },
       );

@@ -2,7 +2,7 @@
  * A VM of KVM: memory slots, interrupt controllers and interval timer in the kernel, interrupt lines,
  * the guest's clock. KVM API documentation, sections 4.24 to 4.30, 4.35, 4.52, 4.59, 4.71.
  */
-import { closeSync } from 'node:fs';
+import { close, closeSync } from 'node:fs';
 import { HIGH_MEMORY_START, LOW_MEMORY_LIMIT, TIMER_GSI } from '../../arch/layout.js';
 import { ioctlBytes } from '../../host/ioctl.js';
 import { KVM, STRUCT, VALUE } from './api.js';
@@ -73,15 +73,29 @@ export interface DoorbellAddress {
   readonly value?: bigint;
 }
 
+/** What the kernel keeps of a VM beside its vCPUs. */
+export interface SavedMachine {
+  readonly parts: readonly {
+    readonly request: 'KVM_SET_IRQCHIP' | 'KVM_SET_PIT2';
+    readonly bytes: Uint8Array;
+  }[];
+  /** The paravirtual clock in nanoseconds. */
+  readonly clock: bigint;
+}
+
 export class KvmMachine {
   readonly fd: number;
-  readonly #initial: { readonly request: 'KVM_SET_IRQCHIP' | 'KVM_SET_PIT2'; bytes: Uint8Array }[] =
-    [];
+  readonly #initial: SavedMachine;
 
-  /** An empty VM with its interrupt controllers and timer. The caller closes it. */
-  constructor(system: KvmSystem) {
+  /**
+   * A VM with its RAM, interrupt controllers and timer. The caller closes it. RAM comes first: for every
+   * change of its slots the kernel waits until nobody uses the old table (SRCU), which takes one or two
+   * of its ticks, 4 to 11 ms, once there are devices on the VM's bus, and next to nothing before.
+   */
+  constructor(system: KvmSystem, slots: readonly MemorySlot[]) {
     this.fd = kvmValue(system.fd, 'KVM_CREATE_VM');
     try {
+      this.#setMemory(slots);
       kvmValue(this.fd, 'KVM_SET_TSS_ADDR', TSS_ADDRESS);
       kvmValue(this.fd, 'KVM_CREATE_IRQCHIP');
       const pit = new Uint8Array(STRUCT.kvm_pit_config.size);
@@ -89,7 +103,7 @@ export class KvmMachine {
       new DataView(pit.buffer).setUint32(0, VALUE.KVM_PIT_SPEAKER_DUMMY, true);
       kvmStruct(this.fd, 'KVM_CREATE_PIT2', pit);
       this.#route();
-      this.#remember();
+      this.#initial = { ...this.save(), clock: 0n };
     } catch (error) {
       this.close();
       throw error;
@@ -122,27 +136,28 @@ export class KvmMachine {
     kvmStruct(this.fd, 'KVM_SET_GSI_ROUTING', bytes);
   }
 
-  /** Keeps the state of the kernel's devices for `reset`. */
-  #remember(): void {
+  /** Reads the state of interrupt controllers, timer and clock; no vCPU runs. */
+  save(): SavedMachine {
+    const parts: SavedMachine['parts'][number][] = [];
     for (const chip of IRQCHIPS) {
       const bytes = new Uint8Array(STRUCT.kvm_irqchip.size);
       new DataView(bytes.buffer).setUint32(STRUCT.kvm_irqchip.chip_id, chip, true);
       kvmStruct(this.fd, 'KVM_GET_IRQCHIP', bytes);
-      this.#initial.push({ request: 'KVM_SET_IRQCHIP', bytes });
+      parts.push({ request: 'KVM_SET_IRQCHIP', bytes });
     }
     const bytes = new Uint8Array(STRUCT.kvm_pit_state2.size);
     kvmStruct(this.fd, 'KVM_GET_PIT2', bytes);
-    this.#initial.push({ request: 'KVM_SET_PIT2', bytes });
+    parts.push({ request: 'KVM_SET_PIT2', bytes });
+    return { parts, clock: this.clock() };
   }
 
-  /** Interrupt controllers, timer and clock as at the start; no vCPU runs. */
-  reset(): void {
-    for (const { request, bytes } of this.#initial) kvmStruct(this.fd, request, bytes.slice());
-    this.setClock(0n);
+  /** Writes a state back, or the one that the VM was made with; no vCPU runs. */
+  restore({ parts, clock }: SavedMachine = this.#initial): void {
+    for (const { request, bytes } of parts) kvmStruct(this.fd, request, bytes.slice());
+    this.setClock(clock);
   }
 
-  /** Gives the guest its RAM. */
-  setMemory(slots: readonly MemorySlot[]): void {
+  #setMemory(slots: readonly MemorySlot[]): void {
     const region = STRUCT.kvm_userspace_memory_region;
     slots.forEach(({ guestAddress, hostAddress, length }, index) => {
       const bytes = new Uint8Array(region.size);
@@ -200,5 +215,10 @@ export class KvmMachine {
   /** Its vCPUs are closed first. */
   close(): void {
     closeSync(this.fd);
+  }
+
+  /** The same beside the thread: the kernel waits some of its ticks until nobody uses the VM. */
+  closeBeside(): Promise<void> {
+    return new Promise((resolve) => close(this.fd, () => resolve()));
   }
 }

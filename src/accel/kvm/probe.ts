@@ -30,13 +30,14 @@ const LOOP_INSTRUCTIONS = 2;
 const COUNT_AT = CODE + 1;
 const PROGRAM = [0xb9, 0, 0, 0, 0, 0xff, 0xc9, 0x75, 0xfc, 0xe6, PORT, 0xeb, 0xf3];
 /** Long enough to measure, in nanoseconds; and how often the loop may be made longer. */
-const ENOUGH = 5e6;
+const ENOUGH = 5e5;
 const FIRST_COUNT = 1000;
 const LAST_COUNT = 1e8;
 const EXITS = 20;
+const TRIES = 3;
 
 /**
- * Runs the probe guest; takes some ten milliseconds.
+ * Runs the probe guest; takes a few milliseconds.
  * @throws PandoError KVM_* when KVM is not there or cannot run even that
  */
 export function measureKvm(): KvmMeasurement {
@@ -45,8 +46,7 @@ export function measureKvm(): KvmMeasurement {
   let owner: KvmVcpuOwner | undefined;
   const memory = mapZero(RAM);
   try {
-    machine = new KvmMachine(system);
-    machine.setMemory([{ guestAddress: 0, hostAddress: memory, length: RAM }]);
+    machine = new KvmMachine(system, [{ guestAddress: 0, hostAddress: memory, length: RAM }]);
     const cpuid = buildKvmCpuid(supportedCpuid(system.fd), parseCpuModel('host'), {
       vcpus: 1,
       apicId: 0,
@@ -78,14 +78,16 @@ export function measureKvm(): KvmMeasurement {
     round(1, 2);
     const exitNanoseconds = round(1, EXITS) / EXITS;
     for (let loops = FIRST_COUNT; ; loops *= 10) {
-      const nanoseconds = round(loops, 1) - exitNanoseconds;
+      const once = (): number => round(loops, 1) - exitNanoseconds;
+      // The best of some: a busy host takes the processor away for longer than this takes.
+      const nanoseconds = Math.min(...Array.from({ length: TRIES }, once));
       if (nanoseconds < ENOUGH && loops < LAST_COUNT) continue;
       const instructions = loops * LOOP_INSTRUCTIONS;
       return { instructionsPerSecond: (instructions / nanoseconds) * 1e9, exitNanoseconds };
     }
   } finally {
     owner?.close();
-    machine?.close();
+    void machine?.closeBeside();
     system.close();
     unmap(memory, RAM);
   }

@@ -23,7 +23,9 @@ const REQUIRED: readonly (keyof typeof CAPABILITY)[] = [
   'KVM_CAP_IMMEDIATE_EXIT',
 ];
 
-const WASM_REMEDY = 'use --accel wasm';
+export const WASM_REMEDY = 'use --accel wasm';
+/** Ends a remedy that makes KVM work. */
+export const OR_WASM = `; or ${WASM_REMEDY}`;
 
 /** A failed request as an error with a stable code. `result` is the negated error number. */
 export function kvmFailure(request: keyof typeof KVM, result: number, detail = ''): PandoError {
@@ -96,7 +98,7 @@ export class KvmSystem {
     const missing = REQUIRED.filter((name) => this.capability(name) <= 0);
     if (missing.length > 0) {
       throw new PandoError('KVM_CAPABILITY_MISSING', `${device} lacks ${missing.join(', ')}`, {
-        remedy: `use a kernel of 4.13 or later, or ${WASM_REMEDY}`,
+        remedy: `use a kernel of 4.13 or later${OR_WASM}`,
       });
     }
   }
@@ -111,8 +113,15 @@ export class KvmSystem {
     return kvmValue(this.fd, 'KVM_GET_VCPU_MMAP_SIZE');
   }
 
+  static #msrIndices: readonly number[] | undefined;
+
   /** The MSRs that a vCPU's state consists of. */
-  msrIndices(): number[] {
+  msrIndices(): readonly number[] {
+    KvmSystem.#msrIndices ??= this.#askMsrIndices();
+    return KvmSystem.#msrIndices;
+  }
+
+  #askMsrIndices(): number[] {
     const { nmsrs, indices } = STRUCT.kvm_msr_list;
     const head = new Uint8Array(indices);
     // Fails with E2BIG and the right number; the next call has room for it.
@@ -138,13 +147,13 @@ function openDevice(device: string): number {
     const name = errnoOf(cause);
     if (!existsSync(device)) {
       throw new PandoError('KVM_DEVICE_MISSING', `${device} does not exist`, {
-        remedy: `load the module kvm_intel or kvm_amd (virtualization must be on in the firmware), or ${WASM_REMEDY}`,
+        remedy: `load the module kvm_intel or kvm_amd (virtualization must be on in the firmware)${OR_WASM}`,
         cause,
       });
     }
     if (name === 'EACCES' || name === 'EPERM') {
       throw new PandoError('KVM_PERMISSION', `${device} may not be opened: ${name}`, {
-        remedy: `join its group: sudo usermod -aG kvm $USER, then log in again; or ${WASM_REMEDY}`,
+        remedy: `join its group: sudo usermod -aG kvm $USER, then log in again${OR_WASM}`,
         cause,
       });
     }

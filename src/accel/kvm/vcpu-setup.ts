@@ -50,11 +50,22 @@ export interface VcpuSetup {
   readonly thread: Int32Array;
 }
 
-/** A vCPU as its owner has it: made, restored, closed. */
+/** All that KVM keeps of a vCPU, but the time-stamp counter, which goes on counting. */
+export interface SavedVcpu {
+  readonly parts: readonly {
+    /** What writes it back. */
+    readonly request: keyof typeof KVM;
+    readonly bytes: Uint8Array;
+  }[];
+  /** As KVM_SET_MSRS takes it. */
+  readonly msrs: Uint8Array;
+}
+
+/** A vCPU as its owner has it: made, saved, restored, closed. */
 export class KvmVcpuOwner {
   readonly handle: KvmVcpuHandle;
-  readonly #initial: { readonly request: keyof typeof KVM; readonly bytes: Uint8Array }[] = [];
-  #msrs: Uint8Array | undefined;
+  readonly #msrIndices: readonly number[];
+  readonly #initial: SavedVcpu;
 
   constructor(setup: VcpuSetup) {
     const { vmFd, id, runBytes, thread } = setup;
@@ -67,11 +78,12 @@ export class KvmVcpuOwner {
       throw error;
     }
     this.handle = { id, fd, runAddress, runBytes, thread };
+    this.#msrIndices = setup.msrs;
     try {
       kvmStruct(fd, 'KVM_SET_CPUID2', setup.cpuid, `vCPU ${id}`);
       writeMsrs(fd, [[IA32_MISC_ENABLE, FAST_STRINGS]]);
       this.#startApic();
-      this.#remember(setup.msrs);
+      this.#initial = this.save();
     } catch (error) {
       this.close();
       throw error;
@@ -94,24 +106,26 @@ export class KvmVcpuOwner {
     kvmStruct(this.handle.fd, 'KVM_SET_LAPIC', bytes);
   }
 
-  #remember(indices: readonly number[]): void {
+  /** Reads the vCPU's state; no thread runs it, and no exit of it is half done (`KvmVcpu.settle`). */
+  save(): SavedVcpu {
     const { fd } = this.handle;
+    const parts: SavedVcpu['parts'][number][] = [];
     for (const [read, write, struct] of PARTS) {
       const bytes = new Uint8Array(STRUCT[struct].size);
       if (OPTIONAL.has(read)) {
         if (ioctlBytes(fd, KVM[read], bytes) < 0) continue;
       } else kvmStruct(fd, read, bytes);
-      this.#initial.push({ request: write, bytes });
+      parts.push({ request: write, bytes });
     }
-    this.#msrs = readMsrs(fd, indices);
+    return { parts, msrs: readMsrs(fd, this.#msrIndices) };
   }
 
-  /** All as it was when the vCPU was made; no thread runs it. */
-  restore(): void {
-    for (const { request, bytes } of this.#initial) {
+  /** Writes a state back, or the one that the vCPU was made with; no thread runs it. */
+  restore({ parts, msrs }: SavedVcpu = this.#initial): void {
+    for (const { request, bytes } of parts) {
       kvmStruct(this.handle.fd, request, bytes.slice(), `vCPU ${this.handle.id}`);
     }
-    if (this.#msrs !== undefined) writeBack(this.handle.fd, this.#msrs);
+    writeBack(this.handle.fd, msrs);
   }
 
   /** Lets a guest with a paravirtual clock know that it was stopped, so that no watchdog barks. */

@@ -185,6 +185,9 @@ const PART_ROLES: Readonly<Record<string, Role>> = {
   rodata: 'series4',
   data: 'series5',
   initrd: 'faint',
+  'page tables': 'series6',
+  'struct page': 'series7',
+  'user space': 'series8',
 };
 
 /**
@@ -204,7 +207,9 @@ export function guestMapPlot(map: GuestMap): Drawing {
       { text: 'own', fill: 'series2' },
       { text: "shared: the file's page", fill: 'series1' },
       { text: 'untouched', fill: 'untouched' },
-      ...Object.entries(PART_ROLES).map(([name, fill]) => ({ text: `above: ${name}`, fill })),
+      ...Object.entries(PART_ROLES)
+        .filter(([name]) => map.parts.some((part) => part.name === name))
+        .map(([name, fill]) => ({ text: `above: ${name}`, fill })),
     ],
     left,
     42,

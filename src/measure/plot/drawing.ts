@@ -15,6 +15,9 @@ export const PALETTE = {
   series3: { light: '#3a8f5c', dark: '#5fbf86' },
   series4: { light: '#8d5bb5', dark: '#b48bd8' },
   series5: { light: '#a03e4f', dark: '#de7486' },
+  series6: { light: '#00808a', dark: '#3fc0c9' },
+  series7: { light: '#8a7a1f', dark: '#cfbb4a' },
+  series8: { light: '#c4557f', dark: '#f08fb4' },
 } as const;
 
 export type Role = keyof typeof PALETTE;

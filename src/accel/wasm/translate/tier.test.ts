@@ -5,7 +5,7 @@ import { coreModule, installDecodeTables, instantiateCore } from '../core-module
 import * as L from '../layout.js';
 import { Library } from './library.js';
 import { LocalService, type TranslationLimits } from './service.js';
-import { Tier } from './tier.js';
+import { type Allowance, Tier } from './tier.js';
 
 const RAM = 0x40_0000;
 const CODE = 0x1000;
@@ -20,6 +20,7 @@ class Small {
     code: readonly number[],
     threshold: number | undefined,
     library?: Library,
+    allowance?: Allowance,
     mode = L.MODE_CODE64,
   ) {
     const memory = new WebAssembly.Memory({
@@ -64,6 +65,7 @@ class Small {
       limits: { blocks: 48, operations: 400, heat: 0 },
       batch: 1,
       delay: 0,
+      ...(allowance ? { allowance } : {}),
     });
     this.#run = (budget) => tier.run(budget);
   }
@@ -132,6 +134,17 @@ const REWRITTEN_CALLER = [
   0, 0xc3,
 ];
 
+/** mov ecx, 0x40000000; 5: test cl, 1; jnz 13; 10: add eax, 3; 13: add edx, eax; dec ecx; test cl, 3; jnz 10; jmp 5 */
+const ENTERED_BESIDE_HEAD = [
+  0xb9, 0, 0, 0, 0x40, 0xf6, 0xc1, 1, 0x75, 3, 0x83, 0xc0, 3, 0x01, 0xc2, 0xff, 0xc9, 0xf6, 0xc1, 3,
+  0x75, 0xf4, 0xeb, 0xed,
+];
+/** mov ecx, 0x40000000; 5: add eax, 5; cmp eax, edx; je 16; jb 17; adc edx, eax; 16: nop; 17: inc ebx; dec ecx; jnz 5 */
+const FLAGS_ACROSS_BLOCKS = [
+  0xb9, 0, 0, 0, 0x40, 0x83, 0xc0, 5, 0x39, 0xd0, 0x74, 4, 0x72, 3, 0x11, 0xc2, 0x90, 0xff, 0xc3,
+  0xff, 0xc9, 0x75, 0xee,
+];
+
 const FLAT32 = L.MODE_CODE32 | L.MODE_STACK32 | L.MODE_FLAT;
 /**
  * mov esp, 0x8000; mov ebx, 0x8100; 10: mov [ebx+ecx*2-0x80], eax where ecx = -1 or 0; inc eax; dec eax;
@@ -165,8 +178,8 @@ function compare(
   mode = L.MODE_CODE64,
   prepare: (guest: Small) => void = () => {},
 ): Small {
-  const plain = new Small(code, undefined, undefined, mode);
-  const fast = new Small(code, 20, undefined, mode);
+  const plain = new Small(code, undefined, undefined, undefined, mode);
+  const fast = new Small(code, 20, undefined, undefined, mode);
   prepare(plain);
   prepare(fast);
   for (let at = 1000n; at <= limit; at *= 3n) {
@@ -186,6 +199,14 @@ describe('translated code', () => {
 
   it('sees the code that it rewrites, and is given up when that goes on', () => {
     compare(SELF_MODIFYING, 300_000n);
+  });
+
+  it('keeps a loop together that is entered beside its head', () => {
+    compare(ENTERED_BESIDE_HEAD, 3_000_000n);
+  });
+
+  it('looks at flags that the block before has set', () => {
+    compare(FLAGS_ACROSS_BLOCKS, 3_000_000n);
   });
 
   it('calls and returns, deeper than host calls may nest', () => {
@@ -273,6 +294,17 @@ describe('limits', () => {
     for (const { at, bytes } of manyFunctions()) guest.put(at, bytes);
     return guest;
   };
+  it('a guest asks for no more than its allowance', () => {
+    const service = new LocalService();
+    const library = new Library(service);
+    const guest = place(new Small([], 20, library, { most: 3, perSecond: 0 }));
+    const plain = place(new Small([], undefined));
+    for (let at = 1000n; at <= 200_000n; at += 1000n) guest.advance(at);
+    plain.advance(guest.count);
+    assert.deepEqual(guest.registers(), plain.registers());
+    assert.equal(service.counters.asked, 3);
+  });
+
   const limits: TranslationLimits[] = [
     { places: 9, modules: 100, bytes: 1 << 20 },
     { places: 1000, modules: 3, bytes: 1 << 20 },

@@ -17,13 +17,23 @@ export interface TierOptions {
   /** Regions in one request, and milliseconds that the first waits for others at most. */
   readonly batch: number;
   readonly delay: number;
+  /** How many regions a VM may ask for; without it any number. */
+  readonly allowance?: Allowance;
+}
+
+/** Regions that may be asked for at once, and what is added each second up to that. */
+export interface Allowance {
+  readonly most: number;
+  readonly perSecond: number;
 }
 
 export const TIER_OPTIONS: TierOptions = {
   threshold: 1500,
-  limits: { blocks: 48, operations: 400, heat: 60 },
+  limits: { blocks: 160, operations: 1500, heat: 10 },
   batch: 48,
   delay: 3,
+  // A boot asks for 13,000, most of them while they are under way.
+  allowance: { most: 20_000, perSecond: 100 },
 };
 
 /** Everything is translated before it first runs. */
@@ -55,6 +65,9 @@ export class Tier {
   readonly #first: number;
   #wanted: Uint8Array[] = [];
   #since = 0;
+  /** Regions that may be asked for, as of when. */
+  #allowed: number;
+  #allowedAt = performance.now();
   /** By guest physical address: how often a block was given a translation. */
   readonly #installs = new Map<number, number>();
 
@@ -71,6 +84,7 @@ export class Tier {
     this.#library = library;
     this.#options = options;
     this.#first = Math.min(WARM, options.threshold);
+    this.#allowed = options.allowance?.most ?? Number.POSITIVE_INFINITY;
     this.#installer = new Installer(core, memory, library);
     this.#reader = new RegionReader(memory, operationNumbers(), options.limits);
     this.#view.setUint32(cpu + L.HOT_THRESHOLD, this.#first, true);
@@ -152,13 +166,15 @@ export class Tier {
   #ask(roots: readonly number[]): void {
     const { threshold } = this.#options;
     const covered = new Set<number>();
+    this.#refill();
     for (const root of roots) {
-      if (covered.has(root) || !this.#reader.eligible(root)) {
+      if (covered.has(root) || !this.#reader.eligible(root) || this.#allowed < 1) {
         this.#again(root, threshold);
         continue;
       }
       const installs = this.#installs.get(this.#view.getUint32(root + L.BLK_PHYS, true)) ?? 0;
       if (installs > PATIENCE && this.#wait(root, installs)) continue;
+      this.#allowed--;
       const region = this.#reader.collect(root);
       for (const block of region.blocks) covered.add(block);
       if (this.#wanted.length === 0) this.#since = performance.now();
@@ -169,6 +185,16 @@ export class Tier {
     if (threshold !== 1) return;
     this.#installer.synchronise();
     for (const root of roots) if (this.#reader.eligible(root)) this.#install(root);
+  }
+
+  /** A guest that makes new code all the time must not take the translator from the others. */
+  #refill(): void {
+    const { allowance } = this.#options;
+    if (!allowance) return;
+    const now = performance.now();
+    const fresh = ((now - this.#allowedAt) / 1000) * allowance.perSecond;
+    this.#allowed = Math.min(allowance.most, this.#allowed + fresh);
+    this.#allowedAt = now;
   }
 
   /** Puts a block off whose code keeps being rewritten. */

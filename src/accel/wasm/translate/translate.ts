@@ -1,6 +1,6 @@
 /**
- * The translator: a region of decoded blocks to one WebAssembly function. Integer operations of the hot
- * unit are written out here; any other calls the interpreter's own routine (core/run.ts execute).
+ * The translator: a region of decoded blocks to one WebAssembly function. Operations that have an emitter
+ * are written out (operations.ts); any other calls the interpreter's own routine (core/run.ts execute).
  */
 import * as L from '../layout.js';
 import type { ModuleFunction } from './encoder.js';

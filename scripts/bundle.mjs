@@ -1,0 +1,166 @@
+/**
+ * Makes dist/bundles/: each program and thread of Pando as one file, which loads in a few milliseconds
+ * where dist/ with its hundred files takes fifty, and the code that V8 compiled of it (launcher.cjs). To
+ * have the code that a start runs, each is run once here, with a guest of a few instructions. dist/
+ * stays complete without: tests and the library run on it.
+ */
+import { fork } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join, relative, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { TRAINING_WORD, trainingKernel } from './training-kernel.mjs';
+
+const scripts = dirname(fileURLToPath(import.meta.url));
+
+/** Files of dist/ that processes and threads start with. */
+const ENTRIES = [
+  'cli/main.js',
+  'cli/run-main.js',
+  'cli/vm-process.js',
+  'cli/bench-process.js',
+  'vm/worker.js',
+  'vm/vcpu-thread.js',
+  'accel/wasm/translate/translator-worker.js',
+];
+
+/** A trained program shows nothing; it fails by its status. */
+const QUIET = ['ignore', 'ignore', 'ignore', 'ipc'];
+
+const TRAINING_KERNEL = 'training-kernel';
+
+/** Names of a bundle's files, without their ends. */
+function bundleOf(entry) {
+  return basename(entry, '.js');
+}
+
+/** Makes a module's `new URL('./file', import.meta.url)` mean the same in a bundle. */
+function relocate(dist, bundles) {
+  const bundled = new Map(ENTRIES.map((entry) => [join(dist, entry), `./${bundleOf(entry)}.cjs`]));
+  return {
+    name: 'relocate',
+    transform(code, id) {
+      return code.replace(/new URL\('(\.[^']+)', import\.meta\.url\)/g, (_, file) => {
+        const target = resolve(dirname(id), file);
+        const place = bundled.get(target) ?? relative(bundles, target);
+        return `new URL(${JSON.stringify(place)}, import.meta.url)`;
+      });
+    },
+  };
+}
+
+/** Node's own modules are loaded when they are first used: some take milliseconds, and few are. */
+function lazyBuiltins(code) {
+  let lazy = code;
+  const declaration = /^let (node_\w+) = require\("(node:[\w/]+)"\);$/gm;
+  for (const [line, name, module] of code.matchAll(declaration)) {
+    const uses = lazy.split(new RegExp(`\\b${name}\\b`)).length - 2;
+    const members = lazy.split(new RegExp(`\\b${name}\\.`)).length - 1;
+    if (uses !== members) throw new Error(`${module}: a use that is no member access`);
+    const getter = `let ${name}_; const ${name} = () => (${name}_ ??= require("${module}"));`;
+    lazy = lazy
+      .replaceAll(
+        new RegExp(`\\bnew ${name}\\.(\\w+)`, 'g'),
+        (_, type) => `new (${name}().${type})`,
+      )
+      .replaceAll(new RegExp(`\\b${name}\\.`, 'g'), () => `${name}().`)
+      .replace(line, () => getter);
+  }
+  return lazy;
+}
+
+/** A hash as the first line, and the bundle as a function's body. */
+function finished(code) {
+  const ascii = lazyBuiltins(code)
+    .replaceAll('await import(', 'await load(')
+    .replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  const body = `(function (require, load, module, __filename) {${ascii}\n});\n`;
+  return `// ${createHash('sha256').update(body).digest('hex')}\n${body}`;
+}
+
+/**
+ * @param root the package's folder
+ * @param rolldown the bundler
+ */
+export async function makeBundles(root, { rolldown }) {
+  const dist = join(root, 'dist');
+  const bundles = join(dist, 'bundles');
+  rmSync(bundles, { recursive: true, force: true });
+  mkdirSync(bundles, { recursive: true });
+  for (const entry of ENTRIES) {
+    const build = await rolldown({
+      input: join(dist, entry),
+      platform: 'node',
+      external: ['koffi', 'iced-x86'],
+      plugins: [relocate(dist, bundles)],
+    });
+    const { output } = await build.generate({
+      format: 'cjs',
+      codeSplitting: false,
+      comments: false,
+    });
+    await build.close();
+    const [{ code }] = output;
+    writeFileSync(join(bundles, `${bundleOf(entry)}.js`), finished(code));
+  }
+  try {
+    await train(bundles);
+  } catch (error) {
+    // Bundles do without a cache, with more time at each start.
+    console.error(`build: no code cache: ${error.message}`);
+  }
+  rmSync(join(bundles, TRAINING_KERNEL));
+  for (const entry of ENTRIES) {
+    copyFileSync(join(scripts, 'launcher.cjs'), join(bundles, `${bundleOf(entry)}.cjs`));
+  }
+  writeFileSync(join(bundles, 'complete'), '');
+}
+
+/** Runs each bundle with a launcher that writes the code cache at its end. */
+async function train(bundles) {
+  const launcher = readFileSync(join(scripts, 'launcher.cjs'), 'utf8');
+  const writing = `${launcher}
+process.on('exit', () => {
+  const { writeFileSync } = require('node:fs');
+  writeFileSync(\`\${base}.cache\`, Buffer.concat([Buffer.from(mark), script.createCachedData()]));
+});
+`;
+  for (const entry of ENTRIES) writeFileSync(join(bundles, `${bundleOf(entry)}.cjs`), writing);
+  const kernel = join(bundles, TRAINING_KERNEL);
+  writeFileSync(kernel, trainingKernel());
+  const run = ['run', '--kernel', kernel, '--accel', 'wasm', '--tier', '0', '--serial', 'null'];
+  const until = ['--until', TRAINING_WORD, '--timeout', '60'];
+  const command = async (...words) => {
+    const entry = join(bundles, 'run-main.cjs');
+    await ended(fork(entry, [...run, ...until, ...words], { stdio: QUIET }));
+  };
+  // A later run's cache takes the place of an earlier one's: what matters most comes last.
+  await ended(fork(join(bundles, 'main.cjs'), ['--help'], { stdio: QUIET }));
+  await command('--isolate', 'process');
+  await command();
+  await trainBench(join(bundles, 'bench-process.cjs'), kernel);
+}
+
+/** Waits for the end of a process that should end well. */
+async function ended(child) {
+  const [status, signal] = await once(child, 'exit');
+  if (status !== 0) throw new Error(`${child.spawnargs.join(' ')}: ${signal ?? status}`);
+}
+
+/** As `pando bench` does. Without translation: the translator changes V8's flags, and with them what a cache is good for. */
+async function trainBench(entry, kernel) {
+  const child = fork(entry, [], {
+    serialization: 'advanced',
+    stdio: ['ignore', 'ignore', 2, 'ipc'],
+  });
+  const finished = ended(child);
+  const options = { kernel, accelerator: 'wasm', tier: '0' };
+  child.on('message', (message) => {
+    if (message.name === 'linux_start_user') child.send({ type: 'close', boot: 0 });
+    else if (message.type === 'failed') child.kill();
+    else if (message.type === 'closed') child.disconnect();
+  });
+  child.send({ type: 'boot', boot: 0, count: 1, options });
+  await finished;
+}

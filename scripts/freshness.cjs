@@ -1,0 +1,87 @@
+/** Whether what is installed and built is up to date; shared by the launcher, setup and build. */
+const { existsSync, lstatSync, readdirSync, readFileSync, statSync } = require('node:fs');
+const { join } = require('node:path');
+
+/** Modification time in ms; 0 when missing. */
+function time(path) {
+  return statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+}
+
+/** Newest modification time of the files at or below a folder, but not below `except`; 0 when missing. */
+function newest(folder, except) {
+  if (!existsSync(folder)) return 0;
+  let latest = time(folder);
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    if (path === except) continue;
+    latest = Math.max(latest, entry.isDirectory() ? newest(path, except) : time(path));
+  }
+  return latest;
+}
+
+/** Where the builds leave their last output. */
+function outputs(root) {
+  return {
+    typescript: join(root, 'dist', 'tsconfig.tsbuildinfo'),
+    core: join(root, 'dist', 'accel', 'wasm', 'core.wasm'),
+    bundles: join(root, 'dist', 'bundles', 'complete'),
+  };
+}
+
+/** Whether dist/ is newer than all TypeScript sources and the compiler's settings. */
+function typescriptIsFresh(root) {
+  // The core is not tsc's, and the build writes into its folder.
+  const core = join(root, 'src', 'accel', 'wasm', 'core');
+  const sources = Math.max(newest(join(root, 'src'), core), time(join(root, 'tsconfig.json')));
+  return time(outputs(root).typescript) >= sources;
+}
+
+/** Whether the accelerator's core is newer than its sources. */
+function coreIsFresh(root) {
+  return time(outputs(root).core) >= newest(join(root, 'src', 'accel', 'wasm'));
+}
+
+/** Whether the bundles are newer than what they are made of. */
+function bundlesAreFresh(root) {
+  const { typescript, core, bundles } = outputs(root);
+  const makers = ['bundle.mjs', 'launcher.cjs', 'training-kernel.mjs'];
+  const parts = [typescript, core, ...makers.map((name) => join(root, 'scripts', name))];
+  return time(bundles) >= Math.max(...parts.map(time));
+}
+
+/** Whether everything is built that can be: without the bundler there are no bundles. */
+function buildIsFresh(root) {
+  const bundler = join(root, 'node_modules', 'rolldown');
+  return (
+    typescriptIsFresh(root) && coreIsFresh(root) && (bundlesAreFresh(root) || !existsSync(bundler))
+  );
+}
+
+function packagesOf(file) {
+  return JSON.parse(readFileSync(file, 'utf8')).packages ?? {};
+}
+
+/**
+ * Whether node_modules holds what package-lock.json names. A node_modules that is a link belongs to
+ * somebody else, who looks after it.
+ */
+function installIsFresh(root) {
+  const folder = join(root, 'node_modules');
+  if (lstatSync(folder, { throwIfNoEntry: false })?.isSymbolicLink() === true) return true;
+  const installed = join(folder, '.package-lock.json');
+  if (!existsSync(installed)) return false;
+  const present = packagesOf(installed);
+  return Object.entries(packagesOf(join(root, 'package-lock.json'))).every(
+    ([path, { version, optional }]) =>
+      path === '' || optional === true || present[path]?.version === version,
+  );
+}
+
+module.exports = {
+  buildIsFresh,
+  bundlesAreFresh,
+  coreIsFresh,
+  installIsFresh,
+  outputs,
+  typescriptIsFresh,
+};

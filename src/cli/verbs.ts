@@ -1,0 +1,20 @@
+/** All verbs of the command line. */
+import { registerBenchCommand } from './bench.js';
+import { registerDebugCommand } from './debug.js';
+import { registerDemoCommand } from './demo.js';
+import { registerDoctorCommand } from './doctor.js';
+import { registerImageCommand } from './image.js';
+import type { Registration } from './program.js';
+import { registerQemuCommand } from './qemu.js';
+import { registerRunCommand } from './run.js';
+
+/** In the order in which help names them. */
+export const VERBS: readonly Registration[] = [
+  registerRunCommand,
+  registerDemoCommand,
+  registerImageCommand,
+  registerDoctorCommand,
+  registerDebugCommand,
+  registerBenchCommand,
+  registerQemuCommand,
+];
