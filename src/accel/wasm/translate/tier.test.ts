@@ -95,6 +95,11 @@ class Small {
     return [...Array(32).keys()].map((i) => this.view.getBigUint64(CPU + L.XMM + i * 8, true));
   }
 
+  /** The link through which the last translation was left; 0 when it was left at a back edge. */
+  lastLink(): number {
+    return this.view.getUint32(CPU + L.JIT_LINK, true);
+  }
+
   /** Blocks that run translated. */
   translated(): number {
     let found = 0;
@@ -164,6 +169,17 @@ const INDIRECT = [
   [0xff, 0xd3, 0x6a, 0x55, 0xff, 0x15, 0, 0x82, 0, 0, 0x5f, 0xeb, 0xf3],
   [0x55, 0x89, 0xe5, 0x40, 0x50, 0xc9, 0xc2, 0, 0],
 ].flat();
+/**
+ * 0: inc ecx; mov eax, ecx; and eax, 7; cmp eax, 4; ja 42; jmp [0x1100 + 4 eax]; 18: add edx, 1; jmp 0;
+ * 23: xor edx, ecx; jmp 0; 27: imul edx, edx, 3; 30: sub edx, eax; jmp 0; 34: test dl, 1; jz 0; inc ebx; jmp 0;
+ * 42: add edx, 5; jmp 0
+ */
+const SWITCH = [
+  [0x41, 0x89, 0xc8, 0x83, 0xe0, 7, 0x83, 0xf8, 4, 0x77, 0x1f, 0xff, 0x24, 0x85, 0, 0x11, 0, 0],
+  [0x83, 0xc2, 1, 0xeb, 0xe9, 0x31, 0xca, 0xeb, 0xe5, 0x6b, 0xd2, 3, 0x29, 0xc2, 0xeb, 0xde],
+  [0xf6, 0xc2, 1, 0x74, 0xd9, 0x43, 0xeb, 0xd6, 0x83, 0xc2, 5, 0xeb, 0xd1],
+].flat();
+const CASES = [18, 23, 27, 30, 34];
 /** 0: mov ebx, fs:[0x9000]; add eax, ebx; jmp 0 */
 const THREAD = [0x64, 0x8b, 0x1d, 0, 0x90, 0, 0, 0x01, 0xd8, 0xeb, 0xf5];
 /** 0: inc eax; pxor xmm0, xmm0; cvtsi2sd xmm0, eax; addsd xmm1, xmm0; movapd xmm2, xmm1; divsd xmm2, xmm0; jmp 0 */
@@ -233,6 +249,17 @@ describe('translated code', () => {
   it('of flat 32-bit code calls and returns', () => {
     assert.ok(compare(RECURSION, 1_000_000n, FLAT32).translated() > 1);
     assert.ok(compare(INDIRECT, 1_000_000n, FLAT32).translated() > 1);
+  });
+
+  it('stays in its region through the table of a switch', () => {
+    const table = (guest: Small): void => {
+      CASES.forEach((offset, index) => {
+        guest.view.setUint32(L.GUEST_BASE + 0x1100 + index * 4, CODE + offset, true);
+      });
+    };
+    const fast = compare(SWITCH, 1_000_000n, FLAT32, table);
+    // It was left for the end of the budget, through no link.
+    assert.equal(fast.lastLink(), 0);
   });
 
   it('of 32-bit code with FS adds its base and wraps at 4 GiB', () => {
