@@ -14,6 +14,7 @@ import {
 import { fastDouble, fastPushFloat, fastPushInteger, fastStored } from "./x87-fast";
 import {
   isEmpty, loadA, popTimes, push, pushFaults, putR, setStatus, settle, stackFault, stAt, stopped, SW_C1,
+  x87Begin,
 } from "./x87-state";
 
 export const FORMAT_F32: u32 = 0;
@@ -59,6 +60,7 @@ export function loadNumber(cpu: usize, va: u64, format: u32): bool {
   if (format <= FORMAT_F64 ? fastPushFloat(cpu, bits, format == FORMAT_F64) : fastPushInteger(cpu, integerOf(bits, format))) {
     return true;
   }
+  x87Begin(cpu);
   unpackNumber(bits, format);
   if (pushFaults(cpu)) return true;
   if (uDenormal) fpRaise(FP_DE);
@@ -163,17 +165,18 @@ function finishStore(cpu: usize, pops: u32): bool {
 
 /** FST m32, FST m64. */
 export function storeReal(cpu: usize, va: u64, format: u32, pops: u32): bool {
+  const double = format == FORMAT_F64 && !isEmpty(cpu, 0) ? fastDouble(cpu) : 0;
+  if (double) {
+    if (!writeMem(cpu, va, 3, double)) return false;
+    fastStored(cpu, pops);
+    return true;
+  }
+  x87Begin(cpu);
   emptySource = false;
   if (isEmpty(cpu, 0)) {
     if (emptyStops(cpu)) return stopStore(cpu, va, 1 << sizeIndex(format));
     setInvalid();
   } else {
-    const double = format == FORMAT_F64 ? fastDouble(cpu) : 0;
-    if (double) {
-      if (!writeMem(cpu, va, 3, double)) return false;
-      fastStored(cpu, pops);
-      return true;
-    }
     loadA(cpu, 0);
     if (uKind == KIND_UNSUPPORTED) {
       setInvalid();

@@ -68,25 +68,27 @@ function noteOperand(cpu: usize, rec: usize, offset: u64): void {
 
 /* ---- memory forms ---------------------------------------------------------------------------------- */
 
-function undefinedMemory(form: u32): bool {
-  switch (form) {
-    case 0o11: case 0o31: case 0o34: case 0o36: case 0o51: case 0o55: case 0o71: return true;
-    default: return false;
-  }
+/** Sets of memory forms, a bit for each. */
+const UNDEFINED_MEMORY: u64 = ((1 as u64) << 0o11) | ((1 as u64) << 0o31) | ((1 as u64) << 0o34)
+  | ((1 as u64) << 0o36) | ((1 as u64) << 0o51) | ((1 as u64) << 0o55) | ((1 as u64) << 0o71);
+/** FNSTENV FNSTCW FNSAVE FNSTSW do not wait. */
+const NOT_WAITING: u64 = ((1 as u64) << 0o16) | ((1 as u64) << 0o17) | ((1 as u64) << 0o56) | ((1 as u64) << 0o57);
+
+// @ts-ignore: decorator
+@inline
+function isAmong(form: u32, set: u64): bool {
+  return ((set >> form) & 1) != 0;
 }
 
 function memoryForm(cpu: usize, rec: usize, immediate: u32): u32 {
   const form = immediate & 63;
-  if (undefinedMemory(form)) {
+  if (isAmong(form, UNDEFINED_MEMORY)) {
     raise(cpu, VEC_UD);
     return ST_FAULT;
   }
-  /* FNSTENV FNSTCW FNSAVE FNSTSW do not wait. */
-  const waits = form != 0o16 && form != 0o17 && form != 0o56 && form != 0o57;
-  if (!x87Enter(cpu, waits)) return ST_FAULT;
+  if (!x87Enter(cpu, !isAmong(form, NOT_WAITING))) return ST_FAULT;
   const va = addressOf(cpu, rec);
   const offset = offsetOf(cpu, rec);
-  x87Begin(cpu);
   if (isControl(form)) return controlMemory(cpu, rec, form, va) ? ST_NEXT : ST_FAULT;
   if (!dataMemory(cpu, form, va)) return ST_FAULT;
   notePointers(cpu, rec, ((form >> 3) << 8) | ((form & 7) << 3) | ((immediate >> 8) & 0xc7));
@@ -100,6 +102,7 @@ function isControl(form: u32): bool {
 }
 
 function controlMemory(cpu: usize, rec: usize, form: u32, va: u64): bool {
+  x87Begin(cpu);
   const wide = sizeOf(rec) >= 2;
   switch (form) {
     case 0o14: return loadEnvironment(cpu, va, wide);
@@ -135,10 +138,11 @@ function dataMemory(cpu: usize, form: u32, va: u64): bool {
   if (digit < 4) {
     if (digit == 0) return loadNumber(cpu, va, format);
     const pops: u32 = digit & 1;
-    return format == FORMAT_F32 || format == FORMAT_F64
-      ? storeReal(cpu, va, format, pops)
-      : storeInteger(cpu, va, format, pops);
+    if (format <= FORMAT_F64) return storeReal(cpu, va, format, pops);
+    x87Begin(cpu);
+    return storeInteger(cpu, va, format, pops);
   }
+  x87Begin(cpu);
   switch (form) {
     case 0o35: return loadExtended(cpu, va);
     case 0o37: return storeExtended(cpu, va);
@@ -159,6 +163,7 @@ function memoryArithmetic(cpu: usize, digit: u32, va: u64, format: u32): bool {
       : fastWithInteger(cpu, digit, integerOf(bits, format));
     if (done) return true;
   }
+  x87Begin(cpu);
   unpackNumber(bits, format);
   setB();
   if (isEmpty(cpu, 0)) {
@@ -196,6 +201,13 @@ function isArithmetic(form: u32): bool {
   return (escape == 0 || escape == 4 || escape == 6) && (form & 6) != 2;
 }
 
+/** FLD, FXCH, FST and FSTP of a register, which compute nothing. */
+// @ts-ignore: decorator
+@inline
+function isMove(form: u32): bool {
+  return (form & 0o76) == 0o10 || (form & 0o76) == 0o52;
+}
+
 function registerForm(cpu: usize, rec: usize, code: u32): u32 {
   if (isArithmetic(code >> 3)) {
     if (!x87Enter(cpu, true)) return ST_FAULT;
@@ -204,6 +216,14 @@ function registerForm(cpu: usize, rec: usize, code: u32): u32 {
       notePointers(cpu, rec, (escape << 8) | 0xc0 | (code & 63));
       return ST_NEXT;
     }
+  } else if (isMove(code >> 3)) {
+    if (!x87Enter(cpu, true)) return ST_FAULT;
+    const i = code & 7;
+    if (code >> 3 == 0o10) loadRegister(cpu, i);
+    else if (code >> 3 == 0o11) exchange(cpu, i);
+    else storeRegister(cpu, i, (code >> 3) & 1);
+    notePointers(cpu, rec, ((code >> 6) << 8) | 0xc0 | (code & 63));
+    return ST_NEXT;
   }
   if (undefinedRegister(code)) {
     raise(cpu, VEC_UD);
@@ -238,8 +258,7 @@ function arithmeticForm(cpu: usize, escape: u32, digit: u32, i: u32): void {
 
 function otherForm(cpu: usize, form: u32, i: u32): void {
   switch (form) {
-    case 0o10: loadRegister(cpu, i); break;
-    case 0o11: case 0o51: case 0o71: exchange(cpu, i); break;
+    case 0o51: case 0o71: exchange(cpu, i); break;
     case 0o12: break;
     case 0o13:
       if (!isEmpty(cpu, 0)) {
@@ -249,7 +268,7 @@ function otherForm(cpu: usize, form: u32, i: u32): void {
         setStatus(cpu, SW_C1, 0);
       }
       break;
-    case 0o53: case 0o72: case 0o73: storeRegister(cpu, i, 1); break;
+    case 0o72: case 0o73: storeRegister(cpu, i, 1); break;
     case 0o14: signForm(cpu, i); break;
     case 0o15: constant(cpu, i); break;
     case 0o16: transcendentalForm(cpu, i); break;
@@ -272,7 +291,6 @@ function otherForm(cpu: usize, form: u32, i: u32): void {
       setTag(cpu, i, 3);
       setStatus(cpu, SW_C1, 0);
       break;
-    case 0o52: storeRegister(cpu, i, 0); break;
     case 0o54: compareRegisters(cpu, i, true, 0); break;
     case 0o55: compareRegisters(cpu, i, true, 1); break;
     case 0o70:
