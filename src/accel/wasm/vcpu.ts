@@ -75,6 +75,8 @@ export class WasmVcpu implements Vcpu {
     view.setUint32(L.VCPU_ID, this.id, true);
     view.setUint32(L.HOT_COUNT, 0, true);
     view.setUint32(L.CONTEXT_NEXT, L.CONTEXT_ARENA, true);
+    // Its blocks are gone with the memory of before.
+    new Uint8Array(view.buffer, this.#at + L.JUMP_CACHE, L.JUMP_CACHE_ENTRIES * 4).fill(0);
     this.#core.resetVcpu(this.#at);
     view.setBigUint64(L.GPR + L.RDX, 0n, true);
     view.setBigUint64(L.RIP, BigInt(entry.eip), true);
