@@ -75,8 +75,6 @@ export class WasmVcpu implements Vcpu {
     view.setUint32(L.VCPU_ID, this.id, true);
     view.setUint32(L.HOT_COUNT, 0, true);
     view.setUint32(L.CONTEXT_NEXT, L.CONTEXT_ARENA, true);
-    // Its blocks are gone with the memory of before.
-    new Uint8Array(view.buffer, this.#at + L.JUMP_CACHE, L.JUMP_CACHE_ENTRIES * 4).fill(0);
     this.#core.resetVcpu(this.#at);
     view.setBigUint64(L.GPR + L.RDX, 0n, true);
     view.setBigUint64(L.RIP, BigInt(entry.eip), true);
@@ -99,6 +97,11 @@ export class WasmVcpu implements Vcpu {
     view.setUint32(L.IDT_LIMIT, entry.idtr.limit, true);
 
     this.#core.updateMode(this.#at);
+  }
+
+  /** Forgets all decoded and translated code, and all that leads to it: the memory below is another now. */
+  forgetCode(): void {
+    this.#core.flushBlocks();
   }
 
   #segment(slot: number, segment: SegmentState): void {
