@@ -13,8 +13,8 @@ export class GuestConsole {
       this.#text = (this.#text + Buffer.from(bytes).toString('latin1')).slice(-KEPT);
       this.#changed();
     });
-    void vm.exited.then(({ kind }) => {
-      this.#ended = kind;
+    void vm.exited.then((exit) => {
+      this.#ended = exit.kind === 'error' ? `${exit.code}: ${exit.message}` : exit.kind;
       this.#changed();
     });
   }

@@ -37,19 +37,11 @@ const options: VmOptions = {
 
 /** Makes and ends a VM in a process; milliseconds of cold and of warm start. */
 async function start(host: BenchHost): Promise<{ readonly cold: number; readonly warm: number }> {
-  const boot = host.boot(1, options);
-  let ended: unknown;
-  boot.userSpace.catch((error: unknown) => {
-    ended = error;
-  });
-  const until = performance.now() + LIMIT;
-  let entered = boot.stages[0];
-  while (entered === undefined) {
-    if (ended !== undefined) throw ended;
-    if (performance.now() > until) throw new Error('the VM did not start');
-    await sleep(1);
-    entered = boot.stages[0];
-  }
+  const boot = host.boot(1, options, 'vmm_init_end');
+  const given = sleep(LIMIT, undefined, { ref: false });
+  await Promise.race([boot.reached, given]);
+  const [entered] = boot.stages;
+  if (entered === undefined) throw new Error('the VM did not start');
   await host.end(boot);
   return { cold: entered.at - host.started, warm: entered.at - boot.begun };
 }

@@ -211,7 +211,9 @@ export class LockstepGuest {
   /** Code at a linear address as far as the processor has fetched from there lately. */
   code(rip: bigint, length: number): Uint8Array | undefined {
     const set = this.#view.getUint32(L.TLB_SET, true);
-    const entry = set + (Number((rip >> 12n) & BigInt(L.TLB_ENTRIES - 1)) << 4) + L.TLB_EXEC;
+    // The index is core/mmu.ts's execOffset.
+    const page = Number((rip >> 12n) & 0xffffffffn);
+    const entry = set + L.TLB_EXEC + (((page ^ (page >>> 8)) & (L.TLB_ENTRIES - 1)) << 4);
     if (this.#view.getBigUint64(entry, true) !== (rip & ~0xfffn)) return undefined;
     const offset = Number(rip & 0xfffn);
     const physical = this.#view.getUint32(entry + 8, true) + offset;

@@ -56,10 +56,8 @@ export class WasmExecution implements Execution {
   reset(entry: EntryState): void {
     const view = new DataView(this.#memory.buffer);
     const vcpu = L.VCPU_BLOCKS;
-    // A new VM's memory is zeros already: writing them would make 7 MiB of pages its own.
-    if (view.getUint32(vcpu + L.ARENA_NEXT, true) !== 0) {
-      new Uint8Array(this.#memory.buffer, L.BLOCK_HASH, L.BLOCK_ARENA - L.BLOCK_HASH).fill(0);
-    }
+    // A new VM's memory is zeros already.
+    if (view.getUint32(vcpu + L.ARENA_NEXT, true) !== 0) this.#vcpu.forgetCode();
     view.setUint32(vcpu + L.ARENA_NEXT, L.BLOCK_ARENA, true);
     view.setUint32(vcpu + L.RAM_PAGES, this.#memory.ramBytes / 4096, true);
     view.setUint32(vcpu + L.CPUID_ROWS, writeCpuid(view), true);

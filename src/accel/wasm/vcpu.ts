@@ -99,6 +99,11 @@ export class WasmVcpu implements Vcpu {
     this.#core.updateMode(this.#at);
   }
 
+  /** Forgets all decoded and translated code, and all that leads to it: the memory below is another now. */
+  forgetCode(): void {
+    this.#core.flushBlocks();
+  }
+
   #segment(slot: number, segment: SegmentState): void {
     const view = this.#view;
     view.setBigUint64(L.SEG_BASE + slot * 8, BigInt(segment.base), true);
