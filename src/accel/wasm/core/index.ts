@@ -10,3 +10,4 @@ export { resetVcpu } from "./control";
 export { updateKvmClock } from "./msr-kvm";
 export { updateMode } from "./system-state";
 export { lazyCarry, lazyCondition, read16Miss, store16Miss, storeFlags } from "./translated";
+export { x87Registers } from "./x87";

@@ -6,7 +6,7 @@
  * at D9 D8 …) do here what they do there.
  */
 import {
-  EA_SEG_SHIFT, FPU_CW, FPU_FCS, FPU_FDP, FPU_FDS, FPU_FIP, FPU_FOP, GPR, MODE, MODE_CODE64, MODE_CODE_MASK, RAX,
+  EA_SEG_SHIFT, FPU_CW, FPU_FCS, FPU_FDP, FPU_FDS, FPU_FIP, FPU_FOP, FPU_SW, GPR, MODE, MODE_CODE64, MODE_CODE_MASK, RAX,
   REC_EA, REC_IMM, SEG_CS, SEG_SEL, ST_FAULT, ST_NEXT, CR0,
 } from "../layout";
 import { faulted, raise, VEC_NM, VEC_UD } from "./fault";
@@ -29,10 +29,11 @@ import {
 import { fastRegisters, fastWithFloat, fastWithInteger } from "./x87-fast";
 import {
   CR0_MP, isEmpty, loadA, pending, pop, popTimes, push, pushFaults, putIndefinite, putR, rotate, setStatus, setTag,
-  stackFault, stAt, SW_C1, x87Begin, x87Enter,
+  stackFault, stAt, SW_C1, SW_ES, x87Begin, x87Enter,
 } from "./x87-state";
 import { arctangent, TRIG_COS, TRIG_SIN, TRIG_SINCOS, TRIG_TAN, trigonometric } from "./x87-trigonometric";
 
+const CR0_EM: u32 = 4;
 const CR0_TS: u32 = 8;
 
 export function execX87(cpu: usize, rec: usize, op: u32): u32 {
@@ -52,9 +53,17 @@ function wait(cpu: usize): u32 {
 }
 
 /** FIP, FCS and FOP of an instruction that is not a control instruction (SDM vol. 1, 8.1.8). */
+// @ts-ignore: decorator
+@inline
 function notePointers(cpu: usize, rec: usize, opcode: u32): void {
+  notePointersAt(cpu, ripOf(cpu, rec), opcode);
+}
+
+// @ts-ignore: decorator
+@inline
+function notePointersAt(cpu: usize, rip: u64, opcode: u32): void {
   const long = (load<u32>(cpu, MODE) & MODE_CODE_MASK) == MODE_CODE64;
-  store<u64>(cpu, ripOf(cpu, rec), FPU_FIP);
+  store<u64>(cpu, rip, FPU_FIP);
   store<u32>(cpu, long ? 0 : load<u32>(cpu + SEG_CS * 4, SEG_SEL), FPU_FCS);
   store<u32>(cpu, opcode & 0x7ff, FPU_FOP);
 }
@@ -208,22 +217,36 @@ function isMove(form: u32): bool {
   return (form & 0o76) == 0o10 || (form & 0o76) == 0o52;
 }
 
+/** Does a register form in the common case; false, with nothing changed, when it is another one. */
+// @ts-ignore: decorator
+@inline
+function commonForm(cpu: usize, rip: u64, code: u32): bool {
+  const form = code >> 3;
+  const i = code & 7;
+  if (isArithmetic(form)) {
+    const escape = form >> 3;
+    if (!fastRegisters(cpu, form & 7, i, escape == 0 ? 0 : i, escape == 6 ? 1 : 0)) return false;
+  } else if (!isMove(form)) return false;
+  else if (form == 0o10) loadRegister(cpu, i);
+  else if (form == 0o11) exchange(cpu, i);
+  else storeRegister(cpu, i, form & 1);
+  notePointersAt(cpu, rip, ((code >> 6) << 8) | 0xc0 | (code & 63));
+  return true;
+}
+
+/**
+ * A register form of translated code, at `rip`. False, with nothing changed: it is not the common case,
+ * or it faults; `execX87` is to do it.
+ */
+export function x87Registers(cpu: usize, code: u32, rip: u64): bool {
+  if (load<u32>(cpu, CR0) & (CR0_EM | CR0_TS) || load<u32>(cpu, FPU_SW) & SW_ES) return false;
+  return commonForm(cpu, rip, code);
+}
+
 function registerForm(cpu: usize, rec: usize, code: u32): u32 {
-  if (isArithmetic(code >> 3)) {
+  if (isArithmetic(code >> 3) || isMove(code >> 3)) {
     if (!x87Enter(cpu, true)) return ST_FAULT;
-    const escape = code >> 6;
-    if (fastRegisters(cpu, (code >> 3) & 7, code & 7, escape == 0 ? 0 : code & 7, escape == 6 ? 1 : 0)) {
-      notePointers(cpu, rec, (escape << 8) | 0xc0 | (code & 63));
-      return ST_NEXT;
-    }
-  } else if (isMove(code >> 3)) {
-    if (!x87Enter(cpu, true)) return ST_FAULT;
-    const i = code & 7;
-    if (code >> 3 == 0o10) loadRegister(cpu, i);
-    else if (code >> 3 == 0o11) exchange(cpu, i);
-    else storeRegister(cpu, i, (code >> 3) & 1);
-    notePointers(cpu, rec, ((code >> 6) << 8) | 0xc0 | (code & 63));
-    return ST_NEXT;
+    if (commonForm(cpu, ripOf(cpu, rec), code)) return ST_NEXT;
   }
   if (undefinedRegister(code)) {
     raise(cpu, VEC_UD);

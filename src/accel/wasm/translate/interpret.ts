@@ -4,6 +4,7 @@
  */
 import * as L from '../layout.js';
 import {
+  type Emit,
   type Emitter,
   RAX_BIT,
   RBP_BIT,
@@ -15,7 +16,7 @@ import {
   RSP_BIT,
 } from './emitter.js';
 import type { FunctionBuilder } from './function-builder.js';
-import { CONTEXT, CPU, EXECUTE, STATUS } from './locals.js';
+import { CONTEXT, CPU, EXECUTE, STATUS, X87_REGISTERS } from './locals.js';
 import type { Operation } from './region.js';
 import type { Cursor } from './region-frame.js';
 
@@ -87,6 +88,16 @@ function routine(pattern: RegExp, effects: Effects): Emitter {
 
 const POINTERS = RCX_BIT | RSI_BIT | RDI_BIT;
 
+/** A register form of x87: the common case has a routine of its own. */
+const registerForm: Emit = (builder, operation, cursor) => {
+  const { code } = builder;
+  code.get(CPU).i32(operation.imm & 0x1ff);
+  builder.linear(cursor.offset + operation.off);
+  code.call(X87_REGISTERS).op('i32.eqz').if();
+  callRoutine(builder, operation, cursor, { rip: true });
+  code.end();
+};
+
 /** Register forms of x87 (core/x87.ts) that have to do with flags or AX: FCMOVcc, FCOMI and the like, FNSTSW AX. */
 const FLAGS_OR_AX = [
   [0o20, 0o21, 0o22, 0o23, 0o30, 0o31, 0o32, 0o33],
@@ -144,7 +155,8 @@ export const ROUTINES: readonly Emitter[] = [
   routine(/^(?:LDMXCSR|FENCE|CLFLUSH)$/, {}),
   routine(/^STMXCSR$|^MOVQ_MP$/, { stores: true }),
   {
-    ...routine(/^X87_REGISTER$/, { rip: true }),
+    ...routine(/^X87_REGISTER$/, {}),
+    emit: () => registerForm,
     covers: ({ imm }) => !FLAGS_OR_AX.includes((imm >> 3) & 0x3f),
   },
   routine(/^X87_REGISTER$/, { writes: RAX_BIT, flags: 'some', rip: true }),

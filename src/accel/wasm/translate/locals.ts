@@ -54,6 +54,7 @@ export const CORE_IMPORTS: readonly (readonly [string, FunctionType])[] = [
   ['store16Miss', { parameters: [I32, I64, I32, I32], results: [I32] }],
   ['wild', { parameters: [I32], results: [I32] }],
   ['mulHigh', { parameters: [I64, I64], results: [I64] }],
+  ['x87Registers', { parameters: [I32, I32, I64], results: [I32] }],
   ['callRegion', { parameters: [I32, I32, I32, I64, I64], results: [I32] }],
 ];
 
@@ -71,6 +72,7 @@ export const READ16_MISS = importIndex('read16Miss');
 export const STORE16_MISS = importIndex('store16Miss');
 export const WILD = importIndex('wild');
 export const MUL_HIGH = importIndex('mulHigh');
+export const X87_REGISTERS = importIndex('x87Registers');
 export const CALL_REGION = importIndex('callRegion');
 
 /** Kinds of lazy flags (core/flags.ts). */
