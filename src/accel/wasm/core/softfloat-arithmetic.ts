@@ -91,25 +91,36 @@ export function multiplyFinite(): void {
 
 export let remainder: u64 = 0;
 
-/** Quotient of `high`:0 by `divisor` (bit 63 set, above `high`); the remainder is in `remainder`. */
+/** Quotient of `high`:`low` by `divisor` (bit 63 set, above `high`); the remainder is in `remainder`. */
 export function divideWide(high: u64, low: u64, divisor: u64): u64 {
-  const upper = divideStep(high, low >> 32, divisor);
-  const lower = divideStep(remainder, low & 0xffffffff, divisor);
+  // Twice 2^32 / divisor.
+  const reciprocal: f64 = 4294967296.0 / ((divisor >> 1) as i64 as f64);
+  const upper = divideStep(high, low >> 32, divisor, reciprocal);
+  const lower = divideStep(remainder, low & 0xffffffff, divisor, reciprocal);
   return (upper << 32) | lower;
 }
 
-/** 32 bits of a quotient by Knuth's algorithm D: (`rest` × 2^32 + `digit`) / `divisor`. */
-function divideStep(rest: u64, digit: u64, divisor: u64): u64 {
-  const divisorHigh = divisor >> 32;
-  const divisorLow = divisor & 0xffffffff;
-  let quotient = rest / divisorHigh;
-  let partial = rest - quotient * divisorHigh;
-  while (quotient > 0xffffffff || quotient * divisorLow > ((partial << 32) | digit)) {
-    quotient--;
-    partial += divisorHigh;
-    if (partial > 0xffffffff) break;
-  }
+/**
+ * 32 bits of a quotient: (`rest` × 2^32 + `digit`) / `divisor`. The estimate in floating point is wrong by
+ * less than 2^-18, so its integer part is right unless it is very near to an integer; then the remainder,
+ * which is near to 0 or to the divisor, tells by its distance, modulo 2^64, on which side of it.
+ */
+// @ts-ignore: decorator
+@inline
+function divideStep(rest: u64, digit: u64, divisor: u64, reciprocal: f64): u64 {
+  const estimate: f64 = ((rest >> 1) as i64 as f64) * reciprocal;
+  let quotient = (estimate as i64) as u64;
+  const fraction: f64 = estimate - ((quotient as i64) as f64);
   remainder = ((rest << 32) | digit) - quotient * divisor;
+  if (fraction < 0.01) {
+    if (remainder > divisor >> 1) {
+      quotient--;
+      remainder += divisor;
+    }
+  } else if (fraction > 0.99 && (remainder >= divisor || remainder < divisor >> 1)) {
+    quotient++;
+    remainder -= divisor;
+  }
   return quotient;
 }
 
