@@ -249,6 +249,8 @@ export const MODE_STACK32 = 4;
 export const MODE_STEP = 8;
 /** Real-address or virtual-8086 mode: segments are selector × 16. */
 export const MODE_REAL = 16;
+/** 32-bit code whose offsets are linear addresses: ES, CS, SS and DS start at 0, CS ends at 4 GiB, and SS.B is set. */
+export const MODE_FLAT = 32;
 
 /* ---- POLL bits -------------------------------------------------------------------------------- */
 /** The host wants the vCPU: interrupt to deliver, stop, pause. */

@@ -7,7 +7,7 @@
  */
 import {
   BLK_COUNT, BLK_FALL, BLK_HEADER, BLK_LENGTH, BLK_PHYS, BLK_TAKEN, CURRENT_BLOCK, EXIT_BUDGET, EXIT_HALT,
-  EXIT_POLL, EXIT_REASON, EXIT_SHUTDOWN, GPR, ICOUNT, LEN_MASK, MODE, MODE_CODE16, MODE_CODE64, MODE_CODE_MASK,
+  EXIT_POLL, EXIT_REASON, EXIT_SHUTDOWN, GPR, ICOUNT, LEN_MASK, MODE, MODE_CODE16, MODE_CODE64, MODE_CODE_MASK, MODE_FLAT,
   BLK_CODE, BLK_HEAT, BLK_MODE, HOT_COUNT, HOT_ENTRY, HOT_LIMIT, HOT_LIST, HOT_THRESHOLD, JIT_DEPTH,
   JIT_LINK, JIT_RIP, JIT_STATUS, MODE_STEP, NEXT_RIP, POLL, POLL_SHADOW, POLL_STEP, RAX, RBP, RDX, REC_B, REC_DISP,
   REC_IMM, REC_LEN, REC_OFF, REC_OP,
@@ -619,7 +619,7 @@ export function run(cpu: usize, budget: i32): u32 {
     }
     if ((mode & MODE_CODE_MASK) != MODE_CODE64) {
       rip &= ripMask(mode);
-      link = 0;
+      if (!(mode & MODE_FLAT)) link = 0;
     }
 
     if (load<u32>(cpu, POLL) != 0 || left <= 0) {
@@ -643,7 +643,7 @@ export function run(cpu: usize, budget: i32): u32 {
     // A link holds where control went last time: right if that block is still the one at `rip`.
     let next: usize = 0;
     if (link) next = linkedBlock(cpu, set, mode, rip, link);
-    else if ((mode & MODE_CODE_MASK) == MODE_CODE64) next = cachedBlock(cpu, rip, knownPhys(cpu, set, rip), mode);
+    else if ((mode & MODE_CODE_MASK) == MODE_CODE64 || mode & MODE_FLAT) next = cachedBlock(cpu, rip, knownPhys(cpu, set, rip), mode);
     if (!next) {
       next = resolve(cpu, rip, link);
       if (!next) {

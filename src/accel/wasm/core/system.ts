@@ -178,8 +178,8 @@ function moveToSegment(cpu: usize, rec: usize): bool {
 /** Loads a segment register; a load of SS by MOV or POP holds off interrupts and debug traps. */
 function loadHolding(cpu: usize, slot: u32, selector: u32): bool {
   if (!loadSegment(cpu, slot, selector)) return false;
+  updateMode(cpu);
   if (slot == SEG_SS) {
-    updateMode(cpu);
     store<u32>(cpu, 1, SHADOW);
     if (load<u32>(cpu, MODE) & MODE_STEP) store<u32>(cpu, load<u32>(cpu, STEP_STATE) | STEP_HELD, STEP_STATE);
   }
@@ -209,7 +209,7 @@ function loadPointer(cpu: usize, rec: usize, slot: u32): bool {
   if (faulted(cpu)) return false;
   const selector = readMem(cpu, at + (1 << size), 1) as u32;
   if (faulted(cpu) || !loadSegment(cpu, slot, selector)) return false;
-  if (slot == SEG_SS) updateMode(cpu);
+  updateMode(cpu);
   writeReg(cpu, load<u8>(rec, REC_R), size, offset);
   return true;
 }

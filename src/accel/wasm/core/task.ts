@@ -165,8 +165,9 @@ function loadTask(cpu: usize, base: u64, wide: bool, nested: bool): bool {
   if (!checkStack(cpu, ss, level, VEC_TS)) return false;
   setSegment(cpu, SEG_SS, ss, descriptor);
   updateMode(cpu);
-  return loadData(cpu, SEG_DS, ds, level) && loadData(cpu, SEG_ES, es, level) && loadData(cpu, SEG_FS, fs, level)
-    && loadData(cpu, SEG_GS, gs, level);
+  if (!loadData(cpu, SEG_DS, ds, level) || !loadData(cpu, SEG_ES, es, level)) return false;
+  updateMode(cpu);
+  return loadData(cpu, SEG_FS, fs, level) && loadData(cpu, SEG_GS, gs, level);
 }
 
 function loadLocalTable(cpu: usize, selector: u32): bool {

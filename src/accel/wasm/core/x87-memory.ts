@@ -11,8 +11,10 @@ import {
   KIND_QNAN, KIND_SNAN, KIND_UNSUPPORTED, KIND_ZERO, pack32, pack64, roundR, roundToInteger, roundToMagnitude, setExact,
   setInvalid, setR, uDenormal, uExp, uKind, unpack32, unpack64, unpackInteger, unpackMagnitude, uSig, uSign,
 } from "./softfloat-core";
+import { fastDouble, fastPushFloat, fastPushInteger, fastStored } from "./x87-fast";
 import {
   isEmpty, loadA, popTimes, push, pushFaults, putR, setStatus, settle, stackFault, stAt, stopped, SW_C1,
+  x87Begin,
 } from "./x87-state";
 
 export const FORMAT_F32: u32 = 0;
@@ -28,23 +30,38 @@ function sizeIndex(format: u32): u32 {
   return format == FORMAT_I16 ? 1 : format == FORMAT_F32 || format == FORMAT_I32 ? 2 : 3;
 }
 
-/** Unpacks the number at `va`; false after a fault. */
-export function unpackMemory(cpu: usize, va: u64, format: u32): bool {
-  const bits = readMem(cpu, va, sizeIndex(format));
-  if (faulted(cpu)) return false;
+/** The bits of the number at `va`. Check `faulted` after it. */
+// @ts-ignore: decorator
+@inline
+export function readNumber(cpu: usize, va: u64, format: u32): u64 {
+  return readMem(cpu, va, sizeIndex(format));
+}
+
+/** Value of an integer format. */
+// @ts-ignore: decorator
+@inline
+export function integerOf(bits: u64, format: u32): i64 {
+  return format == FORMAT_I16 ? ((bits as i16) as i64) : format == FORMAT_I32 ? ((bits as i32) as i64) : (bits as i64);
+}
+
+/** Unpacks a number. */
+export function unpackNumber(bits: u64, format: u32): void {
   switch (format) {
     case FORMAT_F32: unpack32(bits as u32); break;
     case FORMAT_F64: unpack64(bits); break;
-    case FORMAT_I16: unpackInteger((bits as i16) as i64); break;
-    case FORMAT_I32: unpackInteger((bits as i32) as i64); break;
-    default: unpackInteger(bits as i64); break;
+    default: unpackInteger(integerOf(bits, format)); break;
   }
-  return true;
 }
 
 /** FLD m32, FLD m64, FILD. */
 export function loadNumber(cpu: usize, va: u64, format: u32): bool {
-  if (!unpackMemory(cpu, va, format)) return false;
+  const bits = readNumber(cpu, va, format);
+  if (faulted(cpu)) return false;
+  if (format <= FORMAT_F64 ? fastPushFloat(cpu, bits, format == FORMAT_F64) : fastPushInteger(cpu, integerOf(bits, format))) {
+    return true;
+  }
+  x87Begin(cpu);
+  unpackNumber(bits, format);
   if (pushFaults(cpu)) return true;
   if (uDenormal) fpRaise(FP_DE);
   if (uKind == KIND_SNAN) {
@@ -148,6 +165,13 @@ function finishStore(cpu: usize, pops: u32): bool {
 
 /** FST m32, FST m64. */
 export function storeReal(cpu: usize, va: u64, format: u32, pops: u32): bool {
+  const double = format == FORMAT_F64 && !isEmpty(cpu, 0) ? fastDouble(cpu) : 0;
+  if (double) {
+    if (!writeMem(cpu, va, 3, double)) return false;
+    fastStored(cpu, pops);
+    return true;
+  }
+  x87Begin(cpu);
   emptySource = false;
   if (isEmpty(cpu, 0)) {
     if (emptyStops(cpu)) return stopStore(cpu, va, 1 << sizeIndex(format));

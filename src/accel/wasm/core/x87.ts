@@ -23,9 +23,10 @@ import {
 } from "./x87-control";
 import { exponential, logarithm, logarithmPlusOne } from "./x87-logarithm";
 import {
-  FORMAT_F32, FORMAT_F64, FORMAT_I16, FORMAT_I32, FORMAT_I64, loadDecimal, loadExtended, loadNumber, storeDecimal,
-  storeExtended, storeInteger, storeReal, unpackMemory,
+  FORMAT_F32, FORMAT_F64, FORMAT_I16, FORMAT_I32, FORMAT_I64, integerOf, loadDecimal, loadExtended, loadNumber,
+  readNumber, storeDecimal, storeExtended, storeInteger, storeReal, unpackNumber,
 } from "./x87-memory";
+import { fastRegisters, fastWithFloat, fastWithInteger } from "./x87-fast";
 import {
   CR0_MP, isEmpty, loadA, pending, pop, popTimes, push, pushFaults, putIndefinite, putR, rotate, setStatus, setTag,
   stackFault, stAt, SW_C1, x87Begin, x87Enter,
@@ -67,25 +68,27 @@ function noteOperand(cpu: usize, rec: usize, offset: u64): void {
 
 /* ---- memory forms ---------------------------------------------------------------------------------- */
 
-function undefinedMemory(form: u32): bool {
-  switch (form) {
-    case 0o11: case 0o31: case 0o34: case 0o36: case 0o51: case 0o55: case 0o71: return true;
-    default: return false;
-  }
+/** Sets of memory forms, a bit for each. */
+const UNDEFINED_MEMORY: u64 = ((1 as u64) << 0o11) | ((1 as u64) << 0o31) | ((1 as u64) << 0o34)
+  | ((1 as u64) << 0o36) | ((1 as u64) << 0o51) | ((1 as u64) << 0o55) | ((1 as u64) << 0o71);
+/** FNSTENV FNSTCW FNSAVE FNSTSW do not wait. */
+const NOT_WAITING: u64 = ((1 as u64) << 0o16) | ((1 as u64) << 0o17) | ((1 as u64) << 0o56) | ((1 as u64) << 0o57);
+
+// @ts-ignore: decorator
+@inline
+function isAmong(form: u32, set: u64): bool {
+  return ((set >> form) & 1) != 0;
 }
 
 function memoryForm(cpu: usize, rec: usize, immediate: u32): u32 {
   const form = immediate & 63;
-  if (undefinedMemory(form)) {
+  if (isAmong(form, UNDEFINED_MEMORY)) {
     raise(cpu, VEC_UD);
     return ST_FAULT;
   }
-  /* FNSTENV FNSTCW FNSAVE FNSTSW do not wait. */
-  const waits = form != 0o16 && form != 0o17 && form != 0o56 && form != 0o57;
-  if (!x87Enter(cpu, waits)) return ST_FAULT;
+  if (!x87Enter(cpu, !isAmong(form, NOT_WAITING))) return ST_FAULT;
   const va = addressOf(cpu, rec);
   const offset = offsetOf(cpu, rec);
-  x87Begin(cpu);
   if (isControl(form)) return controlMemory(cpu, rec, form, va) ? ST_NEXT : ST_FAULT;
   if (!dataMemory(cpu, form, va)) return ST_FAULT;
   notePointers(cpu, rec, ((form >> 3) << 8) | ((form & 7) << 3) | ((immediate >> 8) & 0xc7));
@@ -99,6 +102,7 @@ function isControl(form: u32): bool {
 }
 
 function controlMemory(cpu: usize, rec: usize, form: u32, va: u64): bool {
+  x87Begin(cpu);
   const wide = sizeOf(rec) >= 2;
   switch (form) {
     case 0o14: return loadEnvironment(cpu, va, wide);
@@ -134,10 +138,11 @@ function dataMemory(cpu: usize, form: u32, va: u64): bool {
   if (digit < 4) {
     if (digit == 0) return loadNumber(cpu, va, format);
     const pops: u32 = digit & 1;
-    return format == FORMAT_F32 || format == FORMAT_F64
-      ? storeReal(cpu, va, format, pops)
-      : storeInteger(cpu, va, format, pops);
+    if (format <= FORMAT_F64) return storeReal(cpu, va, format, pops);
+    x87Begin(cpu);
+    return storeInteger(cpu, va, format, pops);
   }
+  x87Begin(cpu);
   switch (form) {
     case 0o35: return loadExtended(cpu, va);
     case 0o37: return storeExtended(cpu, va);
@@ -149,9 +154,18 @@ function dataMemory(cpu: usize, form: u32, va: u64): bool {
 }
 
 function memoryArithmetic(cpu: usize, digit: u32, va: u64, format: u32): bool {
-  if (!unpackMemory(cpu, va, format)) return false;
-  setB();
+  const bits = readNumber(cpu, va, format);
+  if (faulted(cpu)) return false;
   const compares = (digit >> 1) == 1;
+  if (!compares) {
+    const done = format <= FORMAT_F64
+      ? fastWithFloat(cpu, digit, bits, format == FORMAT_F64)
+      : fastWithInteger(cpu, digit, integerOf(bits, format));
+    if (done) return true;
+  }
+  x87Begin(cpu);
+  unpackNumber(bits, format);
+  setB();
   if (isEmpty(cpu, 0)) {
     if (compares) compareUnderflow(cpu, digit & 1);
     else underflow(cpu, 0, 0);
@@ -179,7 +193,38 @@ function undefinedRegister(code: u32): bool {
   }
 }
 
+/** Whether a form is arithmetic on two registers. */
+// @ts-ignore: decorator
+@inline
+function isArithmetic(form: u32): bool {
+  const escape = form >> 3;
+  return (escape == 0 || escape == 4 || escape == 6) && (form & 6) != 2;
+}
+
+/** FLD, FXCH, FST and FSTP of a register, which compute nothing. */
+// @ts-ignore: decorator
+@inline
+function isMove(form: u32): bool {
+  return (form & 0o76) == 0o10 || (form & 0o76) == 0o52;
+}
+
 function registerForm(cpu: usize, rec: usize, code: u32): u32 {
+  if (isArithmetic(code >> 3)) {
+    if (!x87Enter(cpu, true)) return ST_FAULT;
+    const escape = code >> 6;
+    if (fastRegisters(cpu, (code >> 3) & 7, code & 7, escape == 0 ? 0 : code & 7, escape == 6 ? 1 : 0)) {
+      notePointers(cpu, rec, (escape << 8) | 0xc0 | (code & 63));
+      return ST_NEXT;
+    }
+  } else if (isMove(code >> 3)) {
+    if (!x87Enter(cpu, true)) return ST_FAULT;
+    const i = code & 7;
+    if (code >> 3 == 0o10) loadRegister(cpu, i);
+    else if (code >> 3 == 0o11) exchange(cpu, i);
+    else storeRegister(cpu, i, (code >> 3) & 1);
+    notePointers(cpu, rec, ((code >> 6) << 8) | 0xc0 | (code & 63));
+    return ST_NEXT;
+  }
   if (undefinedRegister(code)) {
     raise(cpu, VEC_UD);
     return ST_FAULT;
@@ -213,8 +258,7 @@ function arithmeticForm(cpu: usize, escape: u32, digit: u32, i: u32): void {
 
 function otherForm(cpu: usize, form: u32, i: u32): void {
   switch (form) {
-    case 0o10: loadRegister(cpu, i); break;
-    case 0o11: case 0o51: case 0o71: exchange(cpu, i); break;
+    case 0o51: case 0o71: exchange(cpu, i); break;
     case 0o12: break;
     case 0o13:
       if (!isEmpty(cpu, 0)) {
@@ -224,7 +268,7 @@ function otherForm(cpu: usize, form: u32, i: u32): void {
         setStatus(cpu, SW_C1, 0);
       }
       break;
-    case 0o53: case 0o72: case 0o73: storeRegister(cpu, i, 1); break;
+    case 0o72: case 0o73: storeRegister(cpu, i, 1); break;
     case 0o14: signForm(cpu, i); break;
     case 0o15: constant(cpu, i); break;
     case 0o16: transcendentalForm(cpu, i); break;
@@ -247,7 +291,6 @@ function otherForm(cpu: usize, form: u32, i: u32): void {
       setTag(cpu, i, 3);
       setStatus(cpu, SW_C1, 0);
       break;
-    case 0o52: storeRegister(cpu, i, 0); break;
     case 0o54: compareRegisters(cpu, i, true, 0); break;
     case 0o55: compareRegisters(cpu, i, true, 1); break;
     case 0o70:

@@ -44,6 +44,7 @@ import {
   MODE,
   MODE_CODE32,
   MODE_CODE64,
+  MODE_FLAT,
   MODE_STACK32,
   MODE_STEP,
   MXCSR,
@@ -305,7 +306,7 @@ export class Subject implements Processor {
     words.setUint32(cpu + FLAGS, input.getUint32(STATE_FLAGS, true), true);
     words.setUint32(cpu + EXC_VECTOR, 0, true);
     const wide = this.bits === 64;
-    const stack = this.stackBase === undefined ? MODE_STACK32 : 0;
+    const stack = this.stackBase === undefined ? MODE_STACK32 | MODE_FLAT : 0;
     words.setUint32(cpu + MODE, wide ? MODE_CODE64 : MODE_CODE32 | stack, true);
     words.setBigUint64(cpu + SEG_BASE + SEG_SS * 8, BigInt(this.stackBase ?? 0), true);
     const attributes = wide ? CODE_ATTRIBUTES : CODE32_ATTRIBUTES;

@@ -1,80 +1,107 @@
 /** Control flow, the stack, and conditions outside branches (Intel SDM vol. 2; core/run.ts). */
 import { CONDITIONS } from '../isa/integer.js';
 import * as L from '../layout.js';
-import { type Emit, type Emitter, RBP_BIT, RSP_BIT } from './emitter.js';
+import { type Emit, type Emitter, RBP_BIT, RSP_BIT, SIZE_OF } from './emitter.js';
 import type { FunctionBuilder } from './function-builder.js';
 import { A32, A64, R64, REGISTER, TARGET, VA } from './locals.js';
 
 const RSP = REGISTER + (L.RSP >> 3);
 const RBP = REGISTER + (L.RBP >> 3);
-const QUAD = 3;
 
-/** Pushes the 64-bit local `value`; RSP moves only once the store has succeeded. */
-function push(builder: FunctionBuilder, value: number, cursor: Parameters<Emit>[2]): void {
-  const { code } = builder;
-  code.get(RSP).i64(8).op('i64.sub');
-  // Stacks are flat in 64-bit code.
-  builder.write(QUAD, value, cursor, () => code.get(VA).set(RSP));
+/** Pushes RSP or another local, in 32-bit code ESP, moved by so many bytes. */
+function moved({ code, code32 }: FunctionBuilder, local: number, bytes: number): void {
+  code.get(local);
+  if (code32) {
+    code.op('i32.wrap_i64');
+    if (bytes !== 0) code.i32(bytes).op('i32.add');
+    code.op('i64.extend_i32_u');
+  } else if (bytes !== 0) code.i64(bytes).op('i64.add');
 }
 
-const pushRegister: Emit = (builder, operation, cursor) => {
-  builder.register(operation.b);
-  builder.code.set(R64);
-  push(builder, R64, cursor);
-};
+/** Pushes the low bytes of the 64-bit local `value`; RSP moves only once the store has succeeded. */
+function push(
+  builder: FunctionBuilder,
+  size: number,
+  value: number,
+  cursor: Parameters<Emit>[2],
+): void {
+  // Stacks are flat.
+  moved(builder, RSP, -(1 << size));
+  builder.write(size, value, cursor, () => builder.code.get(VA).set(RSP));
+}
 
-const pushImmediate: Emit = (builder, operation, cursor) => {
-  builder.code.i64(operation.imm).set(R64);
-  push(builder, R64, cursor);
-};
+const sizeOf = (match: RegExpExecArray, group: number): number => SIZE_OF[match[group] ?? ''] ?? 3;
 
-const pushMemory: Emit = (builder, operation, cursor) => {
-  builder.address(operation, cursor);
-  builder.readable(QUAD, cursor);
-  builder.loadPointer(QUAD, false);
-  builder.code.set(R64);
-  push(builder, R64, cursor);
-};
+function pushRegister(match: RegExpExecArray): Emit {
+  const size = sizeOf(match, 1);
+  return (builder, operation, cursor) => {
+    builder.register(operation.b);
+    builder.code.set(R64);
+    push(builder, size, R64, cursor);
+  };
+}
 
-const pop: Emit = (builder, operation, cursor) => {
-  const { code } = builder;
-  code.get(RSP);
-  builder.readable(QUAD, cursor);
-  code.get(RSP).i64(8).op('i64.add').set(RSP);
-  builder.loadPointer(QUAD, false);
-  builder.writeRegister(operation.b, QUAD);
-};
+function pushImmediate(match: RegExpExecArray): Emit {
+  const size = sizeOf(match, 1);
+  return (builder, operation, cursor) => {
+    builder.code.i64(operation.imm).set(R64);
+    push(builder, size, R64, cursor);
+  };
+}
 
-const leave: Emit = (builder, _operation, cursor) => {
-  const { code } = builder;
-  code.get(RBP);
-  builder.readable(QUAD, cursor);
-  code.get(RBP).i64(8).op('i64.add').set(RSP);
-  builder.loadPointer(QUAD, false);
-  code.set(RBP);
-};
+function pushMemory(match: RegExpExecArray): Emit {
+  const size = sizeOf(match, 1);
+  return (builder, operation, cursor) => {
+    builder.address(operation, cursor);
+    builder.readable(size, cursor);
+    builder.loadPointer(size, false);
+    builder.code.set(R64);
+    push(builder, size, R64, cursor);
+  };
+}
+
+function pop(match: RegExpExecArray): Emit {
+  const size = sizeOf(match, 1);
+  return (builder, operation, cursor) => {
+    moved(builder, RSP, 0);
+    builder.readable(size, cursor);
+    moved(builder, RSP, 1 << size);
+    builder.code.set(RSP);
+    builder.loadPointer(size, false);
+    builder.code.set(REGISTER + (operation.b >> 3));
+  };
+}
+
+function leave(match: RegExpExecArray): Emit {
+  const size = sizeOf(match, 1);
+  return (builder, _operation, cursor) => {
+    moved(builder, RBP, 0);
+    builder.readable(size, cursor);
+    moved(builder, RBP, 1 << size);
+    builder.code.set(RSP);
+    builder.loadPointer(size, false);
+    builder.code.set(RBP);
+  };
+}
 
 /** Pushes the return address, then goes to the target. */
 function call(match: RegExpExecArray): Emit {
   const form = match[1] ?? '';
+  const size = sizeOf(match, 2);
   return (builder, operation, cursor) => {
     const { code } = builder;
     const { block, offset } = cursor;
-    if (form === '_R') {
-      builder.register(operation.b);
+    if (form !== '') {
+      builder.readRm(operation, cursor, size, false);
       code.set(A64);
-    } else if (form === '_M') {
-      builder.address(operation, cursor);
-      builder.readable(QUAD, cursor);
-      builder.loadPointer(QUAD, false);
-      code.set(A64);
+      builder.checkTarget(A64, cursor);
     }
-    if (form !== '') builder.checkTarget(A64, cursor);
     builder.linear(offset + block.length);
     code.set(R64);
-    code.get(RSP).i64(8).op('i64.sub');
-    builder.writeCall(R64, cursor, () => {
-      code.get(RSP).i64(8).op('i64.sub').set(RSP);
+    moved(builder, RSP, -(1 << size));
+    builder.writeCall(size, R64, cursor, () => {
+      moved(builder, RSP, -(1 << size));
+      code.set(RSP);
     });
     if (cursor.returns) {
       builder.callRegion(cursor, () => {
@@ -90,34 +117,29 @@ function call(match: RegExpExecArray): Emit {
 }
 
 function jump(match: RegExpExecArray): Emit {
+  const size = sizeOf(match, 2);
   return (builder, operation, cursor) => {
-    if (match[1] === 'R') builder.register(operation.b);
-    else {
-      builder.address(operation, cursor);
-      builder.readable(QUAD, cursor);
-      builder.loadPointer(QUAD, false);
-    }
+    builder.readRm(operation, cursor, size, false);
     builder.code.set(TARGET);
     builder.checkTarget(TARGET, cursor);
-    builder.leaveIndirect();
+    cursor.select();
   };
 }
 
-const ret: Emit = (builder, operation, cursor) => {
-  const { code } = builder;
-  code.get(RSP);
-  builder.readable(QUAD, cursor);
-  builder.loadPointer(QUAD, false);
-  code.set(TARGET);
-  builder.checkTarget(TARGET, cursor);
-  // RET has no immediate: its field is 0.
-  code
-    .get(RSP)
-    .i64(8 + (operation.imm >>> 0))
-    .op('i64.add')
-    .set(RSP);
-  builder.leaveIndirect();
-};
+function ret(match: RegExpExecArray): Emit {
+  const size = sizeOf(match, 1);
+  return (builder, operation, cursor) => {
+    moved(builder, RSP, 0);
+    builder.readable(size, cursor);
+    builder.loadPointer(size, false);
+    builder.code.set(TARGET);
+    builder.checkTarget(TARGET, cursor);
+    // RET has no immediate: its field is 0.
+    moved(builder, RSP, (1 << size) + (operation.imm & 0xffff));
+    builder.code.set(RSP);
+    builder.leaveIndirect();
+  };
+}
 
 function setcc(match: RegExpExecArray): Emit {
   const condition = CONDITIONS.indexOf(match[1] ?? '');
@@ -153,8 +175,8 @@ function cmov(match: RegExpExecArray): Emit {
 
 export const CONTROL_EMITTERS: readonly Emitter[] = [
   {
-    pattern: /^PUSH_R_64$/,
-    emit: () => pushRegister,
+    pattern: /^PUSH_R_(32|64)$/,
+    emit: pushRegister,
     flags: 'none',
     operands: 'b',
     writes: '',
@@ -162,39 +184,39 @@ export const CONTROL_EMITTERS: readonly Emitter[] = [
     memory: true,
   },
   {
-    pattern: /^PUSH_I_64$/,
-    emit: () => pushImmediate,
+    pattern: /^PUSH_I_(32|64)$/,
+    emit: pushImmediate,
     flags: 'none',
     operands: '',
     implicit: RSP_BIT,
     memory: true,
   },
   {
-    pattern: /^PUSH_M_64$/,
-    emit: () => pushMemory,
+    pattern: /^PUSH_M_(32|64)$/,
+    emit: pushMemory,
     flags: 'none',
     operands: '',
     implicit: RSP_BIT,
     memory: true,
   },
   {
-    pattern: /^POP_R_64$/,
-    emit: () => pop,
+    pattern: /^POP_R_(32|64)$/,
+    emit: pop,
     flags: 'none',
     operands: 'b',
     implicit: RSP_BIT,
     memory: true,
   },
   {
-    pattern: /^LEAVE_64$/,
-    emit: () => leave,
+    pattern: /^LEAVE_(32|64)$/,
+    emit: leave,
     flags: 'none',
     operands: '',
     implicit: RSP_BIT | RBP_BIT,
     memory: true,
   },
   {
-    pattern: /^CALL(_R|_M|)_64$/,
+    pattern: /^CALL(_R|_M|)_(32|64)$/,
     emit: call,
     flags: 'none',
     operands: 'b',
@@ -203,7 +225,7 @@ export const CONTROL_EMITTERS: readonly Emitter[] = [
     leaves: true,
   },
   {
-    pattern: /^JMP_([RM])_64$/,
+    pattern: /^JMP_([RM])_(32|64)$/,
     emit: jump,
     flags: 'none',
     operands: 'b',
@@ -211,8 +233,8 @@ export const CONTROL_EMITTERS: readonly Emitter[] = [
     leaves: true,
   },
   {
-    pattern: /^RET(?:_I)?_64$/,
-    emit: () => ret,
+    pattern: /^RET(?:_I)?_(32|64)$/,
+    emit: ret,
     flags: 'none',
     operands: '',
     implicit: RSP_BIT,

@@ -3,6 +3,7 @@ import * as L from '../layout.js';
 import { arithmetic } from './emit-alu.js';
 import { type Emit, type Emitter, RAX_BIT, RDX_BIT, SIZE_OF, truncated } from './emitter.js';
 import { A64, B64, R64, REGISTER } from './locals.js';
+import type { Operation } from './region.js';
 
 /** Lanes of a shuffle that turns eight bytes round, twice. */
 const REVERSED = [7, 6, 5, 4, 3, 2, 1, 0, 7, 6, 5, 4, 3, 2, 1, 0];
@@ -46,6 +47,30 @@ function move(match: RegExpExecArray): Emit {
     }
   };
 }
+
+/** The operand of MOV that is an address: nothing but a displacement. */
+const absolute = (operation: Operation): Operation => ({
+  ...operation,
+  b: L.SLOT_ZERO,
+  x: L.SLOT_ZERO,
+});
+
+/** MOV of the accumulator from and to an absolute address. */
+const loadAbsolute: Emit = (builder, operation, cursor) => {
+  const { size } = operation;
+  builder.address(absolute(operation), cursor);
+  builder.readable(size, cursor);
+  builder.loadPointer(size, false);
+  builder.writeRegister(L.RAX, size);
+};
+
+const storeAbsolute: Emit = (builder, operation, cursor) => {
+  builder.address(absolute(operation), cursor);
+  builder.write(operation.size, REGISTER + (L.RAX >> 3), cursor);
+};
+
+/** An address of 64 bits does not fit an operation's displacement. */
+const isNarrow = ({ ea }: Operation): boolean => (ea & (L.EA_ADDR32 | L.EA_ADDR16)) !== 0;
 
 function extension(match: RegExpExecArray): Emit {
   const signed = match[1] === 'S';
@@ -181,6 +206,24 @@ export const MOVE_EMITTERS: readonly Emitter[] = [
   { pattern: /^MOV_(RM)_(8|16|32|64)$/, emit: move, flags: 'none', operands: 'r' },
   { pattern: /^MOV_(MR)_(8|16|32|64)$/, emit: move, flags: 'none', operands: 'r', writes: '' },
   { pattern: /^MOV_(MI)_(8|16|32|64)$/, emit: move, flags: 'none', operands: '' },
+  {
+    pattern: /^MOV_AO$/,
+    emit: () => loadAbsolute,
+    covers: isNarrow,
+    flags: 'none',
+    operands: '',
+    implicit: RAX_BIT,
+    memory: true,
+  },
+  {
+    pattern: /^MOV_OA$/,
+    emit: () => storeAbsolute,
+    covers: isNarrow,
+    flags: 'none',
+    operands: '',
+    implicit: RAX_BIT,
+    memory: true,
+  },
   {
     pattern: /^MOV([ZS])X(8|16|32)_(?:RR|RM)_(16|32|64)$/,
     emit: extension,

@@ -1,5 +1,5 @@
 /**
- * Scalar floating-point instructions (core/sse-float.ts): in line where the host's
+ * Scalar floating-point instructions (core/sse-float.ts, core/sse-convert.ts): in line where the host's
  * arithmetic gives the same result and there is no flag of MXCSR to set; the routine does the rest.
  */
 import * as L from '../layout.js';
@@ -7,7 +7,7 @@ import type { Emit, Emitter } from './emitter.js';
 import type { OpName } from './encoder.js';
 import type { FunctionBuilder } from './function-builder.js';
 import { callRoutine, type Effects } from './interpret.js';
-import { CPU, FLOAT, POINTER } from './locals.js';
+import { A32, CPU, FLOAT, POINTER, R64 } from './locals.js';
 import type { Operation } from './region.js';
 import type { Cursor } from './region-frame.js';
 import { setXmm, sseEmitter, xmm } from './sse-operand.js';
@@ -15,6 +15,8 @@ import { setXmm, sseEmitter, xmm } from './sse-operand.js';
 /** Rounding to nearest, all exceptions masked, PE set (core/sse-float.ts). */
 const FAST_MXCSR_MASK = 0x7fa0;
 const FAST_MXCSR = 0x1fa0;
+/** PE and PM: an inexact result changes nothing when both are set. */
+const INEXACT_QUIET = 0x1020;
 /** Smallest normal numbers. */
 const MIN_DOUBLE = 2 ** -1022;
 const MIN_SINGLE = 2 ** -126;
@@ -168,7 +170,91 @@ function compare(match: RegExpExecArray): Emit {
   };
 }
 
+/** CVTSI2SD: integers of up to 53 bits are doubles. */
+const fromInteger: Emit = (builder, operation, cursor) => {
+  const { code } = builder;
+  const { size } = operation;
+  builder.readRm(operation, cursor, size, true);
+  code.set(R64);
+  const convert = (): void => {
+    setLow(builder, DOUBLE, operation.r, () => code.get(R64).op('f64.convert_i64_s'));
+  };
+  if (size === 2) {
+    convert();
+    return;
+  }
+  code
+    .get(R64)
+    .i64(1n << 53n)
+    .op('i64.add')
+    .i64(1n << 54n)
+    .op('i64.le_u');
+  orRoutine(
+    builder,
+    operation,
+    cursor,
+    { reads: generalSource(operation), vectors: true },
+    convert,
+  );
+};
+
+const generalSource = ({ memory, b }: Operation): number => (memory ? 0 : 1 << (b >> 3));
+
+/** CVTTSD2SI and CVTTSS2SI, where the result fits and is exact or PE is set already. */
+function toInteger(match: RegExpExecArray): Emit {
+  const from = match[1] === 'SD' ? DOUBLE : SINGLE;
+  return (builder, operation, cursor) => {
+    const { code } = builder;
+    const { size } = operation;
+    source(builder, operation, cursor, from)();
+    code
+      .tee(A)
+      .op('f64.abs')
+      .f64(size === 3 ? 2 ** 63 : 2 ** 31)
+      .op('f64.lt')
+      .tee(A32)
+      .if();
+    code.get(A).op('i64.trunc_f64_s').tee(R64).op('f64.convert_i64_s').get(A).op('f64.eq');
+    status(builder, INEXACT_QUIET, INEXACT_QUIET);
+    code.op('i32.or').set(A32).end();
+    code.get(A32);
+    orRoutine(builder, operation, cursor, { operands: 'r' }, () => {
+      code.get(R64);
+      builder.writeRegister(operation.r, size);
+    });
+  };
+}
+
+/** CVTSS2SD, which is exact. */
+const widen: Emit = (builder, operation, cursor) => {
+  const { code } = builder;
+  source(builder, operation, cursor, SINGLE)();
+  code.set(RESULT);
+  plain(builder, RESULT, SINGLE);
+  orRoutine(builder, operation, cursor, { vectors: true }, () => {
+    setLow(builder, DOUBLE, operation.r, () => code.get(RESULT));
+  });
+};
+
+/** CVTSD2SS. */
+const narrow: Emit = (builder, operation, cursor) => {
+  const { code } = builder;
+  source(builder, operation, cursor, DOUBLE)();
+  code.op('f32.demote_f64').op('f64.promote_f32').set(RESULT);
+  atLeast(builder, RESULT, 2 * MIN_SINGLE);
+  code.get(RESULT).op('f64.abs').f64(Number.POSITIVE_INFINITY).op('f64.lt').op('i32.and');
+  status(builder, FAST_MXCSR_MASK, FAST_MXCSR);
+  code.op('i32.and');
+  orRoutine(builder, operation, cursor, { vectors: true }, () => {
+    setLow(builder, SINGLE, operation.r, () => code.get(RESULT));
+  });
+};
+
 export const SSE_FLOAT_EMITTERS: readonly Emitter[] = [
   sseEmitter(/^(ADD|SUB|MUL|DIV|SQRT)(S[SD])$/, arithmetic),
   sseEmitter(/^U?COMI(S[SD])$/, compare, { flags: 'set' }),
+  sseEmitter(/^CVTSI2SD$/, () => fromInteger, { operands: 'b', writes: '', vectors: 'r' }),
+  sseEmitter(/^CVTT(S[SD])2SI$/, toInteger, { operands: 'r', vectors: 'b' }),
+  sseEmitter(/^CVTSS2SD$/, () => widen),
+  sseEmitter(/^CVTSD2SS$/, () => narrow),
 ];

@@ -99,7 +99,9 @@ export const OPCODES = {
   'f64.mul': 0xa2,
   'f64.div': 0xa3,
   'i32.wrap_i64': 0xa7,
+  'i64.trunc_f64_s': 0xb0,
   'f32.demote_f64': 0xb6,
+  'f64.convert_i64_s': 0xb9,
   'f64.promote_f32': 0xbb,
   'i64.extend_i32_s': 0xac,
   'i64.extend_i32_u': 0xad,
@@ -298,6 +300,15 @@ export class Code {
   brIf(level: number): this {
     this.bytes.byte(0x0d);
     this.bytes.unsigned(this.depth - 1 - level);
+    return this;
+  }
+
+  /** Takes an index from the stack and branches to the level there, or to `otherwise` beyond the last. */
+  brTable(levels: readonly number[], otherwise: number): this {
+    this.bytes.byte(0x0e);
+    this.bytes.unsigned(levels.length);
+    for (const level of levels) this.bytes.unsigned(this.depth - 1 - level);
+    this.bytes.unsigned(this.depth - 1 - otherwise);
     return this;
   }
 

@@ -35,17 +35,22 @@ export class FunctionBuilder extends FlagFrame {
     const { code } = this;
     this.offset(operation, offset);
     const segment = (operation.ea >> L.EA_SEG_SHIFT) & 7;
-    if (segment !== 0) {
-      code
-        .get(CPU)
-        .memory('i64.load', L.SEG_BASE + segment * 8)
-        .op('i64.add');
-    }
+    // The others are flat.
+    if (segment === 0 || (this.code32 && segment <= L.SEG_DS)) return;
+    code
+      .get(CPU)
+      .memory('i64.load', L.SEG_BASE + segment * 8)
+      .op('i64.add');
+    if (this.code32) this.cut();
   }
 
   /** Pushes the operand's offset in its segment (what LEA gives), cut to the address size; `place` is the block's offset in the page. */
   offset(operation: Operation, place: number): void {
     const { code } = this;
+    if (operation.ea & (L.EA_ADDR32 | L.EA_ADDR16)) {
+      this.#narrowOffset(operation, place);
+      return;
+    }
     let constant = operation.disp;
     let pushed = false;
     if (operation.b === L.RIP) {
@@ -66,7 +71,25 @@ export class FunctionBuilder extends FlagFrame {
     }
     if (!pushed) code.i64(constant);
     else if (constant !== 0) code.i64(constant).op('i64.add');
-    if (operation.ea & L.EA_ADDR32) code.op('i32.wrap_i64').op('i64.extend_i32_u');
+  }
+
+  /** As `offset`, of an address size of 32 or 16 bits. */
+  #narrowOffset({ b, x, ea, disp }: Operation, place: number): void {
+    const { code } = this;
+    code.i32(b === L.RIP ? disp + place : disp);
+    if (b === L.RIP) code.get(PAGE).op('i32.wrap_i64').op('i32.add');
+    else if (b !== L.SLOT_ZERO) {
+      this.register(b);
+      code.op('i32.wrap_i64').op('i32.add');
+    }
+    if (x !== L.SLOT_ZERO && x !== L.SLOT_4G) {
+      this.register(x);
+      code.op('i32.wrap_i64');
+      if (ea & L.EA_SCALE) code.i32(ea & L.EA_SCALE).op('i32.shl');
+      code.op('i32.add');
+    }
+    if (ea & L.EA_ADDR16) code.i32(0xffff).op('i32.and');
+    code.op('i64.extend_i32_u');
   }
 
   /**
@@ -160,14 +183,19 @@ export class FunctionBuilder extends FlagFrame {
     code.end();
   }
 
-  /** As `write` of 64 bits, for a call: the way out that follows is at an instruction boundary anyway. */
-  writeCall(value: number, cursor: Cursor, after: () => void): void {
+  /** As `write`, for a call: the way out that follows is at an instruction boundary anyway. */
+  writeCall(size: number, value: number, cursor: Cursor, after: () => void): void {
     const { code } = this;
-    this.#look(L.TLB_WRITE, 8);
+    this.#look(L.TLB_WRITE, 1 << size);
     code.op('i64.eq').if();
-    this.#store(3, value);
+    this.#store(size, value);
     code.else();
-    code.get(CPU).get(VA).get(value).i32(8).call(STORE_MISS);
+    code
+      .get(CPU)
+      .get(VA)
+      .get(value)
+      .i32(1 << size)
+      .call(STORE_MISS);
     this.faultIfZero(cursor);
     code.end();
     after();

@@ -87,6 +87,12 @@ function routine(pattern: RegExp, effects: Effects): Emitter {
 
 const POINTERS = RCX_BIT | RSI_BIT | RDI_BIT;
 
+/** Register forms of x87 (core/x87.ts) that have to do with flags or AX: FCMOVcc, FCOMI and the like, FNSTSW AX. */
+const FLAGS_OR_AX = [
+  [0o20, 0o21, 0o22, 0o23, 0o30, 0o31, 0o32, 0o33],
+  [0o35, 0o36, 0o74, 0o75, 0o76],
+].flat();
+
 /** Effects of what has no emitter of its own. */
 export const ROUTINES: readonly Emitter[] = [
   routine(/^MUL$|^IMUL1$/, {
@@ -137,6 +143,10 @@ export const ROUTINES: readonly Emitter[] = [
   routine(/^P[A-Z]+_(?:[XP]I?)$|^PSHUFW$|^MOVQ_PQ$|^MOVQ2DQ$|^MOVDQ2Q$|^EMMS$/, { vectors: true }),
   routine(/^(?:LDMXCSR|FENCE|CLFLUSH)$/, {}),
   routine(/^STMXCSR$|^MOVQ_MP$/, { stores: true }),
+  {
+    ...routine(/^X87_REGISTER$/, { rip: true }),
+    covers: ({ imm }) => !FLAGS_OR_AX.includes((imm >> 3) & 0x3f),
+  },
   routine(/^X87_REGISTER$/, { writes: RAX_BIT, flags: 'some', rip: true }),
   routine(/^X87_MEMORY$/, { stores: true, rip: true }),
 ];

@@ -57,10 +57,14 @@ export interface Cursor {
   index: number;
   /** Whether the region goes on behind a call that ends the block. */
   readonly returns: boolean;
+  /** Goes on at the address in TARGET, inside the region if it is where one of its tables may lead. */
+  readonly select: () => void;
 }
 
 export class RegionFrame {
   readonly code = new Code();
+  /** Whether this is 32-bit code, whose addresses wrap at 4 GiB. */
+  readonly code32: boolean;
   /** Bit n: general register n is kept in a local, respectively written. */
   readonly used: number;
   readonly written: number;
@@ -76,7 +80,8 @@ export class RegionFrame {
   readonly #vectors: number;
   readonly #entering: number;
 
-  constructor({ used, written, vectors, entering }: RegisterUse) {
+  constructor({ used, written, vectors, entering }: RegisterUse, mode: number) {
+    this.code32 = (mode & L.MODE_CODE_MASK) === L.MODE_CODE32;
     this.used = used;
     this.written = written;
     this.#vectors = vectors;
@@ -177,7 +182,9 @@ export class RegionFrame {
       .i32((1 << PLACE_BITS) - 1)
       .op('i32.and')
       .op('i64.extend_i32_u');
-    code.op('i64.add').set(TARGET);
+    code.op('i64.add');
+    if (this.code32) this.cut();
+    code.set(TARGET);
     code.get(LEFT).get(PLACE).i32(PLACE_BITS).op('i32.shr_u').op('i32.add').set(LEFT);
     code.end();
     this.storeState();
@@ -198,6 +205,12 @@ export class RegionFrame {
     const { code } = this;
     code.get(PAGE);
     if (offset !== 0) code.i64(offset).op('i64.add');
+    if (this.code32 && (offset < 0 || offset >= 0x1000)) this.cut();
+  }
+
+  /** Cuts the i64 on the stack to 32 bits. */
+  cut(): void {
+    this.code.op('i32.wrap_i64').op('i64.extend_i32_u');
   }
 
   /** Leaves the region for an offset from the page through a link of its own. */
@@ -274,9 +287,10 @@ export class RegionFrame {
     this.code.get(STATUS).brIf(PLACE_LEVEL);
   }
 
-  /** Faults at a branch whose target, a 64-bit local, is not canonical. */
+  /** Faults at a branch whose target, a 64-bit local, is not canonical; all of flat 32-bit code can be branched to. */
   checkTarget(target: number, cursor: Cursor): void {
     const { code } = this;
+    if (this.code32) return;
     code.get(target).i64(16).op('i64.shl').i64(16).op('i64.shr_s').get(target).op('i64.ne').if();
     code.get(CPU).call(WILD).drop();
     this.fault(cursor);

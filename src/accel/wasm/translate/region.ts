@@ -38,6 +38,8 @@ export interface RegionBlock {
   readonly operations: readonly Operation[];
   /** Ends with FALL, which is not an instruction: goes on at `offset + length`. */
   readonly falls: boolean;
+  /** May be where a jump through a table of the region leads. */
+  readonly selected: boolean;
 }
 
 /** A region as the translator sees it. */
@@ -48,9 +50,11 @@ export interface Region {
 }
 
 /* A packed region: u8 mode, u8 number of blocks, u16 number of records; for each block u16 offset,
- * length, count and 1 when it falls through; the records; the code bytes, block after block. */
+ * length, count and FALLS and SELECTED; the records; the code bytes, block after block. */
 const PACKED_HEADER = 4;
 const PACKED_BLOCK = 8;
+const FALLS = 1;
+const SELECTED = 2;
 
 /** What installing a translation needs to know of a packed region. */
 export interface PackedHead {
@@ -93,7 +97,26 @@ function operationAt(view: DataView, packed: Uint8Array, at: number): Operation 
 }
 
 /** Operations that call: control comes back behind them, most likely. */
-export const CALLS: readonly string[] = ['CALL_64', 'CALL_R_64', 'CALL_M_64'];
+export const CALLS: readonly string[] = ['64', '32'].flatMap((size) => [
+  `CALL_${size}`,
+  `CALL_R_${size}`,
+  `CALL_M_${size}`,
+]);
+
+/** Operations that jump to where a register or memory says. */
+export const INDIRECT_JUMPS: readonly string[] = ['64', '32'].flatMap((size) => [
+  `JMP_R_${size}`,
+  `JMP_M_${size}`,
+]);
+
+/** Cases of a switch lie at most so many bytes from its jump. */
+const CASES_NEAR = 1024;
+
+/** Whether code of a mode is translated: 64-bit code and flat 32-bit code. */
+function isTranslated(mode: number): boolean {
+  const kind = mode & (L.MODE_CODE_MASK | L.MODE_STEP | L.MODE_FLAT);
+  return kind === L.MODE_CODE64 || kind === (L.MODE_CODE32 | L.MODE_FLAT);
+}
 
 /** Takes a packed region apart. */
 export function unpack(packed: Uint8Array): Region {
@@ -112,10 +135,17 @@ export function unpack(packed: Uint8Array): Region {
       length: view.getUint16(at + 2, true),
       count,
       operations,
-      falls: view.getUint16(at + 6, true) !== 0,
+      falls: (view.getUint16(at + 6, true) & FALLS) !== 0,
+      selected: (view.getUint16(at + 6, true) & SELECTED) !== 0,
     };
   });
   return { mode: packed[0] ?? 0, blocks };
+}
+
+/** The blocks of a region, and which of them its jumps through tables may lead to. */
+export interface RegionChoice {
+  readonly blocks: readonly number[];
+  readonly selected: ReadonlySet<number>;
 }
 
 /** How large regions become. */
@@ -134,6 +164,9 @@ export class RegionReader {
   readonly #jump: number;
   readonly #conditional = new Set<number>();
   readonly #calls = new Set<number>();
+  readonly #indirect = new Set<number>();
+  readonly #above: number;
+  readonly #notAbove: number;
   readonly #limits: RegionLimits;
 
   constructor(
@@ -150,6 +183,9 @@ export class RegionReader {
       this.#conditional.add(operations.get(`J${condition}`) ?? 0);
     }
     for (const call of CALLS) this.#calls.add(operations.get(call) ?? 0);
+    for (const jump of INDIRECT_JUMPS) this.#indirect.add(operations.get(jump) ?? 0);
+    this.#above = operations.get('JA') ?? 0;
+    this.#notAbove = operations.get('JBE') ?? 0;
   }
 
   #word(at: number): number {
@@ -170,13 +206,12 @@ export class RegionReader {
     return 0;
   }
 
-  /** Whether `block` is a live block of 64-bit code that a region may start with. */
+  /** Whether `block` is a live block that a region may start with. */
   eligible(block: number): boolean {
     if (block < L.BLOCK_ARENA || block >= L.BLOCK_ARENA_END) return false;
     const phys = this.#word(block + L.BLK_PHYS);
     if (phys === L.DEAD_BLOCK || this.#word(block + L.BLK_CODE) !== 0) return false;
-    const mode = this.#word(block + L.BLK_MODE);
-    if ((mode & (L.MODE_CODE_MASK | L.MODE_STEP)) !== L.MODE_CODE64) return false;
+    if (!isTranslated(this.#word(block + L.BLK_MODE))) return false;
     return this.#view.getUint16(block + L.BLK_COUNT, true) > 0;
   }
 
@@ -217,8 +252,42 @@ export class RegionReader {
     }
   }
 
-  /** The blocks of the region rooted at `root`, which must be eligible. */
-  collect(root: number): number[] {
+  /**
+   * Where a switch jumps through its table: the offset in the page of the block that runs when `block`
+   * has found its operand to be in the table, and which jumps; -1 when that is not what the block does.
+   */
+  #tableJump(block: number, offset: number, mode: number): number {
+    const count = this.#view.getUint16(block + L.BLK_COUNT, true);
+    const last = block + L.BLK_HEADER + (count - 1) * L.REC_SIZE;
+    const op = this.#view.getUint16(last, true);
+    let into: number;
+    if (op === this.#above) into = offset + this.#view.getUint16(block + L.BLK_LENGTH, true);
+    else if (op === this.#notAbove) into = offset + this.#view.getInt32(last + L.REC_IMM, true);
+    else return -1;
+    if (into < 0 || into >= 0x1000) return -1;
+    const phys = this.#word(block + L.BLK_PHYS);
+    const next = this.#find(phys - (phys & 0xfff) + into, mode);
+    const length = next === 0 ? 0 : this.#view.getUint16(next + L.BLK_COUNT, true);
+    if (length === 0) return -1;
+    const jump = next + L.BLK_HEADER + (length - 1) * L.REC_SIZE;
+    return this.#indirect.has(this.#view.getUint16(jump, true)) ? into : -1;
+  }
+
+  /** Offsets of the blocks of a page that lie near to a jump through a table. */
+  #near(page: number, jump: number, mode: number): number[] {
+    const offsets: number[] = [];
+    let block = this.#word(L.PAGE_CODE + (page >>> 12) * L.PAGE_CODE_ENTRY + 4);
+    for (let steps = 0; block !== 0 && steps < 1000; steps++) {
+      const offset = this.#word(block + L.BLK_PHYS) & 0xfff;
+      const near = Math.abs(offset - jump) <= CASES_NEAR;
+      if (near && this.#word(block + L.BLK_MODE) === mode) offsets.push(offset);
+      block = this.#word(block + L.BLK_PAGE_NEXT);
+    }
+    return offsets.sort((a, b) => Math.abs(a - jump) - Math.abs(b - jump));
+  }
+
+  /** The region rooted at `root`, which must be eligible. */
+  collect(root: number): RegionChoice {
     const { blocks: blockLimit, operations: operationLimit, heat } = this.#limits;
     const phys = this.#word(root + L.BLK_PHYS);
     const mode = this.#word(root + L.BLK_MODE);
@@ -226,8 +295,21 @@ export class RegionReader {
     const blocks: number[] = [];
     const known = new Set<number>();
     const queue = [phys & 0xfff];
+    const selected = new Set<number>();
+    const tables: number[] = [];
+    const cases = new Set<number>();
     let operations = 0;
-    for (let next = 0; next < queue.length; next++) {
+    for (let next = 0; next < queue.length || tables.length > 0; next++) {
+      if (next === queue.length) {
+        for (const jump of tables.splice(0)) {
+          for (const offset of this.#near(page, jump, mode)) {
+            if (known.has(offset)) continue;
+            cases.add(offset);
+            queue.push(offset);
+          }
+        }
+        if (next === queue.length) break;
+      }
       if (blocks.length >= blockLimit || operations >= operationLimit) break;
       const offset = queue[next] ?? 0;
       if (offset < 0 || offset >= 0x1000 || known.has(offset)) continue;
@@ -247,13 +329,16 @@ export class RegionReader {
       if (count === 0) continue;
       blocks.push(at);
       operations += count;
+      if (cases.has(offset)) selected.add(at);
       this.#successors(at, offset, queue);
+      const jump = this.#tableJump(at, offset, mode);
+      if (jump >= 0) tables.push(jump);
     }
-    return blocks;
+    return { blocks, selected };
   }
 
   /** A copy of what a region of these blocks is made of. */
-  pack(blocks: readonly number[]): Uint8Array {
+  pack({ blocks, selected }: RegionChoice): Uint8Array {
     const view = this.#view;
     let records = 0;
     let code = 0;
@@ -276,7 +361,8 @@ export class RegionReader {
       into.setUint16(at, phys & 0xfff, true);
       into.setUint16(at + 2, length, true);
       into.setUint16(at + 4, count, true);
-      into.setUint16(at + 6, this.#falls(block, count, length) ? 1 : 0, true);
+      const falls = this.#falls(block, count, length) ? FALLS : 0;
+      into.setUint16(at + 6, falls | (selected.has(block) ? SELECTED : 0), true);
       const from = block + L.BLK_HEADER;
       packed.set(this.#bytes.subarray(from, from + count * L.REC_SIZE), recordAt);
       recordAt += count * L.REC_SIZE;

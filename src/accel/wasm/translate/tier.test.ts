@@ -11,7 +11,7 @@ const RAM = 0x40_0000;
 const CODE = 0x1000;
 const CPU = L.VCPU_BLOCKS;
 
-/** A guest in 64-bit mode without paging whose code is at CODE. */
+/** A guest in 64-bit mode, or in another one, without paging whose code is at CODE. */
 class Small {
   readonly view: DataView;
   readonly #run: (budget: number) => number;
@@ -21,6 +21,7 @@ class Small {
     threshold: number | undefined,
     library?: Library,
     allowance?: Allowance,
+    mode = L.MODE_CODE64,
   ) {
     const memory = new WebAssembly.Memory({
       initial: (L.GUEST_BASE + RAM) / 0x10000,
@@ -45,7 +46,10 @@ class Small {
     const bytes = new Uint8Array(memory.buffer);
     bytes.fill(0xff, CPU + L.TLB_SUPERVISOR, CPU + L.TLB_SUPERVISOR + 6 * L.TLB_BYTES);
     this.view.setUint32(CPU + L.TLB_SET, L.TLB_SUPERVISOR, true);
-    this.view.setUint32(CPU + L.MODE, L.MODE_CODE64, true);
+    this.view.setUint32(CPU + L.MODE, mode, true);
+    this.view.setBigUint64(CPU + L.CR4, 0x200n, true);
+    this.view.setUint32(CPU + L.MXCSR, 0x1f80, true);
+    this.view.setUint32(CPU + L.SEG_LIMIT + L.SEG_CS * 4, 0xffffffff, true);
     this.view.setBigUint64(CPU + L.SLOT_4G, 1n << 32n, true);
     this.view.setUint32(CPU + L.RAM_PAGES, RAM / 4096, true);
     this.view.setUint32(CPU + L.ARENA_NEXT, L.BLOCK_ARENA, true);
@@ -84,6 +88,16 @@ class Small {
   /** General registers and RIP. */
   registers(): bigint[] {
     return [...Array(17).keys()].map((i) => this.view.getBigUint64(CPU + i * 8, true));
+  }
+
+  /** XMM registers. */
+  vectors(): bigint[] {
+    return [...Array(32).keys()].map((i) => this.view.getBigUint64(CPU + L.XMM + i * 8, true));
+  }
+
+  /** The link through which the last translation was left; 0 when it was left at a back edge. */
+  lastLink(): number {
+    return this.view.getUint32(CPU + L.JIT_LINK, true);
   }
 
   /** Blocks that run translated. */
@@ -136,14 +150,60 @@ const FLAGS_ACROSS_BLOCKS = [
   0xff, 0xc9, 0x75, 0xee,
 ];
 
-function compare(code: readonly number[], limit: bigint): Small {
-  const plain = new Small(code, undefined);
-  const fast = new Small(code, 20);
+const FLAT32 = L.MODE_CODE32 | L.MODE_STACK32 | L.MODE_FLAT;
+/**
+ * mov esp, 0x8000; mov ebx, 0x8100; 10: mov [ebx+ecx*2-0x80], eax where ecx = -1 or 0; inc eax; dec eax;
+ * add eax, 7; push eax; push -2; pop edx; pop esi; not ecx; mov [0x8200], eax; mov eax, [0x8200]; jmp 10
+ */
+const NARROW = [
+  [0xbc, 0, 0x80, 0, 0, 0xbb, 0, 0x81, 0, 0],
+  [0x89, 0x44, 0x4b, 0x80, 0x40, 0x48, 0x83, 0xc0, 7, 0x50, 0x6a, 0xfe, 0x5a, 0x5e, 0xf7, 0xd1],
+  [0xa3, 0, 0x82, 0, 0, 0xa1, 0, 0x82, 0, 0, 0xeb, 0xe4],
+].flat();
+/**
+ * mov esp, 0x8000; mov ebx, 0x101d; mov [0x8200], ebx; 16: call ebx; push 0x55; call [0x8200];
+ * pop edi; jmp 16; 29: push ebp; mov ebp, esp; inc eax; push eax; leave; ret 0
+ */
+const INDIRECT = [
+  [0xbc, 0, 0x80, 0, 0, 0xbb, 0x1d, 0x10, 0, 0, 0x89, 0x1d, 0, 0x82, 0, 0],
+  [0xff, 0xd3, 0x6a, 0x55, 0xff, 0x15, 0, 0x82, 0, 0, 0x5f, 0xeb, 0xf3],
+  [0x55, 0x89, 0xe5, 0x40, 0x50, 0xc9, 0xc2, 0, 0],
+].flat();
+/**
+ * 0: inc ecx; mov eax, ecx; and eax, 7; cmp eax, 4; ja 42; jmp [0x1100 + 4 eax]; 18: add edx, 1; jmp 0;
+ * 23: xor edx, ecx; jmp 0; 27: imul edx, edx, 3; 30: sub edx, eax; jmp 0; 34: test dl, 1; jz 0; inc ebx; jmp 0;
+ * 42: add edx, 5; jmp 0
+ */
+const SWITCH = [
+  [0x41, 0x89, 0xc8, 0x83, 0xe0, 7, 0x83, 0xf8, 4, 0x77, 0x1f, 0xff, 0x24, 0x85, 0, 0x11, 0, 0],
+  [0x83, 0xc2, 1, 0xeb, 0xe9, 0x31, 0xca, 0xeb, 0xe5, 0x6b, 0xd2, 3, 0x29, 0xc2, 0xeb, 0xde],
+  [0xf6, 0xc2, 1, 0x74, 0xd9, 0x43, 0xeb, 0xd6, 0x83, 0xc2, 5, 0xeb, 0xd1],
+].flat();
+const CASES = [18, 23, 27, 30, 34];
+/** 0: mov ebx, fs:[0x9000]; add eax, ebx; jmp 0 */
+const THREAD = [0x64, 0x8b, 0x1d, 0, 0x90, 0, 0, 0x01, 0xd8, 0xeb, 0xf5];
+/** 0: inc eax; pxor xmm0, xmm0; cvtsi2sd xmm0, eax; addsd xmm1, xmm0; movapd xmm2, xmm1; divsd xmm2, xmm0; jmp 0 */
+const CONVERSIONS = [
+  [0xff, 0xc0, 0x66, 0x0f, 0xef, 0xc0, 0xf2, 0x0f, 0x2a, 0xc0, 0xf2, 0x0f, 0x58, 0xc8],
+  [0x66, 0x0f, 0x28, 0xd1, 0xf2, 0x0f, 0x5e, 0xd0, 0xeb, 0xe8],
+].flat();
+
+function compare(
+  code: readonly number[],
+  limit: bigint,
+  mode = L.MODE_CODE64,
+  prepare: (guest: Small) => void = () => {},
+): Small {
+  const plain = new Small(code, undefined, undefined, undefined, mode);
+  const fast = new Small(code, 20, undefined, undefined, mode);
+  prepare(plain);
+  prepare(fast);
   for (let at = 1000n; at <= limit; at *= 3n) {
     fast.advance(at);
     plain.advance(fast.count);
     assert.equal(plain.count, fast.count);
     assert.deepEqual(fast.registers(), plain.registers());
+    assert.deepEqual(fast.vectors(), plain.vectors());
   }
   return fast;
 }
@@ -175,6 +235,46 @@ describe('translated code', () => {
 
   it('sees a routine rewrite its caller', () => {
     compare(REWRITTEN_CALLER, 300_000n);
+  });
+
+  it('keeps XMM registers in locals', () => {
+    assert.equal(compare(CONVERSIONS, 300_000n).translated(), 1);
+  });
+
+  it('of flat 32-bit code does what the interpreter does', () => {
+    assert.equal(compare(LOOP, 1_000_000n, FLAT32).translated(), 1);
+    assert.equal(compare(NARROW, 1_000_000n, FLAT32).translated(), 1);
+  });
+
+  it('of flat 32-bit code calls and returns', () => {
+    assert.ok(compare(RECURSION, 1_000_000n, FLAT32).translated() > 1);
+    assert.ok(compare(INDIRECT, 1_000_000n, FLAT32).translated() > 1);
+  });
+
+  it('stays in its region through the table of a switch', () => {
+    const table = (guest: Small): void => {
+      CASES.forEach((offset, index) => {
+        guest.view.setUint32(L.GUEST_BASE + 0x1100 + index * 4, CODE + offset, true);
+      });
+    };
+    const fast = compare(SWITCH, 1_000_000n, FLAT32, table);
+    // It was left for the end of the budget, through no link.
+    assert.equal(fast.lastLink(), 0);
+  });
+
+  it('of 32-bit code with FS adds its base and wraps at 4 GiB', () => {
+    const base = (guest: Small): void => {
+      guest.view.setBigUint64(CPU + L.SEG_BASE + L.SEG_FS * 8, 0xffff_f000n, true);
+      guest.view.setUint32(L.GUEST_BASE + 0x8000, 0x1234_5678, true);
+    };
+    const fast = compare(THREAD, 300_000n, FLAT32, base);
+    assert.equal(fast.translated(), 1);
+    assert.equal(fast.registers()[3], 0x1234_5678n);
+  });
+
+  it('is not made of 32-bit code that is not flat', () => {
+    const mode = L.MODE_CODE32 | L.MODE_STACK32;
+    assert.equal(compare(LOOP, 300_000n, mode).translated(), 0);
   });
 
   it('serves a second VM without being made again', () => {

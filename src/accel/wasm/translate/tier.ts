@@ -175,10 +175,10 @@ export class Tier {
       const installs = this.#installs.get(this.#view.getUint32(root + L.BLK_PHYS, true)) ?? 0;
       if (installs > PATIENCE && this.#wait(root, installs)) continue;
       this.#allowed--;
-      const blocks = this.#reader.collect(root);
-      for (const block of blocks) covered.add(block);
+      const region = this.#reader.collect(root);
+      for (const block of region.blocks) covered.add(block);
       if (this.#wanted.length === 0) this.#since = performance.now();
-      this.#wanted.push(this.#reader.pack(blocks));
+      this.#wanted.push(this.#reader.pack(region));
       this.#again(root, AGAIN);
     }
     this.#send();

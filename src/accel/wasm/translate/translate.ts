@@ -7,6 +7,7 @@ import type { ModuleFunction } from './encoder.js';
 import { agrees, entryKinds, type Kinds } from './flag-kinds.js';
 import { FunctionBuilder } from './function-builder.js';
 import {
+  A64,
   CONTEXT,
   CPU,
   EXECUTE,
@@ -15,10 +16,12 @@ import {
   I64_LOCALS,
   INTO,
   LEFT,
+  PAGE,
   STATUS,
+  TARGET,
 } from './locals.js';
 import { flagNeeds, type OperationTable } from './operations.js';
-import { CALLS, type Region, type RegionBlock } from './region.js';
+import { CALLS, INDIRECT_JUMPS, type Region, type RegionBlock } from './region.js';
 import type { Cursor } from './region-frame.js';
 import { type Layout, layOut, type Scope } from './structure.js';
 
@@ -42,11 +45,22 @@ export function successors(table: OperationTable, block: RegionBlock): number[] 
   return name === 'JMP' ? [block.offset + last.imm] : [];
 }
 
+/** Offsets in the page of the blocks that jumps through tables may lead to. */
+function selectedOffsets({ blocks }: Region): number[] {
+  return blocks.filter((block) => block.selected).map(({ offset }) => offset);
+}
+
+function jumpsIndirectly(table: OperationTable, { operations }: RegionBlock): boolean {
+  const last = operations.at(-1);
+  return last !== undefined && INDIRECT_JUMPS.includes(table.name(last.op));
+}
+
 /** Translates a region. */
 export function translate(table: OperationTable, region: Region): Translation {
   const byOffset = new Map(region.blocks.map((block, index) => [block.offset, index]));
+  const selected = selectedOffsets(region);
   const edges = region.blocks.map((block) =>
-    successors(table, block)
+    [...successors(table, block), ...(jumpsIndirectly(table, block) ? selected : [])]
       .map((offset) => byOffset.get(offset))
       .filter((index) => index !== undefined),
   );
@@ -80,7 +94,7 @@ class RegionWriter {
     this.#region = region;
     this.#layout = layout;
     this.#entries = entries;
-    this.#builder = new FunctionBuilder(table.registers(region.blocks));
+    this.#builder = new FunctionBuilder(table.registers(region.blocks), region.mode);
     layout.order.forEach((block, at) => {
       this.#position.set(region.blocks[block]?.offset ?? -1, at);
     });
@@ -172,6 +186,41 @@ class RegionWriter {
     code.br(head.level);
   }
 
+  /** Goes on at the address in TARGET, from position `from`: the last of its block's code. */
+  #select(from: number): void {
+    const { code } = this.#builder;
+    const offsets = selectedOffsets(this.#region);
+    if (offsets.length === 0) {
+      this.#builder.leaveIndirect();
+      return;
+    }
+    const least = Math.min(...offsets);
+    const span = Math.max(...offsets) - least + 1;
+    code.block();
+    const following = code.depth - 1;
+    code.get(TARGET).get(PAGE).op('i64.sub').i64(least).op('i64.sub').tee(A64);
+    code.i64(span).op('i64.lt_u').if();
+    const otherwise = code.depth - 1;
+    for (const _ of offsets) code.block();
+    const innermost = code.depth - 1;
+    const levels = new Array<number>(span).fill(otherwise);
+    offsets.forEach((offset, index) => {
+      levels[offset - least] = innermost - index;
+    });
+    code.get(A64).op('i32.wrap_i64').brTable(levels, otherwise);
+    for (const offset of offsets) {
+      code.end();
+      const to = this.#position.get(offset) ?? -1;
+      if (to > from && this.#layout.hop(from, to) === from + 1) {
+        if (to !== from + 1) code.i32(to).set(INTO);
+        code.br(following);
+      } else this.#go(from, offset, false);
+    }
+    code.end();
+    this.#builder.leaveIndirect();
+    code.end();
+  }
+
   #block(block: RegionBlock, at: number): void {
     const table = this.#table;
     const builder = this.#builder;
@@ -180,7 +229,13 @@ class RegionWriter {
     const needs = flagNeeds(table, block);
     const after = block.offset + block.length;
     const returns = this.#position.has(after);
-    const cursor: Cursor = { block, offset: block.offset, index: 0, returns };
+    const cursor: Cursor = {
+      block,
+      offset: block.offset,
+      index: 0,
+      returns,
+      select: () => this.#select(at),
+    };
     for (const [index, operation] of block.operations.entries()) {
       cursor.index = index;
       const condition = table.conditionOfJump(operation.op);
