@@ -20,8 +20,8 @@ import {
   mapCells,
   whereabouts,
 } from '../measure/whereabouts.js';
-import { bootedPath } from '../vm/booted-path.js';
 import { controlArea } from '../vm/memory-parts.js';
+import { bootedPath } from '../vm/stored-kernel.js';
 import type { AcceleratorName, VmOptions } from '../vm/types.js';
 import { createFleet, USER_SPACE_STAGE } from './bench-fleet.js';
 import { type FootprintFlags, parseFootprintOptions } from './bench-options.js';
@@ -38,7 +38,7 @@ const PAGES_PER_CELL = 32;
 function imageFiles(vm: VmOptions, accelerator: AcceleratorName): string[] {
   const { kernel, initrd, memory = 0 } = vm;
   const booted = bootedPath(kernel, { accelerator, memory, cpus: 1 });
-  return [kernel, ...(initrd === undefined ? [] : [initrd]), booted];
+  return [kernel, initrd, booted].filter((path) => path !== undefined);
 }
 
 /** How a system lays out its guests' memory. */

@@ -12,6 +12,7 @@
 import { randomBytes } from 'node:crypto';
 import {
   closeSync,
+  existsSync,
   fchmodSync,
   fstatSync,
   ftruncateSync,
@@ -119,7 +120,8 @@ export class BootedPages {
 
   /** @param publish gives the file its name: linkSync leaves one that is there, renameSync replaces it */
   #write(own: readonly Run[], publish: (from: string, to: string) => void): void {
-    mkdirSync(dirname(this.#path), { recursive: true });
+    // Not recursive: the store is there, and Node 20 never comes back where a parent takes no folders.
+    if (!existsSync(dirname(this.#path))) mkdirSync(dirname(this.#path));
     const temporary = `${this.#path}.${process.pid}-${randomBytes(4).toString('hex')}`;
     const fd = openSync(temporary, 'wx', 0o600);
     try {

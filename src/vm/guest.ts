@@ -109,7 +109,7 @@ function machineFor(options: GuestOptions, listener: (event: MachineEvent) => vo
     return {
       memory,
       controlOffset: WASM_VM_CONTROL,
-      execute: (control) => new WasmExecution(memory, control, tier === '1', listener, profile),
+      execute: (control) => new WasmExecution(memory, control, tier !== '0', listener, profile),
     };
   }
   const memory = MappedMemory.create({ ramBytes, controlBytes: CONTROL_BYTES });

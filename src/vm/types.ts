@@ -37,7 +37,7 @@ export interface VmOptions {
 }
 
 export type AcceleratorName = 'kvm' | 'wasm';
-/** `0` interprets, `1` also translates hot code to WebAssembly; `auto` is `0`. */
+/** `0` interprets, `1` also translates hot code to WebAssembly; `auto` is `1`. */
 export type TierChoice = '0' | '1' | 'auto';
 export type LoadMode = 'map' | 'read';
 

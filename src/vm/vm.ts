@@ -2,19 +2,18 @@
  * A virtual machine, as the program that runs it sees it. The guest runs on the process's worker
  * threads (pool.ts); this object lives on the thread that created it.
  */
-import { basename, dirname, join } from 'node:path';
 import { MAX_VCPUS } from '../devices/board-state.js';
 import { PandoError } from '../error.js';
 import type { ImagePart } from '../loader/plan.js';
 import { accountSharing } from '../memory/sharing.js';
 import { discardZeroPages, trimHeap } from '../memory/zero-pages.js';
 import { chooseAccelerator, type WasmRefusal } from './accelerators.js';
-import { bootedPath } from './booted-path.js';
 import type { MachineEvent } from './execution.js';
 import { Guest } from './guest.js';
 import { hostNanoseconds } from './host-time.js';
 import { type GuestImages, openImages } from './images.js';
 import { WorkerPool } from './pool.js';
+import { bootedPath, profilePath } from './stored-kernel.js';
 import type {
   AcceleratorName,
   LoadMode,
@@ -44,16 +43,6 @@ interface VmParts {
   readonly load: LoadMode;
   /** Makes the guest; what its machine says goes to the listener. */
   readonly makeGuest: (listener: (event: MachineEvent) => void) => Guest;
-}
-
-/**
- * Beside the folder of a stored kernel: profiles by the kernel's name, which is its hash. A kernel that
- * is given by its descriptor (a sealed copy) has none.
- */
-function profilePath(kernel: string): string | undefined {
-  const objects = dirname(kernel);
-  if (objects.startsWith('/proc/')) return undefined;
-  return join(dirname(objects), 'profiles', basename(kernel));
 }
 
 /** Where a VM stands. */

@@ -32,7 +32,7 @@ export function writeProfile(path: string, regions: readonly Uint8Array[]): void
   const payload = deflateRawSync(Buffer.concat(parts), { level: 1 });
   const temporary = `${path}.${process.pid}`;
   try {
-    // Not recursive: Node 20 never comes back where a parent takes no folders, such as /proc.
+    // Not recursive: the store is there, and Node 20 never comes back where a parent takes no folders.
     if (!existsSync(dirname(path))) mkdirSync(dirname(path));
     const file = Buffer.concat([MAGIC, sha256(coreBytes()), sha256(payload), payload]);
     writeFileSync(temporary, file);
