@@ -132,7 +132,7 @@ export class BootedPages {
         }
       }
       ftruncateSync(fd, this.#guest.ramBytes);
-      fchmodSync(fd, 0o444);
+      fchmodSync(fd, 0o400);
       publish(temporary, this.#path);
     } catch (error) {
       // Another guest was first: its file serves.
