@@ -3,7 +3,15 @@
  * both. `--ts` or `--core` builds one of the first two. Nothing is built that is newer than its sources.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, utimesSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { makeBundles } from './bundle.mjs';
@@ -31,6 +39,20 @@ if (only !== '--core' && !typescriptIsFresh(root)) {
   run('typescript/bin/tsc', ['-p', '.', '--incremental', '--tsBuildInfoFile', typescript]);
   stamp(typescript, began);
 }
+
+/** Names the translator by its code: a kept translation is only taken by the one that made it. */
+function identifyTranslator() {
+  const wasm = join(root, 'dist', 'accel', 'wasm');
+  const hash = createHash('sha256');
+  for (const folder of ['isa', 'translate']) {
+    const files = readdirSync(join(wasm, folder)).filter((name) => /(?<!\.test)\.js$/.test(name));
+    for (const file of files.sort()) hash.update(readFileSync(join(wasm, folder, file)));
+  }
+  hash.update(readFileSync(join(wasm, 'layout.js')));
+  writeFileSync(join(wasm, 'translator.id'), hash.digest('hex'));
+}
+
+if (only !== '--core') identifyTranslator();
 
 const coreSources = join(root, 'src', 'accel', 'wasm', 'core', 'index.ts');
 if (only !== '--ts' && existsSync(coreSources) && !coreIsFresh(root)) {

@@ -6,7 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { TABLE_SIZE } from '../core-module.js';
 import { regionKey } from './region.js';
-import { type TranslatedModule, Translator } from './translator.js';
+import { compile, type EncodedModule, type TranslatedModule, Translator } from './translator.js';
 
 /** A range of places in the table. */
 export interface Places {
@@ -119,10 +119,23 @@ export class Releases {
     return fresh;
   }
 
-  /** Translates at least one region, at most as many as there are places. */
-  make(regions: readonly Uint8Array[]): Release {
+  /** Translates at least one region, at most as many as there are places; `made` hears of the module's bytes. */
+  make(regions: readonly Uint8Array[], made: (encoded: EncodedModule) => void = () => {}): Release {
     const began = threadMilliseconds();
-    const made = this.#translator.translate(regions);
+    const encoded = this.#translator.translate(regions);
+    made(encoded);
+    this.counters.translated += regions.length;
+    return this.#release(encoded, began);
+  }
+
+  /** Takes what an earlier process has translated; its regions have gone through `fresh`. */
+  adopt(encoded: EncodedModule): Release {
+    return this.#release(encoded, threadMilliseconds());
+  }
+
+  #release(encoded: EncodedModule, began: number): Release {
+    const made = compile(encoded);
+    const regions = made.regions.map(({ packed }) => packed);
     const places = this.#place(regions.length);
     this.#makeRoom(places, made.bytes);
     const sequence = ++this.#sequence;
@@ -130,7 +143,6 @@ export class Releases {
     const release = { ...made, sequence, first: places.first, oldest };
     this.#live.push({ ...places, keys: regions.map(regionKey), release });
     const { counters } = this;
-    counters.translated += regions.length;
     counters.modules++;
     counters.bytes += made.bytes;
     counters.liveBytes += made.bytes;

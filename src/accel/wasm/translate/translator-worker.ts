@@ -4,9 +4,10 @@
  */
 import { setFlagsFromString } from 'node:v8';
 import { type MessagePort, parentPort } from 'node:worker_threads';
-import { REGION_LIMIT, readProfile, writeProfile } from './profile.js';
+import { REGION_LIMIT, readProfile, regionsIn, writeProfile } from './profile.js';
 import { Releases } from './service.js';
 import type { TranslatorCommand } from './thread.js';
+import type { EncodedModule } from './translator.js';
 
 /** Regions of one module at most. */
 const BATCH = 64;
@@ -18,26 +19,42 @@ setFlagsFromString('--wasm-tiering-budget=100000000');
 
 const releases = new Releases();
 const ports: MessagePort[] = [];
+/** Modules of profiles, and after them regions, that wait their turn. */
+const adopted: EncodedModule[] = [];
 let queue: Uint8Array[] = [];
-
-function work(): void {
-  const release = releases.make(queue.slice(0, BATCH));
-  queue = queue.slice(BATCH);
-  for (const port of ports) port.postMessage(release);
-  if (queue.length > 0) setImmediate(work);
-}
-
-/** The first regions asked for, in their order: what a profile will hold. */
-const asked: Uint8Array[] = [];
+let working = false;
 /** Profiles in use, with how many regions they held. */
 const profiles = new Map<string, number>();
+/** What this process has made, in its order, when there is a profile to keep it. */
+const made: EncodedModule[] = [];
+let kept = 0;
+
+function keep(encoded: EncodedModule): void {
+  if (profiles.size === 0 || kept >= REGION_LIMIT) return;
+  made.push(encoded);
+  kept += encoded.regions.length;
+}
+
+function work(): void {
+  const module = adopted.shift();
+  const release = module ? releases.adopt(module) : releases.make(queue.slice(0, BATCH), keep);
+  if (!module) queue = queue.slice(BATCH);
+  for (const port of ports) port.postMessage(release);
+  working = adopted.length > 0 || queue.length > 0;
+  if (working) setImmediate(work);
+}
+
+function begin(): void {
+  if (working) return;
+  working = true;
+  setImmediate(work);
+}
 
 function request(regions: readonly Uint8Array[]): void {
   const fresh = releases.fresh(regions);
   if (fresh.length === 0) return;
-  asked.push(...fresh.slice(0, REGION_LIMIT - asked.length));
-  if (queue.length === 0) setImmediate(work);
   queue.push(...fresh);
+  begin();
 }
 
 function connect(port: MessagePort): void {
@@ -48,17 +65,19 @@ function connect(port: MessagePort): void {
 
 function useProfile(path: string): void {
   if (profiles.has(path)) return;
-  const regions = readProfile(path);
-  profiles.set(path, regions.length);
-  request(regions);
+  const modules = readProfile(path);
+  profiles.set(path, regionsIn(modules));
+  for (const module of modules) releases.fresh(module.regions.map(({ packed }) => packed));
+  adopted.push(...modules);
+  if (modules.length > 0) begin();
 }
 
-/** A profile is written again when it has grown by more than this part. */
+/** A profile is written again when it would grow by more than this part. */
 const GROWTH = 0.05;
 
 function close(): void {
   for (const [path, length] of profiles) {
-    if (asked.length > length * (1 + GROWTH)) writeProfile(path, asked);
+    if (kept > length * GROWTH) writeProfile(path, [...readProfile(path), ...made]);
   }
   process.exit();
 }

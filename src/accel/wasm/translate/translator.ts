@@ -16,12 +16,23 @@ export interface TranslatedRegion {
   readonly records: Uint8Array;
 }
 
-/** A module of translated regions; its functions are called f0, f1, … in their order. */
+/** Translated regions as the bytes of a module; its functions are called f0, f1, … in their order. */
+export interface EncodedModule {
+  readonly code: Uint8Array;
+  readonly regions: readonly TranslatedRegion[];
+}
+
+/** The same, compiled. */
 export interface TranslatedModule {
   readonly module: WebAssembly.Module;
   /** Length of the module. */
   readonly bytes: number;
   readonly regions: readonly TranslatedRegion[];
+}
+
+export function compile({ code, regions }: EncodedModule): TranslatedModule {
+  const module = new WebAssembly.Module(code as Uint8Array<ArrayBuffer>);
+  return { module, bytes: code.length, regions };
 }
 
 function joined(records: Translation['records']): Uint8Array {
@@ -36,16 +47,15 @@ export class Translator {
   readonly #table = new OperationTable(operationNumbers());
 
   /** Translates packed regions into one module. */
-  translate(regions: readonly Uint8Array[]): TranslatedModule {
+  translate(regions: readonly Uint8Array[]): EncodedModule {
     const translations = regions.map((packed) => translate(this.#table, unpack(packed)));
-    const bytes = encodeModule(
+    const code = encodeModule(
       CORE_IMPORTS,
       FUNCTION_TYPE,
       translations.map(({ body }) => body),
     );
     return {
-      module: new WebAssembly.Module(bytes),
-      bytes: bytes.length,
+      code,
       regions: translations.map(({ links, records }, index) => ({
         packed: regions[index] as Uint8Array,
         links,
