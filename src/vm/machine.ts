@@ -15,8 +15,11 @@ import { SLOT_ASLEEP, SLOT_PARKED, SLOT_READY } from './schedule.js';
 /** Guest time-stamp counter: one tick a nanosecond. */
 export const TSC_FREQUENCY = 1_000_000_000;
 
-/** Instructions between two looks at timers and requests: some 0.2 ms. */
-const TURN = 50_000;
+/** How long a vCPU runs between two looks at timers and requests, in nanoseconds. */
+const TURN = 300_000;
+/** The same in instructions: code runs at anything from 20 to 2,000 million a second. */
+const SHORTEST_TURN = 25_000;
+const LONGEST_TURN = 800_000;
 /** How long a VM keeps its worker while others wait, in nanoseconds. */
 const SLICE = 5_000_000;
 
@@ -56,6 +59,8 @@ export class Machine {
   /** Console input that the guest did not take when it was last offered. */
   #inputLeft = 0;
   readonly #reporter: Reporter;
+  /** Instructions of the next turn. */
+  #turn = SHORTEST_TURN;
   /** What the devices ended the slice with. */
   #ending: MachineEvent | undefined;
 
@@ -90,7 +95,8 @@ export class Machine {
   slice(): { state: number; deadline: number } {
     const control = this.#control;
     const board = this.#board;
-    const end = hostNanoseconds() + SLICE;
+    let now = hostNanoseconds();
+    const end = now + SLICE;
     this.#reporter.entering();
     for (;;) {
       if (control.requests() & REQUEST_PARK) return this.#park({ kind: 'parked' });
@@ -98,7 +104,7 @@ export class Machine {
       this.#inputLeft = board.serialInput.length;
       board.pumpOutput();
       board.advance(control.now());
-      const stop = this.#vcpu.run(TURN);
+      const stop = this.#vcpu.run(this.#turn);
       this.#reporter.console(board);
       if (this.#ending !== undefined) return this.#park(this.#ending);
       if (stop === 'shutdown') return this.#park({ kind: 'shutdown', vcpu: this.#vcpu.id });
@@ -109,8 +115,17 @@ export class Machine {
           return { state: SLOT_ASLEEP, deadline };
         }
       }
-      if (hostNanoseconds() >= end) return { state: SLOT_READY, deadline: 0 };
+      const then = now;
+      now = hostNanoseconds();
+      if (stop === 'budget') this.#adjustTurn(now - then);
+      if (now >= end) return { state: SLOT_READY, deadline: 0 };
     }
+  }
+
+  /** A turn's instructions took so many nanoseconds. */
+  #adjustTurn(took: number): void {
+    if (took > 2 * TURN) this.#turn = Math.max(this.#turn / 2, SHORTEST_TURN);
+    else if (took < TURN) this.#turn = Math.min(this.#turn * 2, LONGEST_TURN);
   }
 
   /** Whether something came in that a sleeping VM must look at. */

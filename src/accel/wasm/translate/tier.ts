@@ -28,7 +28,7 @@ export interface Allowance {
 }
 
 export const TIER_OPTIONS: TierOptions = {
-  threshold: 1500,
+  threshold: 2500,
   limits: { blocks: 160, operations: 1500, heat: 10 },
   batch: 48,
   delay: 3,
@@ -45,7 +45,7 @@ export const FORCED_TIER: TierOptions = {
 };
 
 /** Entries of a block before a translation that is there already is used. */
-const WARM = 48;
+const WARM = 24;
 /** Entries until a block whose translation is under way is looked at again. */
 const AGAIN = 64;
 /** A block translated more often than this waits longer each time. */
