@@ -16,7 +16,7 @@ import { SLOT_ASLEEP, SLOT_PARKED, SLOT_READY } from './schedule.js';
 export const TSC_FREQUENCY = 1_000_000_000;
 
 /** How long a vCPU runs between two looks at timers and requests, in nanoseconds. */
-const TURN = 300_000;
+const TURN = 400_000;
 /** The same in instructions: code runs at anything from 20 to 2,000 million a second. */
 const SHORTEST_TURN = 25_000;
 const LONGEST_TURN = 800_000;

@@ -45,7 +45,7 @@ export const FORCED_TIER: TierOptions = {
 };
 
 /** Entries of a block before a translation that is there already is used. */
-const WARM = 24;
+const WARM = 10;
 /** Entries until a block whose translation is under way is looked at again. */
 const AGAIN = 64;
 /** A block translated more often than this waits longer each time. */

@@ -15,7 +15,7 @@ const BATCH = 64;
 // Compiled here, a module is ready to run wherever it is posted.
 setFlagsFromString('--no-wasm-lazy-compilation');
 // The optimising compiler takes twenty times as long: only for what stays hot.
-setFlagsFromString('--wasm-tiering-budget=400000000');
+setFlagsFromString('--wasm-tiering-budget=300000000');
 
 const releases = new Releases();
 const ports: MessagePort[] = [];
