@@ -130,6 +130,11 @@ export class GuestMemory implements GuestRam {
     return this.ramHostAddress + BigInt(gpa);
   }
 
+  /** Part of the control area, whole pages, as zeros: its pages are back at the host. */
+  discardControl(offset: number, length: number): void {
+    if (!this.#released) mapZeroOver(this.hostAddress + BigInt(offset), length);
+  }
+
   /** Guest RAM as zeros: no file is mapped any more, all pages are back at the host. */
   clear(): void {
     if (!this.#released) mapZeroOver(this.ramHostAddress, this.ramBytes);

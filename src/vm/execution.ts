@@ -50,6 +50,8 @@ export interface Execution {
   vcpuState(vcpu: number): VcpuState;
   /** Instructions retired by all vCPUs; 0 where they are not counted. */
   instructions(): bigint;
+  /** Gives back memory that can be made again when it is needed; all are parked. */
+  trim(): void;
   /** Lets go of threads and of what the accelerator holds; all are parked. */
   close(): Promise<void>;
 }

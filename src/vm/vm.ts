@@ -166,8 +166,8 @@ export class Vm implements AsyncDisposable {
   }
 
   /**
-   * Gives the pages back to the host that the guest has filled with zeros, and shares those that other
-   * guests of its image have alike; it stands still for some 80 milliseconds. Happens of itself, soon after
+   * Gives the pages back to the host that the guest has filled with zeros, and what the engine has decoded;
+   * shares the pages that other guests of its image have alike. The guest stands still for some 80 milliseconds. Happens of itself, soon after
    * user space began, in each boot.
    * @returns how many pages of zeros
    */
@@ -179,6 +179,7 @@ export class Vm implements AsyncDisposable {
     const { memory, placed, booted } = this.#guest;
     const pages = discardZeroPages(memory, [...placed.ranges, ...(booted?.ranges ?? [])]);
     booted?.share();
+    this.#guest.execution.trim();
     if (this.#phase === 'running') this.#guest.execution.start();
     trimHeap();
     return pages;

@@ -93,6 +93,12 @@ export class WasmExecution implements Execution {
     return this.#vcpu.instructions();
   }
 
+  /** Decoded code: most of it ran once, in the boot. */
+  trim(): void {
+    this.#vcpu.forgetCode();
+    this.#memory.discardControl(L.BLOCK_ARENA, L.CONTEXT_ARENA_END - L.BLOCK_ARENA);
+  }
+
   close(): Promise<void> {
     return this.#pool.release(this.#slot);
   }
