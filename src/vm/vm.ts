@@ -33,6 +33,8 @@ const WASM_MEMORY_LIMIT = 3 * 2 ** 30;
 
 /** How long after user space began the guest's pages of zeros are given back, in milliseconds. */
 const TRIM_DELAY = 1500;
+/** Milliseconds from a trim to the second look at the heap. */
+const TIDY_DELAY = 3000;
 
 let created = 0;
 
@@ -69,6 +71,7 @@ export class Vm implements AsyncDisposable {
   #closed: Promise<void> | undefined;
   #released = false;
   #trimming: NodeJS.Timeout | undefined;
+  #tidying: NodeJS.Timeout | undefined;
 
   /**
    * Places the images and builds the machine; the guest does not run yet.
@@ -182,6 +185,9 @@ export class Vm implements AsyncDisposable {
     this.#guest.execution.trim();
     if (this.#phase === 'running') this.#guest.execution.start();
     trimHeap();
+    // What has become hot is compiled for some time yet, and leaves more.
+    clearTimeout(this.#tidying);
+    this.#tidying = setTimeout(trimHeap, TIDY_DELAY).unref();
     return pages;
   }
 

@@ -81,14 +81,16 @@ export function readProfile(path: string): EncodedModule[] {
     at += 4;
     return bytes.readUInt32LE(at - 4);
   };
-  const take = (length: number): Uint8Array => {
+  const view = (length: number): Uint8Array => {
     at += length;
-    return new Uint8Array(bytes.subarray(at - length, at));
+    return bytes.subarray(at - length, at);
   };
+  // What goes to other threads must not bring the whole buffer along.
+  const take = (length: number): Uint8Array => new Uint8Array(view(length));
   const modules: EncodedModule[] = [];
   while (at < bytes.length) {
     const count = word();
-    const code = take(word());
+    const code = view(word());
     const regions: TranslatedRegion[] = [];
     for (let index = 0; index < count; index++) {
       const [length, links, recordBytes] = [word(), word(), word()];
