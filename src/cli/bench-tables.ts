@@ -4,8 +4,8 @@ import { BOOT_STAGES, increments } from '../measure/boot-series.js';
 import {
   FOOTPRINT_SOURCES,
   type FootprintReport,
-  marginalBeyondGuest,
-  marginalCost,
+  marginalRows,
+  memoryRows,
 } from '../measure/footprint.js';
 import { KIND_TITLES, MEMORY_KINDS } from '../measure/whereabouts.js';
 import { type Column, formatTable, type Style } from './text-table.js';
@@ -33,17 +33,7 @@ export function footprintTables(report: FootprintReport, style: Style): string {
         right('PSS in all'),
         left('still'),
       ],
-      report.series.flatMap(({ title, cells }) =>
-        cells.map((cell) => [
-          title,
-          String(cell.instances),
-          mib(cell.uss / cell.instances),
-          mib(cell.pss / cell.instances),
-          mib(cell.uss),
-          mib(cell.pss),
-          cell.still ? `${cell.settled.toFixed(0)} s` : `not in ${cell.settled.toFixed(0)} s`,
-        ]),
-      ),
+      memoryRows(report, mib),
       style,
     ),
     FOOTPRINT_SOURCES,
@@ -52,12 +42,7 @@ export function footprintTables(report: FootprintReport, style: Style): string {
     'One more instance, MiB',
     formatTable(
       [left('system'), right('USS'), right('PSS'), right("USS beyond the guest's pages")],
-      report.series.map(({ title, cells }) => [
-        title,
-        mib(marginalCost(cells, 'uss')),
-        mib(marginalCost(cells, 'pss')),
-        mib(marginalBeyondGuest(cells)),
-      ]),
+      marginalRows(report, mib),
       style,
     ),
     'slope of the straight line through all instance counts, by least squares',

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { gzipSync } from 'node:zlib';
 import { PandoError } from '../error.js';
 import { BytesSource } from './byte-source.js';
 import { inspectKernel } from './inspect.js';
@@ -18,7 +17,7 @@ import {
   sectionNotes,
   words,
 } from './testing/elf-builder.js';
-import { MALFORMED } from './testing/malformed.js';
+import { good, good32, goodBz, MALFORMED, P_PADDR, withNotes } from './testing/malformed.js';
 
 function codeOf(bytes: Uint8Array): string {
   try {
@@ -29,12 +28,6 @@ function codeOf(bytes: Uint8Array): string {
   }
   return 'none';
 }
-
-const good = buildElf(kernelLayout(64));
-const good32 = buildElf(kernelLayout(32));
-const withNotes = (notes: Uint8Array, align = 4) => buildElf(kernelLayout(64, notes, align));
-const P_PADDR = 24;
-const goodBz = buildBzImage(new Uint8Array(gzipSync(good)));
 
 for (const [code, what, bytes] of MALFORMED) {
   test(`${code}: ${what}`, () => {

@@ -109,3 +109,28 @@ export function marginalBeyondGuest(cells: readonly FootprintCell[]): number {
     cells.map((cell) => [cell.instances, cell.uss - cell.kinds.guest - cell.kinds.image] as const),
   );
 }
+
+/** Rows of the table of memory: each system at each count, USS and PSS each and in all, when it was still. */
+export function memoryRows(report: FootprintReport, mib: (bytes: number) => string): string[][] {
+  return report.series.flatMap(({ title, cells }) =>
+    cells.map((cell) => [
+      title,
+      String(cell.instances),
+      mib(cell.uss / cell.instances),
+      mib(cell.pss / cell.instances),
+      mib(cell.uss),
+      mib(cell.pss),
+      `${cell.still ? '' : 'not in '}${cell.settled.toFixed(0)} s`,
+    ]),
+  );
+}
+
+/** Rows of the table of one more instance: USS, PSS, and USS beyond the guest's pages. */
+export function marginalRows(report: FootprintReport, mib: (bytes: number) => string): string[][] {
+  return report.series.map(({ title, cells }) => [
+    title,
+    mib(marginalCost(cells, 'uss')),
+    mib(marginalCost(cells, 'pss')),
+    mib(marginalBeyondGuest(cells)),
+  ]);
+}

@@ -5,8 +5,8 @@ import {
   type BenchSubject,
   FOOTPRINT_SOURCES,
   type FootprintReport,
-  marginalBeyondGuest,
-  marginalCost,
+  marginalRows,
+  memoryRows,
 } from './footprint.js';
 import { definitions, htmlPage, plotSection, table } from './page.js';
 import { bootPlot, footprintPlot, guestMapPlot } from './plot/charts.js';
@@ -42,28 +42,13 @@ function footprintSections(report: FootprintReport): string[] {
     table(
       'Memory, MiB',
       ['System', 'Instances', 'USS each', 'PSS each', 'USS in all', 'PSS in all', 'Still after'],
-      report.series.flatMap(({ title, cells }) =>
-        cells.map((cell) => [
-          title,
-          String(cell.instances),
-          mib(cell.uss / cell.instances),
-          mib(cell.pss / cell.instances),
-          mib(cell.uss),
-          mib(cell.pss),
-          `${cell.still ? '' : 'not in '}${cell.settled.toFixed(0)} s`,
-        ]),
-      ),
+      memoryRows(report, mib),
       `${FOOTPRINT_SOURCES}; read when the sum of USS had stayed within 0.2 % for the settling time.`,
     ),
     table(
       'One more instance, MiB',
       ['System', 'USS', 'PSS', "USS beyond the guest's pages"],
-      report.series.map(({ title, cells }) => [
-        title,
-        mib(marginalCost(cells, 'uss')),
-        mib(marginalCost(cells, 'pss')),
-        mib(marginalBeyondGuest(cells)),
-      ]),
+      marginalRows(report, mib),
       'slope of the straight line through the table above, by least squares.',
     ),
     table(

@@ -1,4 +1,4 @@
-/** Malformed kernels: the error code, what is wrong, the file. */
+/** Kernels for the loader's tests: good ones, and malformed ones with the error code and what is wrong. */
 import { gzipSync } from 'node:zlib';
 import {
   buildBzImage,
@@ -15,11 +15,11 @@ import {
 } from './elf-builder.js';
 import { FIXTURES } from './fixtures.js';
 
-const good = buildElf(kernelLayout(64));
-const good32 = buildElf(kernelLayout(32));
-const withNotes = (notes: Uint8Array, align = 4) => buildElf(kernelLayout(64, notes, align));
+export const good = buildElf(kernelLayout(64));
+export const good32 = buildElf(kernelLayout(32));
+export const withNotes = (notes: Uint8Array, align = 4) => buildElf(kernelLayout(64, notes, align));
 const P_OFFSET = 8;
-const P_PADDR = 24;
+export const P_PADDR = 24;
 const P_FILESZ = 32;
 const P_MEMSZ = 40;
 
@@ -29,7 +29,7 @@ const SHENTSIZE = 58;
 const SHNUM = 60;
 
 const gz = new Uint8Array(gzipSync(good));
-const goodBz = buildBzImage(gz);
+export const goodBz = buildBzImage(gz);
 const fixture = (format: string) =>
   new Uint8Array(Buffer.from(FIXTURES.find((entry) => entry.format === format)!.base64, 'base64'));
 const bzWith = (format: string, size: number) => buildBzImage(concat(fixture(format), words(size)));

@@ -13,6 +13,27 @@ function constant(operation: Operation, source: string): number {
   return source === 'ONE' ? 1 : operation.imm & (operation.size === 3 ? 63 : 31);
 }
 
+/**
+ * What pushes the count, and what it is where the instruction holds it. CL, cut to the operand's size,
+ * goes to B64 first.
+ */
+function counted(
+  { code }: FunctionBuilder,
+  operation: Operation,
+  source: string,
+): { readonly fixed: number | undefined; readonly count: () => void } {
+  if (source !== 'CL') {
+    const fixed = constant(operation, source);
+    return { fixed, count: () => void code.i64(fixed) };
+  }
+  code
+    .get(REGISTER + (L.RCX >> 3))
+    .i64(operation.size === 3 ? 63 : 31)
+    .op('i64.and')
+    .set(B64);
+  return { fixed: undefined, count: () => void code.get(B64) };
+}
+
 /** Takes an i64 from the stack and pushes its bit `at`. */
 function bitOf({ code }: FunctionBuilder, at: number): void {
   if (at > 0) code.i64(at).op('i64.shr_u');
@@ -72,25 +93,15 @@ function shift(match: RegExpExecArray): Emit {
   return (builder, operation, cursor, flags) => {
     const { code } = builder;
     const { size } = operation;
-    const fixed = source === 'CL' ? undefined : constant(operation, source);
     builder.modifyRm(operation, cursor, size, name === 'SAR');
+    const { fixed, count } = counted(builder, operation, source);
     code.tee(A64);
     if (fixed === 0) {
       code.set(R64);
       builder.writeRm(operation, cursor, size, R64);
       return;
     }
-    const count = (): void => {
-      if (fixed === undefined) code.get(B64);
-      else code.i64(fixed);
-    };
-    if (fixed === undefined) {
-      code
-        .get(REGISTER + (L.RCX >> 3))
-        .i64(size === 3 ? 63 : 31)
-        .op('i64.and')
-        .tee(B64);
-    } else code.i64(fixed);
+    count();
     code.op(name === 'SHL' ? 'i64.shl' : name === 'SHR' ? 'i64.shr_u' : 'i64.shr_s').set(R64);
     if (flags && fixed !== undefined) {
       shiftFlags(builder, name, size, count, source === 'RI');
@@ -145,19 +156,12 @@ function rotate(match: RegExpExecArray): Emit {
     const { code } = builder;
     const { size } = operation;
     const bits = 8 << size;
-    const fixed = source === 'CL' ? undefined : constant(operation, source);
     builder.modifyRm(operation, cursor, size, false);
     // Narrow operands are rotated as copies that fill 32 bits.
     if (size === 0) code.i64(0x01010101).op('i64.mul');
     else if (size === 1) code.i64(0x00010001).op('i64.mul');
-    if (fixed !== undefined) code.i64(fixed);
-    else {
-      code
-        .get(REGISTER + (L.RCX >> 3))
-        .i64(size === 3 ? 63 : 31)
-        .op('i64.and')
-        .tee(B64);
-    }
+    const { fixed, count } = counted(builder, operation, source);
+    count();
     if (size === 3) code.op(left ? 'i64.rotl' : 'i64.rotr');
     else {
       code.set(R64).op('i32.wrap_i64').get(R64).op('i32.wrap_i64');
@@ -187,24 +191,13 @@ function double(match: RegExpExecArray): Emit {
     const { code } = builder;
     const { size } = operation;
     const bits = 8 << size;
-    const fixed = source === 'CL' ? undefined : constant(operation, source);
     builder.modifyRm(operation, cursor, size, false);
+    const { fixed, count } = counted(builder, operation, source);
     code.tee(A64);
     if (fixed === 0) {
       code.set(R64);
       builder.writeRm(operation, cursor, size, R64);
       return;
-    }
-    const count = (): void => {
-      if (fixed === undefined) code.get(B64);
-      else code.i64(fixed);
-    };
-    if (fixed === undefined) {
-      code
-        .get(REGISTER + (L.RCX >> 3))
-        .i64(bits - 1)
-        .op('i64.and')
-        .set(B64);
     }
     code.set(R64);
     const join = (): void => {

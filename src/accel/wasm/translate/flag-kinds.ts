@@ -11,7 +11,10 @@ export type Kinds = readonly (number | undefined)[];
 
 const READER = /^(?:SET|CMOV)/;
 
-/** Whether a block leaves the flags alone. */
+/**
+ * Whether a block leaves the flags alone as far as its emitters tell: those of shifts by CL and of rotates
+ * say so although they may set some. `agrees` finds such blocks out once they are written.
+ */
 function isTransparent(table: OperationTable, { operations }: RegionBlock): boolean {
   return operations.every((operation) => {
     if (table.conditionOfJump(operation.op) >= 0) return true;

@@ -259,23 +259,28 @@ export class FunctionBuilder extends FlagFrame {
 
   /** Pushes the r/m operand as i64, sign- or zero-extended. */
   readRm(operation: Operation, cursor: Cursor, size: number, signed: boolean): void {
-    if (!operation.memory) {
-      this.readRegister(operation.b, size, signed);
-      return;
-    }
-    this.address(operation, cursor);
-    this.readable(size, cursor);
-    this.loadPointer(size, signed);
+    this.#loadRm(operation, cursor, size, signed, () => this.readable(size, cursor));
   }
 
   /** As `readRm` of an operand that `writeRm` then writes; POINTER is to stay until then. */
   modifyRm(operation: Operation, cursor: Cursor, size: number, signed: boolean): void {
+    this.#loadRm(operation, cursor, size, signed, () => this.modifiable(size, cursor));
+  }
+
+  /** `reach` takes the address of a memory operand from the stack and sets POINTER. */
+  #loadRm(
+    operation: Operation,
+    cursor: Cursor,
+    size: number,
+    signed: boolean,
+    reach: () => void,
+  ): void {
     if (!operation.memory) {
       this.readRegister(operation.b, size, signed);
       return;
     }
     this.address(operation, cursor);
-    this.modifiable(size, cursor);
+    reach();
     this.loadPointer(size, signed);
   }
 
