@@ -148,7 +148,7 @@ const began = performance.now();
 async function sample(): Promise<void> {
   let printed = 0;
   while (!over()) {
-    await sleep(SAMPLE_MS, undefined, { ref: false });
+    await sleep(SAMPLE_MS);
     const seconds = Math.round((performance.now() - began) / 1000);
     samples.push({ seconds, ...processFigures() });
     if (counts.commands >= BOOTING * COMMANDS.length) warmSince = Math.min(warmSince, seconds);
