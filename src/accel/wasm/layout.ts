@@ -306,8 +306,10 @@ export const BLK_PAGE_NEXT = 24;
 export const BLK_HEAT = 28;
 /** u32 context of the translation that starts at this block, or 0. */
 export const BLK_CODE = 32;
-/** u32 whether the block has been found not to be translated yet, when it was warm. */
+/** u16 whether the block has been found not to be translated yet, when it was warm. */
 export const BLK_WARM = 36;
+/** u16 whether FALL, which is not counted, follows its operations. */
+export const BLK_FALLS = 38;
 export const BLK_HEADER = 40;
 export const DEAD_BLOCK = 0xffffffff;
 

@@ -3,7 +3,7 @@
  * "Instruction format").
  */
 import {
-  BLK_CODE, BLK_COUNT, BLK_FALL, BLK_HEADER, BLK_HEAT, BLK_LENGTH, BLK_MODE, BLK_PHYS, BLK_TAKEN, BLK_WARM,
+  BLK_CODE, BLK_COUNT, BLK_FALL, BLK_FALLS, BLK_HEADER, BLK_HEAT, BLK_LENGTH, BLK_MODE, BLK_PHYS, BLK_TAKEN, BLK_WARM,
   CODE_SCRATCH, CROSSING_BLOCKS, CROSSING_CODE, CROSSING_ENTRIES, CROSSING_PHYS, CROSSING_SIZE, DEAD_BLOCK,
   DECODE_TABLES, EA_ADDR16, EA_ADDR32, EA_SEG_SHIFT, GUEST_BASE, LEN_LOCK, LEN_MEM, LEN_SIZE_SHIFT,
   MODE_CODE16, MODE_CODE64, MODE_CODE_MASK, MODE_STEP, REC_B, REC_DISP, REC_EA, REC_IMM, REC_LEN, REC_OFF,
@@ -353,14 +353,15 @@ function fall(rec: usize, off: u32): void {
   store<u8>(rec, off as u8, REC_OFF);
 }
 
-function header(block: usize, phys: u32, mode: u32): void {
+function header(block: usize, phys: u32, mode: u32, falls: bool): void {
   store<u32>(block, phys, BLK_PHYS);
   store<u32>(block, mode, BLK_MODE);
   store<u32>(block, 0, BLK_TAKEN);
   store<u32>(block, 0, BLK_FALL);
   store<u32>(block, 0, BLK_HEAT);
   store<u32>(block, 0, BLK_CODE);
-  store<u32>(block, 0, BLK_WARM);
+  store<u16>(block, 0, BLK_WARM);
+  store<u16>(block, falls as u16, BLK_FALLS);
 }
 
 /**
@@ -408,7 +409,7 @@ export function decodeBlock(cpu: usize, linear: u64, phys: u64, mode: u32): usiz
     fall(rec, off);
     rec += REC_SIZE;
   }
-  header(block, phys as u32, mode);
+  header(block, phys as u32, mode, !endsBlock);
   store<u16>(block, count as u16, BLK_COUNT);
   store<u16>(block, off as u16, BLK_LENGTH);
   enterBlock(cpu, block, rec);
@@ -471,7 +472,7 @@ function decodeCrossing(cpu: usize, linear: u64, phys: u64, mode: u32): usize {
     return 0;
   }
   if (!endsBlock) fall(rec + REC_SIZE, length);
-  header(block, DEAD_BLOCK, mode);
+  header(block, DEAD_BLOCK, mode, !endsBlock);
   store<u16>(block, 1, BLK_COUNT);
   store<u16>(block, length as u16, BLK_LENGTH);
   store<u32>(block, phys as u32, CROSSING_PHYS);

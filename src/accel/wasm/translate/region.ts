@@ -160,7 +160,6 @@ export interface RegionLimits {
 export class RegionReader {
   readonly #view: DataView;
   readonly #bytes: Uint8Array;
-  readonly #fall: number;
   readonly #jump: number;
   readonly #conditional = new Set<number>();
   readonly #calls = new Set<number>();
@@ -177,7 +176,6 @@ export class RegionReader {
     this.#view = new DataView(memory.buffer);
     this.#bytes = new Uint8Array(memory.buffer);
     this.#limits = limits;
-    this.#fall = operations.get('FALL') ?? 0;
     this.#jump = operations.get('JMP') ?? 0;
     for (const condition of CONDITIONS) {
       this.#conditional.add(operations.get(`J${condition}`) ?? 0);
@@ -227,19 +225,15 @@ export class RegionReader {
     );
   }
 
-  #falls(block: number, count: number, length: number): boolean {
-    const after = block + L.BLK_HEADER + count * L.REC_SIZE;
-    return (
-      this.#view.getUint16(after, true) === this.#fall &&
-      this.#view.getUint8(after + L.REC_OFF) === length
-    );
+  #falls(block: number): boolean {
+    return this.#view.getUint16(block + L.BLK_FALLS, true) !== 0;
   }
 
   /** Adds the offsets in the page that `block` goes on to. */
   #successors(block: number, offset: number, into: number[]): void {
     const count = this.#view.getUint16(block + L.BLK_COUNT, true);
     const length = this.#view.getUint16(block + L.BLK_LENGTH, true);
-    if (this.#falls(block, count, length)) {
+    if (this.#falls(block)) {
       into.push(offset + length);
       return;
     }
@@ -361,7 +355,7 @@ export class RegionReader {
       into.setUint16(at, phys & 0xfff, true);
       into.setUint16(at + 2, length, true);
       into.setUint16(at + 4, count, true);
-      const falls = this.#falls(block, count, length) ? FALLS : 0;
+      const falls = this.#falls(block) ? FALLS : 0;
       into.setUint16(at + 6, falls | (selected.has(block) ? SELECTED : 0), true);
       const from = block + L.BLK_HEADER;
       packed.set(this.#bytes.subarray(from, from + count * L.REC_SIZE), recordAt);

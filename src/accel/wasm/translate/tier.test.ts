@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { coreModule, installDecodeTables, instantiateCore } from '../core-module.js';
+import { operationNumbers } from '../isa/table.js';
 import * as L from '../layout.js';
 import { Library } from './library.js';
 import { LocalService, type TranslationLimits } from './service.js';
@@ -211,6 +212,18 @@ function compare(
 describe('translated code', () => {
   it('does what the interpreter does, instruction for instruction', () => {
     assert.equal(compare(LOOP, 3_000_000n).translated(), 1);
+  });
+
+  it('takes nothing that thrown away blocks have left behind for the end of a block', () => {
+    const loop = 5;
+    const left = new Uint8Array(8);
+    left[0] = operationNumbers().get('FALL') ?? 0;
+    left[L.REC_OFF] = LOOP.length - loop;
+    const guest = compare(LOOP, 10_000n, L.MODE_CODE64, ({ view }) => {
+      const arena = new Uint8Array(view.buffer, L.BLOCK_ARENA, 0x1000);
+      for (let at = 0; at < arena.length; at += left.length) arena.set(left, at);
+    });
+    assert.ok(guest.translated() > 0);
   });
 
   it('sees the code that it rewrites, and is given up when that goes on', () => {

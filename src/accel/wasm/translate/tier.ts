@@ -142,8 +142,8 @@ export class Tier {
   /** False the first time: the block was only warm, and is looked at again when it is hot. */
   #isHot(block: number): boolean {
     const wait = this.#options.threshold - this.#first;
-    if (wait === 0 || this.#view.getUint32(block + L.BLK_WARM, true) !== 0) return true;
-    this.#view.setUint32(block + L.BLK_WARM, 1, true);
+    if (wait === 0 || this.#view.getUint16(block + L.BLK_WARM, true) !== 0) return true;
+    this.#view.setUint16(block + L.BLK_WARM, 1, true);
     this.#again(block, wait);
     return false;
   }
