@@ -354,14 +354,36 @@ export interface ModuleFunction {
   readonly code: Uint8Array;
 }
 
+/** An entry of a module's code section, without its length. */
+export function encodeFunction({
+  i32Locals,
+  i64Locals,
+  f64Locals,
+  v128Locals,
+  code,
+}: ModuleFunction): Uint8Array {
+  const entry = new Bytes();
+  entry.unsigned(4);
+  entry.unsigned(i32Locals);
+  entry.byte(I32);
+  entry.unsigned(i64Locals);
+  entry.byte(I64);
+  entry.unsigned(f64Locals);
+  entry.byte(F64);
+  entry.unsigned(v128Locals);
+  entry.byte(V128);
+  entry.append(code);
+  return entry.take();
+}
+
 /**
- * A module that imports a shared memory as `env.memory` and functions as `core.<name>`, and exports its
- * functions as `f0`, `f1`, ….
+ * A module of functions as `encodeFunction` gives them. It imports a shared memory as `env.memory` and
+ * functions as `core.<name>`, and exports its functions as `f0`, `f1`, ….
  */
 export function encodeModule(
   imports: readonly (readonly [name: string, type: FunctionType])[],
   type: FunctionType,
-  functions: readonly ModuleFunction[],
+  functions: readonly Uint8Array[],
 ): Uint8Array {
   const module = new Bytes();
   module.append(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0));
@@ -411,20 +433,9 @@ export function encodeModule(
   });
   section(10, (body) => {
     body.unsigned(functions.length);
-    for (const { i32Locals, i64Locals, f64Locals, v128Locals, code } of functions) {
-      const one = new Bytes();
-      one.unsigned(4);
-      one.unsigned(i32Locals);
-      one.byte(I32);
-      one.unsigned(i64Locals);
-      one.byte(I64);
-      one.unsigned(f64Locals);
-      one.byte(F64);
-      one.unsigned(v128Locals);
-      one.byte(V128);
-      one.append(code);
-      body.unsigned(one.length);
-      body.append(one.take());
+    for (const entry of functions) {
+      body.unsigned(entry.length);
+      body.append(entry);
     }
   });
   return module.take();

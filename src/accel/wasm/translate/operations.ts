@@ -40,21 +40,29 @@ const EMITTERS: readonly Emitter[] = [
 
 export class OperationTable {
   readonly #names: string[] = [];
-  readonly #known: Known[][] = [];
   readonly #conditions: number[] = [];
+  /** By number, as operations come up: there are some thousand, and few are in any guest's hot code. */
+  readonly #known: Known[][] = [];
 
   constructor(numbers: ReadonlyMap<string, number>) {
     for (const [name, number] of numbers) {
       if (name.startsWith('FIRST_')) continue;
       this.#names[number] = name;
       this.#conditions[number] = name.startsWith('J') ? CONDITIONS.indexOf(name.slice(1)) : -1;
-      const known: Known[] = [];
-      for (const emitter of EMITTERS) {
-        const match = emitter.pattern.exec(name);
-        if (match) known.push({ emitter, emit: emitter.emit(match) });
-      }
-      this.#known[number] = known;
     }
+  }
+
+  /** Who may write an operation out. */
+  #emitters(op: number): readonly Known[] {
+    const found = this.#known[op];
+    if (found !== undefined) return found;
+    const known: Known[] = [];
+    for (const emitter of EMITTERS) {
+      const match = emitter.pattern.exec(this.name(op));
+      if (match) known.push({ emitter, emit: emitter.emit(match) });
+    }
+    this.#known[op] = known;
+    return known;
   }
 
   name(op: number): string {
@@ -67,11 +75,11 @@ export class OperationTable {
   }
 
   leaves(op: number): boolean {
-    return this.#known[op]?.[0]?.emitter.leaves ?? false;
+    return this.#emitters(op)[0]?.emitter.leaves ?? false;
   }
 
   #covering(operation: Operation): Known | undefined {
-    return this.#known[operation.op]?.find(({ emitter }) => emitter.covers?.(operation) ?? true);
+    return this.#emitters(operation.op).find(({ emitter }) => emitter.covers?.(operation) ?? true);
   }
 
   /** Who writes the instruction out; undefined when the interpreter does it with all state in memory. */

@@ -5,23 +5,22 @@
  * translation is installed.
  *
  * The file: 8 bytes of magic, the SHA-256 of the core and of the translator, the SHA-256 of what
- * follows, and deflated: for each module u32 number of regions, u32 length and the bytes of the
- * module; for each of its regions u32 length, u32 links, u32 length of the records, the packed region
- * and the records.
+ * follows; u32 number of regions; for each u32 length of the packed region, u32 length of the records, u32
+ * links, u32 length of the function; the packed regions, each with its records behind it; the functions.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import { coreBytes } from '../core-module.js';
-import type { EncodedModule, TranslatedRegion } from './translator.js';
+import type { EncodedRegion } from './translator.js';
 
 const MAGIC = Buffer.from('PANDOHOT', 'latin1');
 const HASH_BYTES = 32;
 const PAYLOAD = MAGIC.length + 2 * HASH_BYTES;
 /** Regions kept, the first that became hot. */
 export const REGION_LIMIT = 6000;
-const SIZE_LIMIT = 64 << 20;
+/** Bytes of a region's lengths and links. */
+const ENTRY = 16;
 
 const sha256 = (...parts: readonly Uint8Array[]): Buffer => {
   const hash = createHash('sha256');
@@ -36,23 +35,17 @@ const makers = (): Buffer =>
 const words = (...values: readonly number[]): Buffer =>
   Buffer.from(Uint32Array.from(values).buffer);
 
-export function regionsIn(modules: readonly EncodedModule[]): number {
-  return modules.reduce((sum, { regions }) => sum + regions.length, 0);
-}
-
 /** Writes a profile; a failure only costs the next boot its head start. */
-export function writeProfile(path: string, modules: readonly EncodedModule[]): void {
-  const parts: Uint8Array[] = [];
-  let regions = 0;
-  for (const module of modules) {
-    regions += module.regions.length;
-    if (regions > REGION_LIMIT) break;
-    parts.push(words(module.regions.length, module.code.length), module.code);
-    for (const { packed, links, records } of module.regions) {
-      parts.push(words(packed.length, links, records.length), packed, records);
-    }
-  }
-  const payload = deflateRawSync(Buffer.concat(parts), { level: 1 });
+export function writeProfile(path: string, regions: readonly EncodedRegion[]): void {
+  const kept = regions.slice(0, REGION_LIMIT);
+  const payload = Buffer.concat([
+    words(kept.length),
+    ...kept.map(({ packed, records, links, body }) =>
+      words(packed.length, records.length, links, body.length),
+    ),
+    ...kept.flatMap(({ packed, records }) => [packed, records]),
+    ...kept.map(({ body }) => body),
+  ]);
   const temporary = `${path}.${process.pid}`;
   try {
     // Not recursive: the store is there, and Node 20 never comes back where a parent takes no folders.
@@ -64,8 +57,11 @@ export function writeProfile(path: string, modules: readonly EncodedModule[]): v
   }
 }
 
-/** The modules of a profile; none when there is no file that this core and translator wrote. */
-export function readProfile(path: string): EncodedModule[] {
+/**
+ * The regions of a profile; none when there is no file that this core and translator wrote. What other
+ * threads get of them lies in shared memory, so that posting it copies nothing.
+ */
+export function readProfile(path: string): EncodedRegion[] {
   let file: Buffer;
   try {
     file = readFileSync(path);
@@ -75,28 +71,29 @@ export function readProfile(path: string): EncodedModule[] {
   const payload = file.subarray(PAYLOAD);
   const expected = Buffer.concat([MAGIC, makers(), sha256(payload)]);
   if (!file.subarray(0, PAYLOAD).equals(expected)) return [];
-  const bytes = inflateRawSync(payload, { maxOutputLength: SIZE_LIMIT });
+  const entries = Array.from({ length: payload.readUInt32LE(0) }, (_, index) => {
+    const [packed = 0, records = 0, links = 0, body = 0] = [0, 4, 8, 12].map((word) =>
+      payload.readUInt32LE(4 + index * ENTRY + word),
+    );
+    return { packed, records, links, body };
+  });
+  const start = 4 + entries.length * ENTRY;
+  const posted = entries.reduce((sum, { packed, records }) => sum + packed + records, 0);
+  const shared = new Uint8Array(new SharedArrayBuffer(posted));
+  shared.set(payload.subarray(start, start + posted));
+  const functions = payload.subarray(start + posted);
   let at = 0;
-  const word = (): number => {
-    at += 4;
-    return bytes.readUInt32LE(at - 4);
-  };
-  const view = (length: number): Uint8Array => {
-    at += length;
-    return bytes.subarray(at - length, at);
-  };
-  // What goes to other threads must not bring the whole buffer along.
-  const take = (length: number): Uint8Array => new Uint8Array(view(length));
-  const modules: EncodedModule[] = [];
-  while (at < bytes.length) {
-    const count = word();
-    const code = view(word());
-    const regions: TranslatedRegion[] = [];
-    for (let index = 0; index < count; index++) {
-      const [length, links, recordBytes] = [word(), word(), word()];
-      regions.push({ packed: take(length), links, records: take(recordBytes) });
-    }
-    modules.push({ code, regions });
-  }
-  return modules;
+  let functionAt = 0;
+  return entries.map(({ packed, records, links, body }) => {
+    const recordsAt = at + packed;
+    const region = {
+      packed: shared.subarray(at, recordsAt),
+      records: shared.subarray(recordsAt, recordsAt + records),
+      links,
+      body: functions.subarray(functionAt, functionAt + body),
+    };
+    at = recordsAt + records;
+    functionAt += body;
+    return region;
+  });
 }

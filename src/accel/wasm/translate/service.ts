@@ -6,7 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { TABLE_SIZE } from '../core-module.js';
 import { regionKey } from './region.js';
-import { compile, type EncodedModule, type TranslatedModule, Translator } from './translator.js';
+import { compile, type EncodedRegion, type TranslatedModule, Translator } from './translator.js';
 
 /** A range of places in the table. */
 export interface Places {
@@ -119,23 +119,26 @@ export class Releases {
     return fresh;
   }
 
-  /** Translates at least one region, at most as many as there are places; `made` hears of the module's bytes. */
-  make(regions: readonly Uint8Array[], made: (encoded: EncodedModule) => void = () => {}): Release {
+  /** Translates at least one region, at most as many as there are places; `made` hears of them. */
+  make(
+    regions: readonly Uint8Array[],
+    made: (encoded: readonly EncodedRegion[]) => void = () => {},
+  ): Release {
     const began = threadMilliseconds();
-    const encoded = this.#translator.translate(regions);
+    const encoded = regions.map((packed) => this.#translator.translate(packed));
     made(encoded);
     this.counters.translated += regions.length;
     return this.#release(encoded, began);
   }
 
-  /** Takes what an earlier process has translated; its regions have gone through `fresh`. */
-  adopt(encoded: EncodedModule): Release {
-    return this.#release(encoded, threadMilliseconds());
+  /** Takes what an earlier process has translated; it has gone through `fresh`. */
+  adopt(regions: readonly EncodedRegion[]): Release {
+    return this.#release(regions, threadMilliseconds());
   }
 
-  #release(encoded: EncodedModule, began: number): Release {
+  #release(encoded: readonly EncodedRegion[], began: number): Release {
     const made = compile(encoded);
-    const regions = made.regions.map(({ packed }) => packed);
+    const regions = encoded.map(({ packed }) => packed);
     const places = this.#place(regions.length);
     this.#makeRoom(places, made.bytes);
     const sequence = ++this.#sequence;

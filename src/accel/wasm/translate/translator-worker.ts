@@ -4,13 +4,19 @@
  */
 import { setFlagsFromString } from 'node:v8';
 import { type MessagePort, parentPort } from 'node:worker_threads';
-import { REGION_LIMIT, readProfile, regionsIn, writeProfile } from './profile.js';
+import { REGION_LIMIT, readProfile, writeProfile } from './profile.js';
 import { Releases } from './service.js';
 import type { TranslatorCommand } from './thread.js';
-import type { EncodedModule } from './translator.js';
+import type { EncodedRegion } from './translator.js';
 
 /** Regions of one module at most. */
 const BATCH = 64;
+/**
+ * Bytes of functions in a module made of a profile: the first is small, for the guest needs it now, the
+ * others larger and larger, for each costs a millisecond here and some in each thread.
+ */
+const FIRST_BYTES = 32 << 10;
+const MOST_BYTES = 256 << 10;
 
 // Compiled here, a module is ready to run wherever it is posted.
 setFlagsFromString('--no-wasm-lazy-compilation');
@@ -19,26 +25,23 @@ setFlagsFromString('--wasm-tiering-budget=300000000');
 
 const releases = new Releases();
 const ports: MessagePort[] = [];
-/** Modules of profiles, and after them regions, that wait their turn. */
-const adopted: EncodedModule[] = [];
+/** What will be modules of profiles, and after them regions, that wait their turn. */
+const adopted: EncodedRegion[][] = [];
 let queue: Uint8Array[] = [];
 let working = false;
 /** Profiles in use, with how many regions they held. */
 const profiles = new Map<string, number>();
 /** What this process has made, in its order, when there is a profile to keep it. */
-const made: EncodedModule[] = [];
-let kept = 0;
+const made: EncodedRegion[] = [];
 
-function keep(encoded: EncodedModule): void {
-  if (profiles.size === 0 || kept >= REGION_LIMIT) return;
-  made.push(encoded);
-  kept += encoded.regions.length;
+function keep(regions: readonly EncodedRegion[]): void {
+  if (profiles.size > 0 && made.length < REGION_LIMIT) made.push(...regions);
 }
 
 function work(): void {
-  const module = adopted.shift();
-  const release = module ? releases.adopt(module) : releases.make(queue.slice(0, BATCH), keep);
-  if (!module) queue = queue.slice(BATCH);
+  const regions = adopted.shift();
+  const release = regions ? releases.adopt(regions) : releases.make(queue.slice(0, BATCH), keep);
+  if (!regions) queue = queue.slice(BATCH);
   for (const port of ports) port.postMessage(release);
   working = adopted.length > 0 || queue.length > 0;
   if (working) setImmediate(work);
@@ -63,13 +66,30 @@ function connect(port: MessagePort): void {
   port.on('message', request);
 }
 
+/** Regions of a profile, in their order, as the modules that are made of them. */
+function modulesOf(regions: readonly EncodedRegion[]): EncodedRegion[][] {
+  const modules: EncodedRegion[][] = [];
+  let most = FIRST_BYTES / 2;
+  let bytes = Number.POSITIVE_INFINITY;
+  for (const region of regions) {
+    bytes += region.body.length;
+    if (bytes <= most) modules.at(-1)?.push(region);
+    else {
+      most = Math.min(2 * most, MOST_BYTES);
+      modules.push([region]);
+      bytes = region.body.length;
+    }
+  }
+  return modules;
+}
+
 function useProfile(path: string): void {
   if (profiles.has(path)) return;
-  const modules = readProfile(path);
-  profiles.set(path, regionsIn(modules));
-  for (const module of modules) releases.fresh(module.regions.map(({ packed }) => packed));
-  adopted.push(...modules);
-  if (modules.length > 0) begin();
+  const regions = readProfile(path);
+  profiles.set(path, regions.length);
+  releases.fresh(regions.map(({ packed }) => packed));
+  adopted.push(...modulesOf(regions));
+  if (regions.length > 0) begin();
 }
 
 /** A profile is written again when it would grow by more than this part. */
@@ -77,7 +97,7 @@ const GROWTH = 0.05;
 
 function close(): void {
   for (const [path, length] of profiles) {
-    if (kept > length * GROWTH) writeProfile(path, [...readProfile(path), ...made]);
+    if (made.length > length * GROWTH) writeProfile(path, [...readProfile(path), ...made]);
   }
   process.exit();
 }

@@ -1,7 +1,7 @@
-/** Makes WebAssembly modules of regions, once for each content. */
+/** Regions as functions of WebAssembly, and modules of those. */
 import { operationNumbers } from '../isa/table.js';
 import * as L from '../layout.js';
-import { encodeModule } from './encoder.js';
+import { encodeFunction, encodeModule } from './encoder.js';
 import { CORE_IMPORTS, FUNCTION_TYPE } from './locals.js';
 import { OperationTable } from './operations.js';
 import { unpack } from './region.js';
@@ -16,13 +16,13 @@ export interface TranslatedRegion {
   readonly records: Uint8Array;
 }
 
-/** Translated regions as the bytes of a module; its functions are called f0, f1, … in their order. */
-export interface EncodedModule {
-  readonly code: Uint8Array;
-  readonly regions: readonly TranslatedRegion[];
+/** The same with its function, which can go into any module. */
+export interface EncodedRegion extends TranslatedRegion {
+  /** As encoder.ts `encodeFunction` gives it. */
+  readonly body: Uint8Array;
 }
 
-/** The same, compiled. */
+/** A compiled module; its functions are called f0, f1, … in the order of the regions. */
 export interface TranslatedModule {
   readonly module: WebAssembly.Module;
   /** Length of the module. */
@@ -30,9 +30,18 @@ export interface TranslatedModule {
   readonly regions: readonly TranslatedRegion[];
 }
 
-export function compile({ code, regions }: EncodedModule): TranslatedModule {
-  const module = new WebAssembly.Module(code as Uint8Array<ArrayBuffer>);
-  return { module, bytes: code.length, regions };
+/** Makes a module of translated regions. */
+export function compile(regions: readonly EncodedRegion[]): TranslatedModule {
+  const code = encodeModule(
+    CORE_IMPORTS,
+    FUNCTION_TYPE,
+    regions.map(({ body }) => body),
+  );
+  return {
+    module: new WebAssembly.Module(code as Uint8Array<ArrayBuffer>),
+    bytes: code.length,
+    regions: regions.map(({ packed, links, records }) => ({ packed, links, records })),
+  };
 }
 
 function joined(records: Translation['records']): Uint8Array {
@@ -46,21 +55,8 @@ function joined(records: Translation['records']): Uint8Array {
 export class Translator {
   readonly #table = new OperationTable(operationNumbers());
 
-  /** Translates packed regions into one module. */
-  translate(regions: readonly Uint8Array[]): EncodedModule {
-    const translations = regions.map((packed) => translate(this.#table, unpack(packed)));
-    const code = encodeModule(
-      CORE_IMPORTS,
-      FUNCTION_TYPE,
-      translations.map(({ body }) => body),
-    );
-    return {
-      code,
-      regions: translations.map(({ links, records }, index) => ({
-        packed: regions[index] as Uint8Array,
-        links,
-        records: joined(records),
-      })),
-    };
+  translate(packed: Uint8Array): EncodedRegion {
+    const { body, links, records } = translate(this.#table, unpack(packed));
+    return { packed, links, records: joined(records), body: encodeFunction(body) };
   }
 }
