@@ -28,8 +28,6 @@ export interface GuestOptions {
   readonly commandLine: string;
   readonly load: LoadMode;
   readonly tier: TierChoice;
-  /** File that keeps what became hot, see VmOptions.immutableImages. */
-  readonly profile: string | undefined;
   /** File of the pages that guests of this image have alike once they have booted, see BootedPages. */
   readonly booted: string | undefined;
 }
@@ -103,13 +101,13 @@ interface MachineParts {
 }
 
 function machineFor(options: GuestOptions, listener: (event: MachineEvent) => void): MachineParts {
-  const { accelerator, memory: ramBytes, cpus, cpu, tier, profile } = options;
+  const { accelerator, memory: ramBytes, cpus, cpu, tier } = options;
   if (accelerator === 'wasm') {
     const memory = GuestMemory.create({ ramBytes, controlBytes: GUEST_BASE });
     return {
       memory,
       controlOffset: WASM_VM_CONTROL,
-      execute: (control) => new WasmExecution(memory, control, tier !== '0', listener, profile),
+      execute: (control) => new WasmExecution(memory, control, tier !== '0', listener),
     };
   }
   const memory = MappedMemory.create({ ramBytes, controlBytes: CONTROL_BYTES });

@@ -80,6 +80,15 @@ export class WorkerPool {
     commands.postMessage({ kind: 'translator', port } satisfies WorkerCommand, [port]);
   }
 
+  /**
+   * Before VMs that translate: starts the translator, which needs as long to start as a VM to be made.
+   * @param profile file of a kernel's profile (accel/wasm/translate/profile.ts)
+   */
+  prepare(profile?: string): void {
+    if (this.#translator === undefined) this.#startTranslator();
+    if (profile !== undefined) this.#translator?.useProfile(profile);
+  }
+
   #startTranslator(): void {
     const translator = new TranslatorThread((error) => this.#fail(error));
     this.#translator = translator;
@@ -90,11 +99,7 @@ export class WorkerPool {
   }
 
   /** Makes a VM known to all threads that drive. It runs once its slot is made ready. */
-  attach(machine: MachineDescription, profile?: string): void {
-    if (machine.translate) {
-      if (this.#translator === undefined) this.#startTranslator();
-      if (profile !== undefined) this.#translator?.useProfile(profile);
-    }
+  attach(machine: MachineDescription): void {
     this.#known.set(machine.slot, machine);
     this.#own.attach(machine);
     for (const { commands } of this.#workers) {

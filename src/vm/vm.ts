@@ -85,9 +85,12 @@ export class Vm implements AsyncDisposable {
       options.accelerator ?? 'auto',
       wasmRefusal(options.cpu, memory, cpus),
     );
-    const load = options.load ?? 'map';
+    const { commandLine = '', cpu = DEFAULT_CPU, tier = 'auto', load = 'map' } = options;
     const pool = WorkerPool.shared();
     if (accelerator === 'kvm') VcpuThreads.shared().prepare(cpus);
+    else if (tier !== '0') {
+      pool.prepare(options.immutableImages ? profilePath(options.kernel) : undefined);
+    }
     let images: GuestImages | undefined;
     try {
       images = openImages({
@@ -96,12 +99,10 @@ export class Vm implements AsyncDisposable {
         memory,
         immutable: options.immutableImages ?? false,
       });
-      const profile = options.immutableImages ? profilePath(options.kernel) : undefined;
       const booted =
         options.immutableImages && load === 'map' && options.shareBooted !== false
           ? bootedPath(options.kernel, { accelerator, memory, cpus })
           : undefined;
-      const { commandLine = '', cpu = DEFAULT_CPU, tier = 'auto' } = options;
       const guestOptions = {
         accelerator,
         images,
@@ -111,7 +112,6 @@ export class Vm implements AsyncDisposable {
         commandLine,
         load,
         tier,
-        profile,
         booted,
       };
       return new Vm({

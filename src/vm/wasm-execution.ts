@@ -30,16 +30,12 @@ export class WasmExecution implements Execution {
   readonly #pool = WorkerPool.shared();
   readonly #slot: number;
 
-  /**
-   * @param translate whether hot code is translated
-   * @param profile file that keeps what became hot
-   */
+  /** @param translate whether hot code is translated; the pool has been prepared for it */
   constructor(
     memory: GuestMemory,
     control: VmControl,
     translate: boolean,
     listener: (event: MachineEvent) => void,
-    profile?: string,
   ) {
     this.#memory = memory;
     this.#control = control;
@@ -50,7 +46,7 @@ export class WasmExecution implements Execution {
     this.#vcpu = new WasmVcpu({ module, memory: wasm, id: 0, bus: this.board, clock: control });
     this.#slot = this.#pool.allocate(listener);
     const machine = { slot: this.#slot, memory: wasm, vcpus: 1, module, translate };
-    this.#pool.attach(machine, profile);
+    this.#pool.attach(machine);
   }
 
   reset(entry: EntryState): void {
