@@ -1,5 +1,5 @@
 /** The translations that one thread knows: modules in their sequence, regions by what they start with. */
-import { type PackedHead, packedHead, rootKey } from './region.js';
+import { type PackedHead, packedHead, rootHash } from './region.js';
 import type { Release, TranslationService } from './service.js';
 import type { TranslatedRegion } from './translator.js';
 
@@ -27,10 +27,12 @@ function bitmapOf({ blocks }: PackedHead): number {
   return bitmap >>> 0;
 }
 
+const NONE: readonly Candidate[] = [];
+
 export class Library {
   readonly #service: TranslationService;
-  readonly #roots = new Map<string, Candidate[]>();
-  readonly #live = new Map<number, { readonly release: Release; readonly keys: string[] }>();
+  readonly #roots = new Map<number, Candidate[]>();
+  readonly #live = new Map<number, { readonly release: Release; readonly hashes: number[] }>();
   readonly #owners = new Set<TableOwner>();
   #position = 0;
   #oldest = 0;
@@ -69,12 +71,12 @@ export class Library {
   }
 
   #enter(release: Release): void {
-    const keys: string[] = [];
+    const hashes: number[] = [];
     release.regions.forEach((region, index) => {
       const head = packedHead(region.packed);
       const root = head.blocks[0];
       if (!root) return;
-      const key = rootKey(head.mode, root.offset, head.bytes.subarray(0, root.length));
+      const hash = rootHash(head.mode, root.offset, head.bytes, 0, root.length);
       const candidate: Candidate = {
         head,
         region,
@@ -82,34 +84,34 @@ export class Library {
         number: release.first + index,
         bitmap: bitmapOf(head),
       };
-      const known = this.#roots.get(key);
+      const known = this.#roots.get(hash);
       if (known) known.unshift(candidate);
-      else this.#roots.set(key, [candidate]);
-      keys.push(key);
+      else this.#roots.set(hash, [candidate]);
+      hashes.push(hash);
     });
-    this.#live.set(release.sequence, { release, keys });
+    this.#live.set(release.sequence, { release, hashes });
   }
 
   /** Gives up all modules before one. */
   #evict(oldest: number): void {
     this.#oldest = oldest;
-    for (const [sequence, { release, keys }] of this.#live) {
+    for (const [sequence, { release, hashes }] of this.#live) {
       if (sequence >= oldest) return;
       this.#live.delete(sequence);
-      for (const key of keys) this.#forget(key, release);
+      for (const hash of hashes) this.#forget(hash, release);
       for (const owner of this.#owners) owner.vacate(release);
     }
   }
 
-  #forget(key: string, gone: Release): void {
-    const others = this.#roots.get(key)?.filter(({ release }) => release !== gone) ?? [];
-    if (others.length > 0) this.#roots.set(key, others);
-    else this.#roots.delete(key);
+  #forget(hash: number, gone: Release): void {
+    const others = this.#roots.get(hash)?.filter(({ release }) => release !== gone) ?? [];
+    if (others.length > 0) this.#roots.set(hash, others);
+    else this.#roots.delete(hash);
   }
 
-  /** Translations of what begins so, the newest first. */
-  candidates(key: string): readonly Candidate[] {
-    return this.#roots.get(key) ?? [];
+  /** Translations of what has this `rootHash`, the newest first; others may have it too. */
+  candidates(hash: number): readonly Candidate[] {
+    return this.#roots.get(hash) ?? NONE;
   }
 
   /**

@@ -213,16 +213,18 @@ export class RegionReader {
     return this.#view.getUint16(block + L.BLK_COUNT, true) > 0;
   }
 
-  /** Names what starts at a block: its mode, place in the page and code. */
-  rootKey(block: number): string {
+  /** What starts at a block, as `rootHash` tells it. */
+  rootHash(block: number): number {
     const phys = this.#word(block + L.BLK_PHYS);
     const from = L.GUEST_BASE + phys;
     const length = this.#view.getUint16(block + L.BLK_LENGTH, true);
-    return rootKey(
-      this.#word(block + L.BLK_MODE),
-      phys & 0xfff,
-      this.#bytes.subarray(from, from + length),
-    );
+    return rootHash(this.#word(block + L.BLK_MODE), phys & 0xfff, this.#bytes, from, length);
+  }
+
+  /** Whether `block` is where a region starts, as far as mode and place in the page tell. */
+  isRoot(block: number, { mode, blocks }: PackedHead): boolean {
+    const offset = this.#word(block + L.BLK_PHYS) & 0xfff;
+    return this.#word(block + L.BLK_MODE) === mode && blocks[0]?.offset === offset;
   }
 
   #falls(block: number): boolean {
@@ -378,9 +380,19 @@ export function sameCode(memory: Uint8Array, page: number, { blocks, bytes }: Pa
   return true;
 }
 
-export function rootKey(mode: number, offset: number, code: Uint8Array): string {
-  const text = Buffer.from(code.buffer, code.byteOffset, code.byteLength).toString('latin1');
-  return `${mode}.${offset}.${text}`;
+/** A number for the mode, the place in the page and the code of a block: equal for equal ones (FNV-1a). */
+export function rootHash(
+  mode: number,
+  offset: number,
+  code: Uint8Array,
+  from: number,
+  length: number,
+): number {
+  let hash = 0x811c9dc5 ^ (mode << 12) ^ offset;
+  for (let at = from; at < from + length; at++) {
+    hash = Math.imul(hash ^ (code[at] ?? 0), 0x01000193);
+  }
+  return hash;
 }
 
 /** Names a region by its content: equal keys mean equal code. */

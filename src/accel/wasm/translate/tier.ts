@@ -149,11 +149,12 @@ export class Tier {
   }
 
   #install(block: number): boolean {
-    const candidates = this.#library.candidates(this.#reader.rootKey(block));
+    const candidates = this.#library.candidates(this.#reader.rootHash(block));
     if (candidates.length === 0) return false;
     const phys = this.#view.getUint32(block + L.BLK_PHYS, true);
     const before = this.#installs.get(phys) ?? 0;
     for (const candidate of candidates) {
+      if (!this.#reader.isRoot(block, candidate.head)) continue;
       if (!this.#installer.install(block, candidate)) continue;
       if (this.#installs.size > INSTALLS_KEPT) this.#installs.clear();
       this.#installs.set(phys, before + 1);
