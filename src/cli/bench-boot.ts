@@ -15,10 +15,11 @@ import {
 import type { SeriesName } from '../measure/footprint.js';
 import { QemuPeer } from '../measure/qemu-peer.js';
 import type { StageName, VmOptions } from '../vm/types.js';
-import { peerOptions, within } from './bench-fleet.js';
+import { peerOptions, USER_SPACE_STAGE, within } from './bench-fleet.js';
 import { BenchHost } from './bench-host.js';
 import { type BootFlags, parseBootOptions } from './bench-options.js';
 import { openSubject, seriesOf } from './bench-subject.js';
+import { warmUp } from './bench-warm-up.js';
 
 /** Milliseconds from an origin, and how each stage was seen. */
 interface Boot {
@@ -135,6 +136,7 @@ export async function benchBoot(
   const opened = await openSubject(flags, options, command, until);
   const benches: Bench[] = [];
   try {
+    if (until === USER_SPACE_STAGE) await warmUp(opened.vm, limit, say);
     for (const series of seriesOf(['shared'], options.load, options.against, opened.accelerator)) {
       if (series.system === 'qemu') {
         benches.push(qemuBench(series, { vm: opened.vm, until, limit }));

@@ -43,13 +43,14 @@ export function peerOptions(options: VmOptions, until: StageName): PeerOptions {
 const TRIES = 3;
 
 /** One instance or several that are being made. */
-interface Starting {
+export interface Starting {
   readonly pid: number;
   readonly reached: Promise<unknown>;
   close(): Promise<unknown>;
 }
 
-function startForked(machine: ForkedMachine): Starting {
+/** Lets a VM's process go; `reached`: to user space. */
+export function startForked(machine: ForkedMachine): Starting {
   const reached = new Promise<void>((resolve, reject) => {
     machine.onStage(({ name }) => {
       if (name === USER_SPACE_STAGE) resolve();

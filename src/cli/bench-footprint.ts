@@ -26,6 +26,7 @@ import type { AcceleratorName, VmOptions } from '../vm/types.js';
 import { createFleet, USER_SPACE_STAGE } from './bench-fleet.js';
 import { type FootprintFlags, parseFootprintOptions } from './bench-options.js';
 import { type OpenSubject, openSubject, seriesOf } from './bench-subject.js';
+import { warmUp } from './bench-warm-up.js';
 
 /** Memory is still when it stays within this share for the settling time. */
 const STILLNESS = 0.002;
@@ -147,6 +148,7 @@ export async function benchFootprint(
     const maps: GuestMap[] = [];
     const most = options.instances.at(-1) ?? 0;
     let done = 0;
+    await warmUp(opened.vm, options.timeoutMs, say);
     for (const name of names) {
       const shape = shapeOf(name, opened);
       const cells: FootprintCell[] = [];

@@ -32,7 +32,7 @@ const DEFAULT_CPU = 'host';
 const WASM_MEMORY_LIMIT = 3 * 2 ** 30;
 
 /** How long after user space began the guest's pages of zeros are given back, in milliseconds. */
-const TRIM_DELAY = 1500;
+export const TRIM_DELAY = 1500;
 /** Milliseconds from a trim to the second look at the heap. */
 const TIDY_DELAY = 3000;
 
