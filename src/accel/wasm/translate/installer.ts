@@ -129,7 +129,7 @@ export class Installer implements TableOwner {
     }
   }
 
-  /** Puts a module's functions into the table. */
+  /** Puts a module's functions into the table; a module that imports it would get a copy of it from V8. */
   #provide(release: Release): void {
     if (this.#present.has(release.sequence)) return;
     this.#present.add(release.sequence);
