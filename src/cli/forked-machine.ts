@@ -15,9 +15,10 @@ export const VM_PROCESS_ENTRY = new URL('./vm-process.js', import.meta.url);
 
 /**
  * What a VM's process does with little of (docs/sharing.md): its heap is small and its loops are in
- * WebAssembly, so the young generation and the compiler of JavaScript get along with less.
+ * WebAssembly, so the young generation and the compiler of JavaScript get along with less. Once its guest
+ * has booted it collects its garbage.
  */
-export const LEAN_NODE = ['--max-semi-space-size=1', '--optimize-for-size'];
+export const LEAN_NODE = ['--max-semi-space-size=1', '--optimize-for-size', '--expose-gc'];
 /** A process that makes no connection does not read, at its start, certificates beside Node's own. */
 export const NO_CERTIFICATES = { NODE_EXTRA_CA_CERTS: undefined };
 /** One heap of malloc for all threads: what compiling the core leaves behind is used again. */

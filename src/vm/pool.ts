@@ -121,6 +121,15 @@ export class WorkerPool {
     return this.#translator?.counters();
   }
 
+  /** Lets the other threads collect garbage, see `tidyProcess` of vm.ts. */
+  tidy(): void {
+    for (const { commands } of this.#workers) {
+      commands.postMessage({ kind: 'tidy' } satisfies WorkerCommand);
+    }
+    this.#translator?.tidy();
+    this.schedule.announce();
+  }
+
   /** Forgets a parked VM; the last one ends the workers. */
   async release(slot: number): Promise<void> {
     this.#listeners.delete(slot);

@@ -33,7 +33,7 @@ const WASM_MEMORY_LIMIT = 3 * 2 ** 30;
 
 /** How long after user space began the guest's pages of zeros are given back, in milliseconds. */
 export const TRIM_DELAY = 1500;
-/** Milliseconds from a trim to the second look at the heap. */
+/** Milliseconds from a trim to the second look at the heaps. */
 const TIDY_DELAY = 3000;
 
 let created = 0;
@@ -184,10 +184,10 @@ export class Vm implements AsyncDisposable {
     booted?.share();
     this.#guest.execution.trim();
     if (this.#phase === 'running') this.#guest.execution.start();
-    trimHeap();
+    tidyProcess();
     // What has become hot is compiled for some time yet, and leaves more.
     clearTimeout(this.#tidying);
-    this.#tidying = setTimeout(trimHeap, TIDY_DELAY).unref();
+    this.#tidying = setTimeout(tidyProcess, TIDY_DELAY).unref();
     return pages;
   }
 
@@ -373,6 +373,16 @@ export class Vm implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+}
+
+/**
+ * What booting has left in the process's heaps goes back: malloc's, and where Node.js was started with
+ * --expose-gc, as processes of VMs are, JavaScript's of all threads that run VMs or translate.
+ */
+function tidyProcess(): void {
+  globalThis.gc?.();
+  WorkerPool.shared().tidy();
+  trimHeap();
 }
 
 /** What no accelerator takes. */

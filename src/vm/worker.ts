@@ -20,6 +20,8 @@ export type WorkerCommand =
   | { readonly kind: 'detach'; readonly slot: number }
   /** A port to the process's translator. */
   | { readonly kind: 'translator'; readonly port: MessagePort }
+  /** Collect garbage. */
+  | { readonly kind: 'tidy' }
   | { readonly kind: 'stop' };
 
 export interface WorkerEvent {
@@ -46,6 +48,9 @@ function obey(): boolean {
       case 'translator':
         translator = command.port;
         driver.library = new Library(new PortService(translator));
+        break;
+      case 'tidy':
+        globalThis.gc?.();
         break;
       case 'attach':
         driver.attach(command.machine);

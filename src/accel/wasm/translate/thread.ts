@@ -15,6 +15,8 @@ export type TranslatorCommand =
   | { readonly kind: 'profile'; readonly path: string }
   /** Answer with the counters. */
   | { readonly kind: 'counters' }
+  /** Collect garbage. */
+  | { readonly kind: 'tidy' }
   | { readonly kind: 'close' };
 
 export class TranslatorThread {
@@ -46,6 +48,11 @@ export class TranslatorThread {
     });
     this.#worker.postMessage({ kind: 'counters' } satisfies TranslatorCommand);
     return answer;
+  }
+
+  /** Lets the thread collect garbage, if Node.js was started with --expose-gc. */
+  tidy(): void {
+    this.#worker.postMessage({ kind: 'tidy' } satisfies TranslatorCommand);
   }
 
   /** Ends the thread once profiles are written. */

@@ -106,5 +106,6 @@ parentPort?.on('message', (command: TranslatorCommand) => {
   if (command.kind === 'connect') connect(command.port);
   else if (command.kind === 'profile') useProfile(command.path);
   else if (command.kind === 'counters') parentPort?.postMessage(releases.counters);
+  else if (command.kind === 'tidy') globalThis.gc?.();
   else close();
 });
