@@ -34,7 +34,12 @@ test('a second guest shares what it wrote as the first did, works on, and boots 
   const second = await bootToShell(image, options);
   await using _second = second.vm;
 
+  // What --expose-gc makes: collecting goes with trimming.
+  const collect = t.mock.fn();
+  globalThis.gc = collect as unknown as typeof globalThis.gc;
   await apart.vm.trim();
+  globalThis.gc = undefined;
+  assert.equal(collect.mock.callCount(), 1);
   const alone = own(apart.vm);
   assert.ok(alone.text > 2000, `${alone.text} pages of patched code`);
   await first.vm.trim();
