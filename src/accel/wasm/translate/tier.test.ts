@@ -124,6 +124,10 @@ const SELF_MODIFYING = [
   0x75, 0xf0,
 ];
 
+/** mov ecx, 0x40000000; 5: add eax, 3; jz 10; 10: inc ebx; dec ecx; jnz 5 */
+const BRANCH_TO_NEXT = [
+  0xb9, 0, 0, 0, 0x40, 0x83, 0xc0, 3, 0x74, 0, 0xff, 0xc3, 0xff, 0xc9, 0x75, 0xf5,
+];
 /** mov esp, 0x8000; 5: mov ecx, 100; call f; add eax, 1; jmp 5; f: add eax, ecx; dec ecx; jz 31; call f; 31: add edx, eax; ret */
 const RECURSION = [
   0xbc, 0, 0x80, 0, 0, 0xb9, 100, 0, 0, 0, 0xe8, 5, 0, 0, 0, 0x83, 0xc0, 1, 0xeb, 0xf1, 0x01, 0xc8,
@@ -228,6 +232,10 @@ describe('translated code', () => {
 
   it('sees the code that it rewrites, and is given up when that goes on', () => {
     compare(SELF_MODIFYING, 300_000n);
+  });
+
+  it('takes a conditional branch to the next instruction', () => {
+    compare(BRANCH_TO_NEXT, 3_000_000n);
   });
 
   it('keeps a loop together that is entered beside its head', () => {

@@ -241,6 +241,10 @@ class RegionWriter {
       const condition = table.conditionOfJump(operation.op);
       if (condition >= 0) {
         const taken = block.offset + operation.imm;
+        if (taken === after) {
+          this.#go(at, after, true);
+          return;
+        }
         const isNext = this.#position.get(taken) === at + 1;
         builder.condition(isNext ? condition ^ 1 : condition);
         code.if();
