@@ -72,4 +72,5 @@ fib() { (($1 < 2)) && echo "$1" || echo $(($(fib $(($1 - 1))) + $(fib $(($1 - 2)
 list=(c a b); IFS=, ; echo "${list[*]}"; unset IFS; echo {1..10..3} {a..e} {x,y}{1,2}
 (exit 7); echo "status $?"; trap 'echo leaving' EXIT; echo $(trap 'echo usr' USR1; kill -USR1 $BASHPID; echo after)
 set -- a 'b c' d; for word in "$@"; do echo "[$word]"; done; cat <<< "$((1 + 2))"; false || echo recovered; ! true; echo $?
-for n in 1 2 3; do (sleep 0.0$n; echo "child $n") & done; wait; echo done
+# Who comes first is chance.
+{ for n in 1 2 3; do (sleep 0.0$n; echo "child $n") & done; wait; } | sort; echo done
