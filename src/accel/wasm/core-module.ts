@@ -36,6 +36,10 @@ export interface Core {
   flushBlocks(): void;
   /** Watches sub-blocks of the page at `phys` for stores: translated code lies there. */
   coverCode(cpu: number, phys: number, bitmap: number): void;
+  /** Watches sub-blocks of a page for a region whose root is in another one (core/blocks.ts). */
+  enterOutlier(cpu: number, block: number, phys: number, context: number, bitmap: number): void;
+  /** Whether the region of `context` may go on in its page `number` at linear address `page`; not 0 when it may. */
+  enterPage(cpu: number, context: number, number: number, page: bigint): number;
   /** The state after a hardware reset. */
   resetVcpu(cpu: number): void;
   /** Recomputes what decoding and privilege checks depend on, after a change of registers from outside. */

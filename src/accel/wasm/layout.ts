@@ -164,10 +164,15 @@ export const CONTEXT_NEXT = 0x710;
 export const JIT_DEPTH = 0x718;
 /** u32: heat at which a block is put on the list; 0 never; 1 before it first runs, and `run` returns. */
 export const HOT_THRESHOLD = 0x714;
-/** u32: entries on the list of hot blocks; entries of 16 bytes: u32 block, u32 TLB set, u64 RIP. */
+/** u32: entries of a translation at which its block is put on the list again; 0 never. */
+export const WIDE_THRESHOLD = 0x71c;
+/**
+ * u32: entries on the list for the translator; of 16 bytes: u32 block, u32 TLB set, u64 RIP; or u32 context, u32
+ * TLB set, u64 linear address of one of its pages plus the page's number in the region.
+ */
 export const HOT_COUNT = 0x7000;
 export const HOT_LIST = 0x7010;
-export const HOT_LIMIT = 1024;
+export const HOT_LIMIT = 640;
 export const HOT_ENTRY = 16;
 /**
  * Blocks of one instruction that crosses a page, by its physical address: header and two operations,
@@ -179,7 +184,7 @@ export const CROSSING_SIZE = 128;
 export const CROSSING_PHYS = 80;
 export const CROSSING_CODE = 96;
 /** u32 each: a block by its linear address, see core/chain.ts. */
-export const JUMP_CACHE = 0xc000;
+export const JUMP_CACHE = 0xa000;
 export const JUMP_CACHE_ENTRIES = 2048;
 /** 64 bytes: an access that is not plain RAM goes through here. */
 export const BOUNCE = 0x300;
@@ -237,6 +242,11 @@ export const TLB_WRITE = 0x1000;
 export const TLB_EXEC = 0x2000;
 export const TLB_SUPERVISOR = 0x1000;
 export const TLB_USER = 0x4000;
+/** The exec TLB's second way: what was the first before the last entry came, behind the set like the others. */
+export const TLB_EXEC_SECOND = 0xb000;
+/** What the data TLBs have given up: see core/victims.ts. */
+export const VICTIMS = 0xd000;
+export const VICTIMS_BYTES = 0x1000;
 
 /* ---- MODE: what decoding depends on ---------------------------------------------------------- */
 export const MODE_CODE16 = 0;
@@ -312,14 +322,29 @@ export const BLK_WARM = 36;
 export const BLK_FALLS = 38;
 export const BLK_HEADER = 40;
 export const DEAD_BLOCK = 0xffffffff;
+/**
+ * BLK_MODE of what stands on a page's list for a region whose root is in another page: BLK_PHYS is the page, BLK_TAKEN
+ * the sub-blocks that the region's code lies in, BLK_CODE its context.
+ */
+export const MODE_OUTLIER = 0x80;
 
 /* ---- context of an installed translation -------------------------------------------------------- */
 /** u32 index in the core's table; 0 once its code has been overwritten. */
 export const CTX_FUNCTION = 0;
 /** u32 sub-blocks of the page that its code lies in. */
 export const CTX_BITMAP = 4;
-/** u32 each, downwards from here: where control went last time through each exit. */
+/** u32 the block that it starts at. */
+export const CTX_ROOT = 8;
+/** u32 how often control came into it, from another block or back from a call; of no interest from CTX_SETTLED on. */
+export const CTX_ENTRIES = 12;
+export const CTX_SETTLED = 0x80000000;
+/**
+ * u32 each, downwards from here: for each page of the region but its root's the physical page that it was
+ * found to be, or PAGE_UNBOUND, or PAGE_ASKED; then where control went last time through each exit.
+ */
 export const CTX_LINKS = 0;
+export const PAGE_UNBOUND = 0xffffffff;
+export const PAGE_ASKED = 0xfffffffe;
 /** Records for the interpreter's routines. */
 export const CTX_RECORDS = 16;
 

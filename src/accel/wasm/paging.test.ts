@@ -298,6 +298,61 @@ describe('translations in use', () => {
     assert.equal(guest.get64(L.RAX) & 0xffn, 0x22n);
   });
 
+  /** A page whose entry in the TLBs for data is that of DATA. */
+  const OTHER = DATA + L.TLB_ENTRIES * 0x1000;
+  /** A page whose entry in the TLB for fetching is that of DATA. */
+  const OTHER_CODE = ((L.TLB_ENTRIES + DATA_PAGE) ^ 1) << 12;
+  const FLAGS = P | RW | US;
+  const moved = code('c7 04 25', le(PT + DATA_PAGE * 8, 4), le((DATA + 0x1000) | FLAGS, 4));
+  const invalidate = code('0f 01 3c 25', le(DATA, 4));
+  const reload = code('0f 20 d9 0f 22 d9');
+  /** mov eax, address; call rax */
+  const call = (address: number): number[] => code('b8', le(address, 4), 'ff d0');
+
+  for (const [what, forget] of [
+    ['INVLPG', invalidate],
+    ['a write to CR3', reload],
+  ] as const) {
+    test(`are there again when another page had taken their place, until ${what}`, () => {
+      const guest = new Guest('long');
+      for (const page of [DATA, OTHER]) pte(guest, page >> 12, page | FLAGS);
+      guest.put(DATA, [0x11]);
+      guest.put(DATA + 0x1000, [0x22]);
+      const away = [...read(DATA), ...read(OTHER)];
+      // mov bl, al: what a page walk would not give.
+      const kept = [...read(DATA), 0x88, 0xc3];
+      guest.run(code(away, moved, kept, read(OTHER), forget, read(DATA), 'f4'));
+      assert.equal(guest.get64(L.RBX) & 0xffn, 0x11n);
+      assert.equal(guest.get64(L.RAX) & 0xffn, 0x22n);
+    });
+
+    test(`of code are there again when another page had taken their place, until ${what}`, () => {
+      const guest = new Guest('long');
+      for (const page of [DATA, OTHER_CODE]) pte(guest, page >> 12, page | FLAGS);
+      // mov bl, 1 or 2; ret
+      guest.put(DATA, [0xb3, 1, 0xc3]);
+      guest.put(DATA + 0x1000, [0xb3, 2, 0xc3]);
+      guest.put(OTHER_CODE, [0xc3]);
+      const kept = [...call(DATA), 0x88, 0xda];
+      const away = call(OTHER_CODE);
+      guest.run(code(call(DATA), away, moved, kept, away, forget, call(DATA), 'f4'));
+      assert.equal(guest.get64(L.RDX) & 0xffn, 1n);
+      assert.equal(guest.get64(L.RBX) & 0xffn, 2n);
+    });
+  }
+
+  test('to write give way to code, also where another page has taken their place', () => {
+    const guest = new Guest('long');
+    for (const page of [DATA, OTHER]) pte(guest, page >> 12, page | FLAGS);
+    guest.put(DATA, [0xb3, 1, 0xc3]);
+    // mov al, n; mov [DATA + 1], al
+    const set = (value: number): number[] => [0xb0, value, ...write(DATA + 1)];
+    // The write beside the code brings the page back, if anything does.
+    const beside = write(DATA + 0x800);
+    guest.run(code(set(5), write(OTHER), call(DATA), beside, set(7), call(DATA), 'f4'));
+    assert.equal(guest.get64(L.RBX) & 0xffn, 7n);
+  });
+
   test('of the supervisor are not the user’s', () => {
     const guest = new Guest('long');
     pte(guest, DATA_PAGE, DATA | P | RW);

@@ -8,6 +8,7 @@ import { describe, it } from 'node:test';
 import { coreModule, installDecodeTables, instantiateCore } from './core-module.js';
 import * as L from './layout.js';
 import { SILENT_HOST } from './testing/silent-host.js';
+import { emptyTlbs } from './testing/tlb.js';
 
 const CPU = L.VCPU_BLOCKS;
 const RAM = 0x10_0000;
@@ -45,7 +46,7 @@ class Guest {
     this.view.setUint32(CPU + L.ARENA_NEXT, L.BLOCK_ARENA, true);
     this.view.setBigUint64(CPU + L.SLOT_4G, 1n << 32n, true);
     this.view.setBigUint64(CPU + L.LARGE_LOW, 0xffff_ffff_ffff_ffffn, true);
-    this.bytes.fill(0xff, CPU + L.TLB_SUPERVISOR, CPU + L.TLB_SUPERVISOR + 6 * L.TLB_BYTES);
+    emptyTlbs(this.bytes, CPU);
     for (let segment = 0; segment < 9; segment++)
       this.view.setUint32(CPU + L.SEG_LIMIT + segment * 4, 0xffff_ffff, true);
     this.view.setUint32(CPU + L.FLAGS, 2, true);

@@ -9,7 +9,7 @@
  */
 import {
   ARENA_FLUSHES, ARENA_NEXT, BLK_CHAIN, BLK_CODE, BLK_COUNT, BLK_HEADER, BLK_HEAT, BLK_LENGTH, BLK_MODE, BLK_PAGE_NEXT,
-  BLK_PHYS, CONTEXT_ARENA, CONTEXT_NEXT, CTX_BITMAP, CTX_FUNCTION, BLOCK_ARENA, BLOCK_ARENA_END, BLOCK_HASH, BLOCK_HASH_ENTRIES, DEAD_BLOCK, PAGE_CODE,
+  BLK_PHYS, BLK_TAKEN, CONTEXT_ARENA, CONTEXT_NEXT, CTX_BITMAP, CTX_FUNCTION, CTX_ROOT, MODE_OUTLIER, BLOCK_ARENA, BLOCK_ARENA_END, BLOCK_HASH, BLOCK_HASH_ENTRIES, DEAD_BLOCK, PAGE_CODE,
   PAGE_CODE_ENTRY, RAM_PAGES, REC_OP, REC_SIZE, VCPU_BLOCKS, VCPU_LIMIT, VCPU_SIZE, HOT_COUNT,
   CROSSING_BLOCKS, CROSSING_ENTRIES, CROSSING_SIZE, JUMP_CACHE, JUMP_CACHE_ENTRIES,
 } from "../layout";
@@ -98,17 +98,18 @@ function unchain(block: usize): void {
   store<u32>(at, load<u32>(block, BLK_CHAIN));
 }
 
-/** Takes the translation off a block. One that is running sees it in its context and leaves. */
-function dropTranslation(block: usize): void {
-  const context = load<u32>(block, BLK_CODE) as usize;
-  if (!context) return;
+/** Gives up a translation. One that is running sees it in its context and leaves. */
+function dropTranslation(context: usize): void {
   store<u32>(context, 0, CTX_FUNCTION);
-  store<u32>(block, 0, BLK_CODE);
-  store<u32>(block, 0, BLK_HEAT);
+  const root = load<u32>(context, CTX_ROOT) as usize;
+  if ((load<u32>(root, BLK_CODE) as usize) != context) return;
+  store<u32>(root, 0, BLK_CODE);
+  store<u32>(root, 0, BLK_HEAT);
 }
 
 function kill(block: usize): void {
-  dropTranslation(block);
+  const context = load<u32>(block, BLK_CODE) as usize;
+  if (context) dropTranslation(context);
   unchain(block);
   store<u32>(block, DEAD_BLOCK, BLK_PHYS);
   const count = load<u16>(block, BLK_COUNT);
@@ -126,18 +127,39 @@ export function codeWritten(cpu: usize, phys: u32, size: u32): void {
     const block = load<u32>(at) as usize;
     const start = load<u32>(block, BLK_PHYS);
     const length = load<u16>(block, BLK_LENGTH) as u32;
-    if (start < phys + size && phys < start + length) {
+    const context = load<u32>(block, BLK_CODE) as usize;
+    const outlier = load<u32>(block, BLK_MODE) == MODE_OUTLIER;
+    if (!outlier && start < phys + size && phys < start + length) {
       kill(block);
       store<u32>(at, load<u32>(block, BLK_PAGE_NEXT));
-    } else {
-      const context = load<u32>(block, BLK_CODE) as usize;
-      if (context && load<u32>(context, CTX_BITMAP) & written) dropTranslation(block);
-      else if (context) bitmap |= load<u32>(context, CTX_BITMAP);
-      bitmap |= subBlocks(start, length);
-      at = block + BLK_PAGE_NEXT;
+      continue;
     }
+    const covered = outlier ? load<u32>(block, BLK_TAKEN) : context ? load<u32>(context, CTX_BITMAP) : 0;
+    if (context && covered & written) dropTranslation(context);
+    if (outlier && load<u32>(context, CTX_FUNCTION) == 0) {
+      store<u32>(at, load<u32>(block, BLK_PAGE_NEXT));
+      continue;
+    }
+    if (!(covered & written)) bitmap |= covered;
+    if (!outlier) bitmap |= subBlocks(start, length);
+    at = block + BLK_PAGE_NEXT;
   }
   store<u32>(page, bitmap);
+}
+
+/**
+ * Enters `block`, a header, in the list of the page at `phys`: code of the region of `context`, whose root is in
+ * another page, lies in these sub-blocks of it.
+ */
+export function enterOutlier(cpu: usize, block: usize, phys: u32, context: usize, bitmap: u32): void {
+  coverCode(cpu, phys, bitmap);
+  const page = pageEntry(phys);
+  store<u32>(block, phys, BLK_PHYS);
+  store<u32>(block, MODE_OUTLIER, BLK_MODE);
+  store<u32>(block, bitmap, BLK_TAKEN);
+  store<u32>(block, context as u32, BLK_CODE);
+  store<u32>(block, load<u32>(page, 4), BLK_PAGE_NEXT);
+  store<u32>(page, block as u32, 4);
 }
 
 /** Lets stores to the sub-blocks `bitmap` of the page at `phys` be noticed: translated code lies there. */

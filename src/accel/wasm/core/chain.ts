@@ -7,22 +7,22 @@
  * call, and control that comes out elsewhere unwinds the host's calls.
  */
 import {
-  BLK_CODE, BLK_MODE, BLK_PHYS, CTX_FUNCTION, DEAD_BLOCK, JIT_DEPTH, JIT_LINK, JIT_RIP, JIT_STATUS, JUMP_CACHE,
-  JUMP_CACHE_ENTRIES, MODE, POLL, RIP, ST_AWAY, ST_NEXT, TLB_SET,
+  BLK_CODE, BLK_MODE, BLK_PHYS, CTX_ENTRIES, CTX_FUNCTION, CTX_ROOT, JIT_DEPTH, JIT_LINK, JIT_RIP, JIT_STATUS,
+  JUMP_CACHE, JUMP_CACHE_ENTRIES, MODE, PAGE_ASKED, PAGE_UNBOUND, POLL, RIP, ST_AWAY, ST_NEXT, TLB_SET, WIDE_THRESHOLD,
 } from "../layout";
-import { execOffset } from "./mmu";
+import { noteHot } from "./hot-list";
+import { execPage, NO_PAGE } from "./mmu";
 
 /** Nested calls at most; V8's smallest default stack holds several times as many. */
 const DEPTH_LIMIT: u32 = 64;
-/** Physical address that no block has. */
-const NOWHERE: u32 = DEAD_BLOCK - 1;
-
-/** Guest physical address of the code at linear address `rip` when the exec TLB has it, else NOWHERE. */
+/**
+ * Guest physical address of the code at linear address `rip` when the exec TLB has it, else one that no block but
+ * a dead one has.
+ */
 // @ts-ignore: decorator
 @inline
 export function knownPhys(cpu: usize, set: u32, rip: u64): u32 {
-  const entry = cpu + set + execOffset(rip);
-  return load<u64>(entry) == (rip & ~0xfff) ? load<u32>(entry, 8) | ((rip as u32) & 0xfff) : NOWHERE;
+  return execPage(cpu, set, rip & ~0xfff) | ((rip as u32) & 0xfff);
 }
 
 // @ts-ignore: decorator
@@ -63,6 +63,18 @@ export function linkedBlock(cpu: usize, set: u32, mode: u32, rip: u64, link: usi
 }
 
 /**
+ * Counts that control comes into the region of `context`, or back into it after a call; `rip` is in its root's page.
+ * At the threshold its root is put on the list; when that is full, it is to be tried again later.
+ */
+// @ts-ignore: decorator
+@inline
+function countEntry(cpu: usize, set: u32, context: usize, threshold: u32, rip: u64): void {
+  const entries = load<u32>(context, CTX_ENTRIES) + 1;
+  store<u32>(context, entries, CTX_ENTRIES);
+  if (entries == threshold && !noteHot(cpu, load<u32>(context, CTX_ROOT), set, rip)) store<u32>(context, 0, CTX_ENTRIES);
+}
+
+/**
  * Runs the translation `context`, for whose code RIP stands, and those that it leads to, until control
  * comes to `back`: JIT_STATUS is then ST_NEXT, and the state is in memory. Anything else that ends it
  * (code without a translation, the budget, POLL, a fault) leaves JIT_* as a translation does that
@@ -71,7 +83,9 @@ export function linkedBlock(cpu: usize, set: u32, mode: u32, rip: u64, link: usi
 export function follow(cpu: usize, left: i32, context: usize, back: u64): i32 {
   const set = load<u32>(cpu, TLB_SET);
   const mode = load<u32>(cpu, MODE);
+  const threshold = load<u32>(cpu, WIDE_THRESHOLD);
   while (true) {
+    countEntry(cpu, set, context, threshold, load<u64>(cpu, RIP));
     left = call_indirect<i32>(load<u32>(context, CTX_FUNCTION), cpu, left, context);
     if (load<u32>(cpu, JIT_STATUS) != ST_NEXT) return left;
     const rip = load<u64>(cpu, JIT_RIP);
@@ -88,16 +102,20 @@ export function follow(cpu: usize, left: i32, context: usize, back: u64): i32 {
   return left;
 }
 
-/** The guest's CALL to `rip`, where `link` leads to: `follow` until it returns to `back`. */
-export function callRegion(cpu: usize, left: i32, link: usize, rip: u64, back: u64): i32 {
+/** The guest's CALL in the region of `context` to `rip`, where the link at `offset` leads to: `follow` until it returns to `back`. */
+export function callRegion(cpu: usize, left: i32, context: usize, offset: i32, rip: u64, back: u64): i32 {
+  const link = context + offset;
+  const set = load<u32>(cpu, TLB_SET);
+  // The call lies in the root's page: only regions of one page count.
+  countEntry(cpu, set, context, load<u32>(cpu, WIDE_THRESHOLD), back - 1);
   const depth = load<u32>(cpu, JIT_DEPTH);
   if (depth < DEPTH_LIMIT && left > 0 && load<u32>(cpu, POLL) == 0) {
-    const block = linkedBlock(cpu, load<u32>(cpu, TLB_SET), load<u32>(cpu, MODE), rip, link);
-    const context = block == 0 ? 0 : (load<u32>(block, BLK_CODE) as usize);
-    if (context != 0) {
+    const block = linkedBlock(cpu, set, load<u32>(cpu, MODE), rip, link);
+    const called = block == 0 ? 0 : (load<u32>(block, BLK_CODE) as usize);
+    if (called != 0) {
       store<u64>(cpu, rip, RIP);
       store<u32>(cpu, depth + 1, JIT_DEPTH);
-      left = follow(cpu, left, context, back);
+      left = follow(cpu, left, called, back);
       store<u32>(cpu, depth, JIT_DEPTH);
       return left;
     }
@@ -106,4 +124,22 @@ export function callRegion(cpu: usize, left: i32, link: usize, rip: u64, back: u
   store<u32>(cpu, link as u32, JIT_LINK);
   store<u32>(cpu, ST_AWAY, JIT_STATUS);
   return left;
+}
+
+/**
+ * Whether the region of `context` may go on in its page `number`, whose linear address is `linear`: the exec
+ * TLB must lead to the physical page that holds the region's code. A page that has not been compared yet is put
+ * on the list, and the region left for now.
+ */
+export function enterPage(cpu: usize, context: usize, number: u32, linear: u64): bool {
+  const set = load<u32>(cpu, TLB_SET);
+  const page = execPage(cpu, set, linear);
+  const slot = context - number * 4;
+  const bound = load<u32>(slot);
+  if (page == NO_PAGE) return false;
+  if (bound == page) return true;
+  if (bound == PAGE_UNBOUND && noteHot(cpu, context, set, linear | number)) {
+    store<u32>(slot, PAGE_ASKED);
+  }
+  return false;
 }

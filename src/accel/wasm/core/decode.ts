@@ -11,7 +11,7 @@ import {
 } from "../layout";
 import { BLOCK_MAX_OPERATIONS, enterBlock, reserveBlock } from "./blocks";
 import { raiseError, VEC_GP } from "./fault";
-import { execOffset, fetchPhys, isRam } from "./mmu";
+import { execPage, fetchPhys, isRam, NO_PAGE } from "./mmu";
 import { FALL, MOV_CR, MOV_DR, MOV_RC, MOV_RD, NOP, UD, XCHG_A } from "./ops";
 import { WALK_FAULT } from "./walk";
 
@@ -445,12 +445,11 @@ export function knownCrossing(cpu: usize, linear: u64, phys: u32, mode: u32): us
   const block = crossingEntry(cpu, phys);
   if (load<u32>(block, CROSSING_PHYS) != phys || load<u32>(block, BLK_MODE) != mode || phys == 0) return 0;
   const first = 0x1000 - (phys & 0xfff);
-  const entry = cpu + load<u32>(cpu, TLB_SET) + execOffset(linear + first);
-  if (load<u64>(entry) != linear + first) return 0;
-  const next = load<u32>(entry, 8) as usize;
+  const next = execPage(cpu, load<u32>(cpu, TLB_SET), linear + first);
+  if (next == NO_PAGE) return 0;
   const scratch = cpu + CODE_SCRATCH;
   memory.copy(scratch, GUEST_BASE + (phys as usize), first);
-  store<v128>(scratch + first, load<v128>(GUEST_BASE + next));
+  store<v128>(scratch + first, load<v128>(GUEST_BASE + (next as usize)));
   const same = v128.eq<u8>(load<v128>(scratch), load<v128>(block, CROSSING_CODE));
   return v128.all_true<u8>(same) ? block : 0;
 }

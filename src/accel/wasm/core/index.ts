@@ -1,6 +1,6 @@
 /** The core's exports: what the host side calls (../core-module.ts). */
-export { coverCode, flushBlocks } from "./blocks";
-export { callRegion } from "./chain";
+export { coverCode, enterOutlier, flushBlocks } from "./blocks";
+export { callRegion, enterPage } from "./chain";
 export { mulHigh } from "./divide";
 export { getFlags, setSome } from "./flags";
 export { commit, modifyMiss, readMiss, storeMiss } from "./mmu";

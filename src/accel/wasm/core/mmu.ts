@@ -12,17 +12,21 @@
  */
 import {
   BOUNCE, COMMIT_ADDRESS, COMMIT_SIZE, CR0, DR7, EFER, FLAGS, GUEST_BASE, HOST_VALUE, LARGE_HIGH, LARGE_LOW, MODE,
-  MODE_CODE64, MODE_CODE_MASK, PAGE_CODE, PAGE_CODE_ENTRY, RAM_PAGES, TLB_BYTES, TLB_ENTRIES, TLB_EXEC,
-  TLB_READ, TLB_SET, TLB_SUPERVISOR, TLB_USER, TLB_WRITE,
+  MODE_CODE64, MODE_CODE_MASK, PAGE_CODE, PAGE_CODE_ENTRY, RAM_PAGES, TLB_BYTES, TLB_ENTRIES, TLB_EXEC, TLB_EXEC_SECOND,
+  TLB_READ, TLB_SET, TLB_SUPERVISOR, TLB_USER, TLB_WRITE, VICTIMS, VICTIMS_BYTES,
 } from "../layout";
 import { codeWritten } from "./blocks";
 import { watchData } from "./debug";
 import { raiseError, VEC_AC, VEC_GP } from "./fault";
 import { AC } from "./flags";
 import { hostMmioRead, hostMmioWrite } from "./host";
+import { forgetPage, forgetWritable, putAside, recall } from "./victims";
 import { ACCESS_EXEC, ACCESS_READ, ACCESS_WRITE, WALK_FAULT, walk, walkGlobal, walkLarge } from "./walk";
 
 const CR0_AM: u64 = 0x40000;
+
+/** No page of RAM; no address in it is DEAD_BLOCK. */
+export const NO_PAGE: u32 = 0xffffe000;
 
 /** Information word of a TLB entry. */
 const TLB_GLOBAL: u32 = 1;
@@ -34,14 +38,24 @@ function entryOf(cpu: usize, set: u32, va: u64): usize {
 }
 
 /**
- * Offset of the exec TLB's entry in its set. Programs of some megabytes alternate between pages that are
- * 1 MiB apart; data has the plain index, because translated code computes it at each access.
+ * The first way of the exec TLB's entry for `va` in a set, less TLB_EXEC. Programs of some megabytes alternate between pages
+ * that are 1 MiB apart; data has the plain index and one way, because translated code computes it at each access.
  */
 // @ts-ignore: decorator
 @inline
-export function execOffset(va: u64): usize {
+function execSlot(va: u64): usize {
   const page = (va >> 12) as u32;
-  return TLB_EXEC + (((page ^ (page >> 8)) & (TLB_ENTRIES - 1)) << 4);
+  return ((page ^ (page >> 8)) & (TLB_ENTRIES - 1)) << 4;
+}
+
+/** Guest physical address of the code page at linear address `page`, if the exec TLB of `set` has it, else NO_PAGE. */
+// @ts-ignore: decorator
+@inline
+export function execPage(cpu: usize, set: u32, page: u64): u32 {
+  const slot = cpu + set + execSlot(page);
+  if (load<u64>(slot, TLB_EXEC) == page) return load<u32>(slot, TLB_EXEC + 8);
+  if (load<u64>(slot, TLB_EXEC_SECOND) == page) return load<u32>(slot, TLB_EXEC_SECOND + 8);
+  return NO_PAGE;
 }
 
 /** Pointer to read `sizeof<T>() bytes at `va` with the privilege of TLB set `set`; 0 after a fault. */
@@ -126,6 +140,14 @@ function misaligned(cpu: usize, set: u32, va: u64, size: u32): bool {
 
 /** Translates, fills the TLB, and gives the physical address, or WALK_FAULT with the exception raised. */
 function translate(cpu: usize, set: u32, va: u64, access: u32): u64 {
+  if (access != ACCESS_EXEC) {
+    const write = access == ACCESS_WRITE;
+    const known = entryOf(cpu, set, va) + (write ? TLB_WRITE : TLB_READ);
+    const page = va & ~0xfff;
+    if (load<u64>(known) == page || recall(cpu, set, page, known, write)) {
+      return (((va as u32) + load<u32>(known, 8)) as u64) - GUEST_BASE;
+    }
+  }
   if (!legal(cpu, va)) return WALK_FAULT;
   const pa = walk(cpu, va, access, set == TLB_USER);
   if (pa == WALK_FAULT || !isRam(cpu, pa)) return pa;
@@ -142,17 +164,20 @@ function translate(cpu: usize, set: u32, va: u64, access: u32): u64 {
     if (low + (size - 1) > load<u64>(cpu, LARGE_HIGH)) store<u64>(cpu, low + (size - 1), LARGE_HIGH);
   }
   if (access == ACCESS_EXEC) {
-    const code = cpu + set + execOffset(va);
-    store<u64>(code, page);
-    store<u32>(code, physPage, 8);
-    store<u32>(code, info, 12);
+    const code = cpu + set + execSlot(va);
+    store<v128>(code, load<v128>(code, TLB_EXEC), TLB_EXEC_SECOND);
+    store<u64>(code, page, TLB_EXEC);
+    store<u32>(code, physPage, TLB_EXEC + 8);
+    store<u32>(code, info, TLB_EXEC + 12);
     return pa;
   }
   if (access == ACCESS_WRITE && load<u32>(pageBitmap(pa as u32)) == 0) {
+    if (load<u64>(entry, TLB_WRITE) != page) putAside(cpu, set, entry + TLB_WRITE, true);
     store<u64>(entry, page, TLB_WRITE);
     store<u32>(entry, addend, TLB_WRITE + 8);
     store<u32>(entry, info, TLB_WRITE + 12);
   }
+  if (load<u64>(entry, TLB_READ) != page) putAside(cpu, set, entry + TLB_READ, false);
   store<u64>(entry, page, TLB_READ);
   store<u32>(entry, addend, TLB_READ + 8);
   store<u32>(entry, info, TLB_READ + 12);
@@ -162,8 +187,8 @@ function translate(cpu: usize, set: u32, va: u64, access: u32): u64 {
 /** Guest physical address of code at `rip`, or WALK_FAULT with the exception raised. */
 export function fetchPhys(cpu: usize, rip: u64): u64 {
   const set = load<u32>(cpu, TLB_SET);
-  const entry = cpu + set + execOffset(rip);
-  if (load<u64>(entry) == (rip & ~0xfff)) return (load<u32>(entry, 8) | ((rip as u32) & 0xfff)) as u64;
+  const page = execPage(cpu, set, rip & ~0xfff);
+  if (page != NO_PAGE) return (page | ((rip as u32) & 0xfff)) as u64;
   return translate(cpu, set, rip, ACCESS_EXEC);
 }
 
@@ -299,14 +324,32 @@ export function probeWrite(cpu: usize, set: u32, va: u64, size: u32): bool {
 /** Forgets every translation; `keepGlobal` spares pages with the G bit. */
 export function flushTlb(cpu: usize, keepGlobal: bool): void {
   if (!keepGlobal) {
-    memory.fill(cpu + TLB_SUPERVISOR, 0xff, 6 * TLB_BYTES);
+    memory.fill(cpu + TLB_SUPERVISOR, 0xff, 3 * TLB_BYTES);
+    memory.fill(cpu + TLB_SUPERVISOR + TLB_EXEC_SECOND, 0xff, TLB_BYTES);
+    memory.fill(cpu + VICTIMS, 0xff, VICTIMS_BYTES);
+    flushUserTlb(cpu);
     store<u64>(cpu, u64.MAX_VALUE, LARGE_LOW);
     store<u64>(cpu, 0, LARGE_HIGH);
     return;
   }
-  for (let entry = cpu + TLB_SUPERVISOR, end = entry + 6 * TLB_BYTES; entry < end; entry += 16) {
+  flushLocal(cpu + TLB_SUPERVISOR, 6 * TLB_BYTES);
+  flushLocal(cpu + TLB_SUPERVISOR + TLB_EXEC_SECOND, TLB_BYTES);
+  flushLocal(cpu + TLB_USER + TLB_EXEC_SECOND, TLB_BYTES);
+  flushLocal(cpu + VICTIMS, VICTIMS_BYTES);
+}
+
+/** Forgets the entries of pages without the G bit. */
+function flushLocal(entries: usize, bytes: usize): void {
+  for (let entry = entries, end = entries + bytes; entry < end; entry += 16) {
     if (!(load<u32>(entry, 12) & TLB_GLOBAL)) store<u64>(entry, u64.MAX_VALUE);
   }
+}
+
+/** Forgets the user's translations. */
+export function flushUserTlb(cpu: usize): void {
+  memory.fill(cpu + TLB_USER, 0xff, 3 * TLB_BYTES);
+  memory.fill(cpu + TLB_USER + TLB_EXEC_SECOND, 0xff, TLB_BYTES);
+  memory.fill(cpu + VICTIMS, 0xff, VICTIMS_BYTES);
 }
 
 /** INVLPG: forgets the translation of one page; of all when it may be part of a large page. */
@@ -315,18 +358,21 @@ export function flushPage(cpu: usize, va: u64): void {
     flushTlb(cpu, false);
     return;
   }
+  forgetPage(cpu, va & ~0xfff);
   const offset: usize = (((va as u32) >> 12) & (TLB_ENTRIES - 1)) << 4;
   for (let i = 0; i < 2; i++) {
     const set = cpu + (i ? TLB_USER : TLB_SUPERVISOR);
     store<u64>(set + TLB_READ + offset, u64.MAX_VALUE);
     store<u64>(set + TLB_WRITE + offset, u64.MAX_VALUE);
-    store<u64>(set + execOffset(va), u64.MAX_VALUE);
+    store<u64>(set + execSlot(va), u64.MAX_VALUE, TLB_EXEC);
+    store<u64>(set + execSlot(va), u64.MAX_VALUE, TLB_EXEC_SECOND);
   }
 }
 
 /** Takes physical page `pa` out of the write TLBs, because code has been decoded from it. */
 export function protectCode(cpu: usize, pa: u32): void {
   const target = GUEST_BASE + (pa & ~0xfff);
+  forgetWritable(cpu, target);
   for (let set: u32 = 0; set < 2; set++) {
     const base = cpu + (set ? TLB_USER : TLB_SUPERVISOR) + TLB_WRITE;
     for (let entry = base, end = base + TLB_BYTES; entry < end; entry += 16) {

@@ -8,7 +8,7 @@
 import {
   BLK_COUNT, BLK_FALL, BLK_HEADER, BLK_LENGTH, BLK_PHYS, BLK_TAKEN, CURRENT_BLOCK, EXIT_BUDGET, EXIT_HALT,
   EXIT_POLL, EXIT_REASON, EXIT_SHUTDOWN, GPR, ICOUNT, LEN_MASK, MODE, MODE_CODE16, MODE_CODE64, MODE_CODE_MASK, MODE_FLAT,
-  BLK_CODE, BLK_HEAT, BLK_MODE, HOT_COUNT, HOT_ENTRY, HOT_LIMIT, HOT_LIST, HOT_THRESHOLD, JIT_DEPTH,
+  BLK_CODE, BLK_HEAT, BLK_MODE, HOT_THRESHOLD, JIT_DEPTH,
   JIT_LINK, JIT_RIP, JIT_STATUS, MODE_STEP, NEXT_RIP, POLL, POLL_SHADOW, POLL_STEP, RAX, RBP, RDX, REC_B, REC_DISP,
   REC_IMM, REC_LEN, REC_OFF, REC_OP,
   REC_R, REC_SIZE, RIP, RSP, SEG_BASE, SEG_CS, SHADOW, START_BLOCK, ST_AGAIN, ST_EXIT, ST_FAULT, ST_HALT, ST_JUMP,
@@ -20,6 +20,7 @@ import { decodeBlock, knownCrossing } from "./decode";
 import { stepCheck } from "./debug";
 import { CC_DEC, CC_INC } from "./flags";
 import * as hot from "./hot";
+import { noteHot } from "./hot-list";
 import { execInteger, execLegacy } from "./integer";
 import { deliver } from "./interrupt";
 import { fetchPhys, readPtr, storeTo } from "./mmu";
@@ -79,20 +80,6 @@ function resolve(cpu: usize, rip: u64, link: usize): usize {
     rememberBlock(cpu, rip, block);
   }
   return block;
-}
-
-/** Puts a block that has just become hot on the list for the translator; when it is full, the block tries again later. */
-function noteHot(cpu: usize, block: usize, set: u32, rip: u64): void {
-  const count = load<u32>(cpu, HOT_COUNT);
-  if (count >= (HOT_LIMIT as u32)) {
-    store<u32>(block, 0, BLK_HEAT);
-    return;
-  }
-  const entry = cpu + count * HOT_ENTRY;
-  store<u32>(entry, block as u32, HOT_LIST);
-  store<u32>(entry, set, HOT_LIST + 4);
-  store<u64>(entry, rip, HOT_LIST + 8);
-  store<u32>(cpu, count + 1, HOT_COUNT);
 }
 
 /** Near branches to an address that is not canonical fault at the branch (SDM vol. 2, "JMP", "CALL", "RET"). */
@@ -674,7 +661,8 @@ export function run(cpu: usize, budget: i32): u32 {
       store<u32>(block, heat, BLK_HEAT);
       // Blocks of stepped code are not translated, and their boundaries must not be passed twice.
       if (heat == threshold && !(load<u32>(block, BLK_MODE) & MODE_STEP)) {
-        noteHot(cpu, block, set, rip);
+        // When the list is full, the block tries again later.
+        if (!noteHot(cpu, block, set, rip)) store<u32>(block, 0, BLK_HEAT);
         if (threshold == 1) break;
       }
     }

@@ -6,10 +6,11 @@ import {
   CC_OP, CPL, CR0, DR7, EFER, FLAGS, INTERRUPT_WINDOW, MODE, MODE_CODE16, MODE_CODE32, MODE_CODE64, MODE_CODE_MASK,
   MODE_FLAT, MODE_REAL, MODE_STACK32, MODE_STEP, POLL, POLL_STEP, POLL_WINDOW, SEG_ATTR, SEG_BASE, SEG_CS, SEG_DS,
   SEG_ES, SEG_LIMIT, SEG_SS, SHADOW, TLB_SET,
-  TLB_BYTES, TLB_SUPERVISOR, TLB_USER,
+  TLB_SUPERVISOR, TLB_USER,
 } from "../layout";
 import { raiseError, VEC_GP } from "./fault";
 import { AC, CC_EXPLICIT, getFlags, IF, TF, VM } from "./flags";
+import { flushUserTlb } from "./mmu";
 
 /** u32: see STEP_*. */
 export const STEP_STATE = 0xe00;
@@ -183,17 +184,13 @@ export function openShadow(cpu: usize): void {
 /** Flags that exist. */
 const DEFINED: u32 = 0x3f7fd5;
 
-/** Forgets the user's translations: with alignment checks on, accesses have to take the slow path. */
-export function flushUserTlb(cpu: usize): void {
-  memory.fill(cpu + TLB_USER, 0xff, 3 * TLB_BYTES);
-}
-
 /** Writes RFLAGS whole, with what follows from IF, TF, VM and AC. */
 export function writeFlags(cpu: usize, value: u32): void {
   const changed = load<u32>(cpu, FLAGS) ^ value;
   store<u32>(cpu, CC_EXPLICIT, CC_OP);
   store<u32>(cpu, (value & DEFINED) | 2, FLAGS);
   if (changed & (TF | VM)) updateMode(cpu);
+  // With alignment checks on, the user's accesses have to take the slow path.
   if (changed & value & AC) flushUserTlb(cpu);
   if (value & IF) openWindow(cpu);
 }

@@ -64,7 +64,6 @@ import {
   SLOT_4G,
   TIER_COUNT,
   TIER_STATE,
-  TLB_BYTES,
   TLB_SET,
   TLB_SUPERVISOR,
   VCPU_BLOCKS,
@@ -95,6 +94,7 @@ import {
   WINDOW_SIZE,
 } from './arena.js';
 import { SILENT_HOST } from './silent-host.js';
+import { emptyTlbs } from './tlb.js';
 
 const GUEST_RAM = 0x100_0000;
 /* Guest physical addresses. */
@@ -238,7 +238,7 @@ export class Subject implements Processor {
     put32(RAM_PAGES, GUEST_RAM / 0x1000);
     put32(ARENA_NEXT, BLOCK_ARENA);
     put64(LARGE_LOW, 0xffff_ffff_ffff_ffffn);
-    this.#bytes.fill(0xff, cpu + TLB_SUPERVISOR, cpu + TLB_SUPERVISOR + 6 * TLB_BYTES);
+    emptyTlbs(this.#bytes, cpu);
     const segment = (
       slot: number,
       selector: number,

@@ -3,7 +3,7 @@ import { CONDITIONS } from '../isa/integer.js';
 import * as L from '../layout.js';
 import { type Emit, type Emitter, RBP_BIT, RSP_BIT, SIZE_OF } from './emitter.js';
 import type { FunctionBuilder } from './function-builder.js';
-import { A32, A64, R64, REGISTER, TARGET, VA } from './locals.js';
+import { A32, A64, CONTEXT, R64, REGISTER, TARGET, VA } from './locals.js';
 
 const RSP = REGISTER + (L.RSP >> 3);
 const RBP = REGISTER + (L.RBP >> 3);
@@ -99,10 +99,19 @@ function call(match: RegExpExecArray): Emit {
     builder.linear(offset + block.length);
     code.set(R64);
     moved(builder, RSP, -(1 << size));
-    builder.writeCall(size, R64, cursor, () => {
+    const pushed = (): void => {
       moved(builder, RSP, -(1 << size));
       code.set(RSP);
+    };
+    builder.writeCall(size, R64, cursor, pushed, () => {
+      // Another way out is at an instruction boundary, and looks, anyway.
+      if (!block.enters) return;
+      code.get(CONTEXT).memory('i32.load', L.CTX_FUNCTION).op('i32.eqz').if();
+      pushed();
+      builder.leaveAt(offset + operation.imm, 0);
+      code.end();
     });
+    if (block.enters) return;
     if (cursor.returns) {
       builder.callRegion(cursor, () => {
         if (form === '') builder.linear(offset + operation.imm);
@@ -137,7 +146,7 @@ function ret(match: RegExpExecArray): Emit {
     // RET has no immediate: its field is 0.
     moved(builder, RSP, (1 << size) + (operation.imm & 0xffff));
     builder.code.set(RSP);
-    builder.leaveIndirect();
+    cursor.select();
   };
 }
 

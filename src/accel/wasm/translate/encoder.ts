@@ -376,6 +376,9 @@ export function encodeFunction({
   return entry.take();
 }
 
+/** A compilation hint: to be compiled at once, by the optimising compiler only (WebAssembly proposal "Compilation Hints"). */
+const EAGER_OPTIMISED = 0x2a;
+
 /**
  * A module of functions as `encodeFunction` gives them. It imports a shared memory as `env.memory` and
  * functions as `core.<name>`, and exports its functions as `f0`, `f1`, ….
@@ -384,6 +387,7 @@ export function encodeModule(
   imports: readonly (readonly [name: string, type: FunctionType])[],
   type: FunctionType,
   functions: readonly Uint8Array[],
+  optimised: boolean,
 ): Uint8Array {
   const module = new Bytes();
   module.append(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0));
@@ -431,6 +435,13 @@ export function encodeModule(
       body.unsigned(imports.length + index);
     });
   });
+  if (optimised) {
+    section(0, (body) => {
+      body.name('compilationHints');
+      body.unsigned(functions.length);
+      for (const _ of functions) body.byte(EAGER_OPTIMISED);
+    });
+  }
   section(10, (body) => {
     body.unsigned(functions.length);
     for (const entry of functions) {

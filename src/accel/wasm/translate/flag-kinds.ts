@@ -60,8 +60,12 @@ export function entryKinds(
   ends: Kinds,
 ): Kinds | undefined {
   if (!blocks.some((block, index) => index > 0 && asks(table, block))) return undefined;
-  const transparent = blocks.map((block) => isTransparent(table, block));
-  const entry: (number | undefined | null)[] = blocks.map((_, index) =>
+  // What is no block is the way from jumps to the blocks that they select.
+  const transparent = edges.map((_, index) => {
+    const block = blocks[index];
+    return block === undefined || isTransparent(table, block);
+  });
+  const entry: (number | undefined | null)[] = edges.map((_, index) =>
     index === 0 ? undefined : null,
   );
   for (let changed = true; changed; ) {

@@ -183,8 +183,14 @@ export class FunctionBuilder extends FlagFrame {
     code.end();
   }
 
-  /** As `write`, for a call: the way out that follows is at an instruction boundary anyway. */
-  writeCall(size: number, value: number, cursor: Cursor, after: () => void): void {
+  /** As `write`, for a call; `dead` goes on after a store that may have changed the region's own code. */
+  writeCall(
+    size: number,
+    value: number,
+    cursor: Cursor,
+    after: () => void,
+    dead: () => void,
+  ): void {
     const { code } = this;
     this.#look(L.TLB_WRITE, 1 << size);
     code.op('i64.eq').if();
@@ -197,6 +203,7 @@ export class FunctionBuilder extends FlagFrame {
       .i32(1 << size)
       .call(STORE_MISS);
     this.faultIfZero(cursor);
+    dead();
     code.end();
     after();
   }

@@ -5,13 +5,24 @@
  */
 import { type Core, TABLE_SIZE } from '../core-module.js';
 import * as L from '../layout.js';
+import { knownPage } from './exec-tlb.js';
 import type { Candidate, Library, TableOwner } from './library.js';
 import { CORE_IMPORTS } from './locals.js';
-import { sameCode } from './region.js';
+import { type PackedPage, sameCode } from './region.js';
+import type { Entered } from './region-reader.js';
 import type { Places, Release } from './service.js';
+import type { TranslatedRegion } from './translator.js';
+
+/** What core/blocks.ts `enterOutlier` fills, in steps of 16: one for each page but the root's, behind the records. */
+const OUTLIER_BYTES = (L.BLK_HEADER + 15) & ~15;
+
+const TARGETS_KEPT = 16_384;
+
+const recordsEnd = ({ records }: TranslatedRegion): number => L.CTX_RECORDS + records.length;
 
 export class Installer implements TableOwner {
   readonly #core: Core;
+  readonly #cpu: number;
   readonly #memory: WebAssembly.Memory;
   readonly #view: DataView;
   readonly #bytes: Uint8Array;
@@ -20,13 +31,16 @@ export class Installer implements TableOwner {
   readonly #present = new Set<number>();
   /** Modules on the VM's list, as far as it has been looked at, in which epoch of it. */
   readonly #listed = new Set<number>();
+  /** Contexts of the regions whose jumps lead to blocks, by the blocks' guest physical addresses. */
+  readonly #targets = new Map<number, number>();
   #seen = 0;
   #epoch = 0;
   /** The oldest module that was alive when entries were last looked through. */
   #oldest = 0;
 
-  constructor(core: Core, memory: WebAssembly.Memory, library: Library) {
+  constructor(core: Core, memory: WebAssembly.Memory, cpu: number, library: Library) {
     this.#core = core;
+    this.#cpu = cpu;
     this.#memory = memory;
     this.#view = new DataView(memory.buffer);
     this.#bytes = new Uint8Array(memory.buffer);
@@ -161,26 +175,80 @@ export class Installer implements TableOwner {
   }
 
   /** Makes `block` run translated; false when the guest's code is not (any more) what was translated. */
-  install(block: number, { head, region, release, number, bitmap }: Candidate): boolean {
+  install(block: number, { head, region, release, number }: Candidate, entered: Entered): boolean {
     const view = this.#view;
     const phys = view.getUint32(block + L.BLK_PHYS, true);
-    if (!sameCode(this.#bytes, phys - (phys & 0xfff), head)) return false;
+    const [own, ...others] = head.pages;
+    if (!own || !sameCode(this.#bytes, phys - (phys & 0xfff), own, head.bytes)) return false;
     const linkBytes = (region.links * 4 + 15) & ~15;
-    const size = linkBytes + L.CTX_RECORDS + region.records.length;
-    const at = view.getUint32(L.VCPU_BLOCKS + L.CONTEXT_NEXT, true) || L.CONTEXT_ARENA;
-    if (at + size > L.CONTEXT_ARENA_END) {
-      this.#core.flushBlocks();
-      return false;
-    }
-    if (!this.#announce(release)) return false;
-    view.setUint32(L.VCPU_BLOCKS + L.CONTEXT_NEXT, at + size, true);
-    const context = at + linkBytes;
-    this.#bytes.fill(0, at, context + L.CTX_RECORDS);
+    const outliers = others.length * OUTLIER_BYTES;
+    const context = this.#reserve(linkBytes, recordsEnd(region) + outliers);
+    if (context === 0 || !this.#announce(release)) return false;
     view.setUint32(context + L.CTX_FUNCTION, number, true);
-    view.setUint32(context + L.CTX_BITMAP, bitmap, true);
+    view.setUint32(context + L.CTX_BITMAP, own.bitmap, true);
+    view.setUint32(context + L.CTX_ROOT, block, true);
+    view.setUint32(context + L.CTX_ENTRIES, head.wide ? L.CTX_SETTLED : 0, true);
     this.#bytes.set(region.records, context + L.CTX_RECORDS);
-    this.#core.coverCode(L.VCPU_BLOCKS, phys, bitmap | 0);
+    this.#core.coverCode(L.VCPU_BLOCKS, phys, own.bitmap | 0);
+    others.forEach((_, index) => {
+      this.#setSlot(context, index + 1, L.PAGE_UNBOUND);
+    });
     view.setUint32(block + L.BLK_CODE, context, true);
+    this.#enterTargets(context, phys - (phys & 0xfff), own);
+    others.forEach(({ distance }, index) => {
+      const page = (entered.rip & ~0xfffn) + BigInt(distance) * 0x1000n;
+      const code32 = (head.mode & L.MODE_CODE_MASK) === L.MODE_CODE32;
+      this.bind(context, index + 1, entered.set, code32 ? page & 0xffff_ffffn : page);
+    });
     return true;
+  }
+
+  /** Room for a context, with so many bytes below it; 0 when there is none, and all blocks have gone. */
+  #reserve(below: number, above: number): number {
+    const view = this.#view;
+    const at = view.getUint32(L.VCPU_BLOCKS + L.CONTEXT_NEXT, true) || L.CONTEXT_ARENA;
+    const end = at + below + above;
+    if (end > L.CONTEXT_ARENA_END) {
+      this.#core.flushBlocks();
+      return 0;
+    }
+    view.setUint32(L.VCPU_BLOCKS + L.CONTEXT_NEXT, end, true);
+    this.#bytes.fill(0, at, end);
+    return at + below;
+  }
+
+  #setSlot(context: number, number: number, value: number): void {
+    this.#view.setUint32(context - number * 4, value, true);
+  }
+
+  /**
+   * Lets a wide region go on in its page `number`, which the exec TLB knows at linear address `page`; a page whose
+   * code is not the region's is not asked about again.
+   */
+  bind(context: number, number: number, set: number, page: bigint): void {
+    const view = this.#view;
+    const candidate = this.#library.at(view.getUint32(context + L.CTX_FUNCTION, true));
+    const part = candidate?.head.pages[number];
+    if (!candidate || !part) return;
+    const phys = knownPage(view, this.#cpu + set, page);
+    this.#setSlot(context, number, phys < 0 ? L.PAGE_UNBOUND : L.PAGE_ASKED);
+    if (phys < 0 || !sameCode(this.#bytes, phys, part, candidate.head.bytes)) return;
+    const outlier = context + recordsEnd(candidate.region) + (number - 1) * OUTLIER_BYTES;
+    this.#core.enterOutlier(this.#cpu, outlier, phys, context, part.bitmap | 0);
+    this.#setSlot(context, number, phys);
+    this.#enterTargets(context, phys, part);
+  }
+
+  #enterTargets(context: number, page: number, { targets }: PackedPage): void {
+    if (this.#targets.size > TARGETS_KEPT) this.#targets.clear();
+    for (const offset of targets) this.#targets.set(page + offset, context);
+  }
+
+  /** Whether jumps of a region that is alive lead to the block at guest physical `phys`. */
+  isTarget(phys: number): boolean {
+    const context = this.#targets.get(phys) ?? 0;
+    if (context === 0) return false;
+    const root = this.#view.getUint32(context + L.CTX_ROOT, true);
+    return this.#view.getUint32(root + L.BLK_CODE, true) === context;
   }
 }

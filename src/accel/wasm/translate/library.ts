@@ -1,5 +1,5 @@
 /** The translations that one thread knows: modules in their sequence, regions by what they start with. */
-import { type PackedHead, packedHead, rootHash } from './region.js';
+import { PackedHead, rootHash } from './region.js';
 import type { Release, TranslationService } from './service.js';
 import type { TranslatedRegion } from './translator.js';
 
@@ -10,8 +10,6 @@ export interface Candidate {
   readonly release: Release;
   /** Its place in every core's table. */
   readonly number: number;
-  /** Sub-blocks of 128 bytes that its code lies in, as core/blocks.ts counts them. */
-  readonly bitmap: number;
 }
 
 /** A core's table: gives up functions whose places others will have. */
@@ -19,19 +17,12 @@ export interface TableOwner {
   vacate(release: Release): void;
 }
 
-function bitmapOf({ blocks }: PackedHead): number {
-  let bitmap = 0;
-  for (const { offset, length } of blocks) {
-    for (let sub = offset >> 7; sub <= (offset + length - 1) >> 7; sub++) bitmap |= 1 << sub;
-  }
-  return bitmap >>> 0;
-}
-
 const NONE: readonly Candidate[] = [];
 
 export class Library {
   readonly #service: TranslationService;
   readonly #roots = new Map<number, Candidate[]>();
+  readonly #places = new Map<number, Candidate>();
   readonly #live = new Map<number, { readonly release: Release; readonly hashes: number[] }>();
   readonly #owners = new Set<TableOwner>();
   #position = 0;
@@ -73,17 +64,12 @@ export class Library {
   #enter(release: Release): void {
     const hashes: number[] = [];
     release.regions.forEach((region, index) => {
-      const head = packedHead(region.packed);
-      const root = head.blocks[0];
-      if (!root) return;
-      const hash = rootHash(head.mode, root.offset, head.bytes, 0, root.length);
-      const candidate: Candidate = {
-        head,
-        region,
-        release,
-        number: release.first + index,
-        bitmap: bitmapOf(head),
-      };
+      const head = new PackedHead(region.packed);
+      const { offset, length } = head.root;
+      const hash = rootHash(head.mode, offset, head.bytes, 0, length);
+      const number = release.first + index;
+      const candidate: Candidate = { head, region, release, number };
+      this.#places.set(number, candidate);
       const known = this.#roots.get(hash);
       if (known) known.unshift(candidate);
       else this.#roots.set(hash, [candidate]);
@@ -107,6 +93,11 @@ export class Library {
     const others = this.#roots.get(hash)?.filter(({ release }) => release !== gone) ?? [];
     if (others.length > 0) this.#roots.set(hash, others);
     else this.#roots.delete(hash);
+  }
+
+  /** The translation whose function has this place in the table. */
+  at(number: number): Candidate | undefined {
+    return this.#places.get(number);
   }
 
   /** Translations of what has this `rootHash`, the newest first; others may have it too. */

@@ -17,19 +17,21 @@ export const SET = 9;
 export const PLACE = 10;
 /** Layout position that a loop entered beside its head goes on to; else 0. */
 export const INTO = 11;
-export const VA = 12;
-export const A64 = 13;
-export const B64 = 14;
-export const R64 = 15;
-export const TARGET = 16;
-export const CC_A = 17;
-export const CC_B = 18;
-export const CC_RES = 19;
-/** Linear address of the page that the code lies in. */
-export const PAGE = 20;
+/** Bit n: page n of the region has been found where it must be. */
+export const VALID = 12;
+export const VA = 13;
+export const A64 = 14;
+export const B64 = 15;
+export const R64 = 16;
+export const TARGET = 17;
+export const CC_A = 18;
+export const CC_B = 19;
+export const CC_RES = 20;
+/** Linear address of the page that the root lies in. */
+export const PAGE = 21;
 /** First of sixteen general registers. */
-export const REGISTER = 21;
-export const I32_LOCALS = 9;
+export const REGISTER = 22;
+export const I32_LOCALS = 10;
 export const I64_LOCALS = 25;
 /** Three 64-bit floating-point locals behind the others, and the XMM registers that a function uses. */
 export const FLOAT = 3 + I32_LOCALS + I64_LOCALS;
@@ -55,7 +57,8 @@ export const CORE_IMPORTS: readonly (readonly [string, FunctionType])[] = [
   ['wild', { parameters: [I32], results: [I32] }],
   ['mulHigh', { parameters: [I64, I64], results: [I64] }],
   ['x87Registers', { parameters: [I32, I32, I64], results: [I32] }],
-  ['callRegion', { parameters: [I32, I32, I32, I64, I64], results: [I32] }],
+  ['callRegion', { parameters: [I32, I32, I32, I32, I64, I64], results: [I32] }],
+  ['enterPage', { parameters: [I32, I32, I32, I64], results: [I32] }],
 ];
 
 const importIndex = (name: string): number => CORE_IMPORTS.findIndex(([known]) => known === name);
@@ -74,6 +77,7 @@ export const WILD = importIndex('wild');
 export const MUL_HIGH = importIndex('mulHigh');
 export const X87_REGISTERS = importIndex('x87Registers');
 export const CALL_REGION = importIndex('callRegion');
+export const ENTER_PAGE = importIndex('enterPage');
 
 /** Kinds of lazy flags (core/flags.ts). */
 export const FLAG_KIND = {

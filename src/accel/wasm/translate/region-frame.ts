@@ -9,6 +9,7 @@ import {
   CC_RES,
   CONTEXT,
   CPU,
+  ENTER_PAGE,
   LEFT,
   LINK,
   PAGE,
@@ -17,10 +18,11 @@ import {
   SET,
   STATUS,
   TARGET,
+  VALID,
   VECTOR,
   WILD,
 } from './locals.js';
-import type { RegionBlock } from './region.js';
+import { pagesOf, type RegionBlock } from './region.js';
 
 /** CC_OP while the flags in memory are the right ones. */
 const FLAGS_IN_MEMORY = -1;
@@ -28,8 +30,8 @@ const FLAGS_IN_MEMORY = -1;
 const EXIT_LEVEL = 0;
 const PLACE_LEVEL = 1;
 const FAULT_LEVEL = 2;
-/** In PLACE: bits of the offset in the page; the unspent instructions are above. */
-const PLACE_BITS = 16;
+/** In PLACE: bits of the unspent instructions; the offset from the root's page is above. */
+const UNSPENT_BITS = 6;
 const ALL_REGISTERS = 0xffff;
 
 /** The registers that a region has locals for, as bit masks. */
@@ -51,7 +53,7 @@ function bitsIn(mask: number): number {
 /** One block's place while it is being translated. */
 export interface Cursor {
   readonly block: RegionBlock;
-  /** Offset of the block in its page. */
+  /** Offset of the block from the root's page. */
   readonly offset: number;
   /** Index of the operation. */
   index: number;
@@ -72,16 +74,25 @@ export class RegionFrame {
   kind: number | undefined;
   /** Records that the interpreter's routines get. */
   readonly records: Uint8Array[] = [];
-  links = 0;
+  /** Words below the context: the pages' and the links. */
+  links: number;
   /** The block in which an instruction has shown that SSE instructions run. */
   sseBlock: RegionBlock | undefined;
 
+  readonly #pages: readonly number[];
   /** Bit n: XMM register n has a local, respectively one whose value on entry may be read. */
   readonly #vectors: number;
   readonly #entering: number;
 
-  constructor({ used, written, vectors, entering }: RegisterUse, mode: number) {
+  /** @param pages by number, the region's pages counted from the root's, which is the first */
+  constructor(
+    { used, written, vectors, entering }: RegisterUse,
+    mode: number,
+    pages: readonly number[],
+  ) {
     this.code32 = (mode & L.MODE_CODE_MASK) === L.MODE_CODE32;
+    this.#pages = pages;
+    this.links = pages.length - 1;
     this.used = used;
     this.written = written;
     this.#vectors = vectors;
@@ -176,16 +187,16 @@ export class RegionFrame {
     code.i32(L.ST_FAULT).set(STATUS);
     code.end();
     code.i32(0).set(LINK);
-    code
-      .get(PAGE)
-      .get(PLACE)
-      .i32((1 << PLACE_BITS) - 1)
-      .op('i32.and')
-      .op('i64.extend_i32_u');
+    code.get(PAGE).get(PLACE).i32(UNSPENT_BITS).op('i32.shr_s').op('i64.extend_i32_s');
     code.op('i64.add');
     if (this.code32) this.cut();
     code.set(TARGET);
-    code.get(LEFT).get(PLACE).i32(PLACE_BITS).op('i32.shr_u').op('i32.add').set(LEFT);
+    code.get(LEFT).get(PLACE);
+    code
+      .i32((1 << UNSPENT_BITS) - 1)
+      .op('i32.and')
+      .op('i32.add')
+      .set(LEFT);
     code.end();
     this.storeState();
     code.get(CPU).get(TARGET).memory('i64.store', L.JIT_RIP);
@@ -200,7 +211,7 @@ export class RegionFrame {
     return L.CTX_LINKS - 4 * ++this.links;
   }
 
-  /** Pushes the linear address at an offset from the page, which may lie outside of it. */
+  /** Pushes the linear address at an offset from the root's page, which may lie outside of it. */
   linear(offset: number): void {
     const { code } = this;
     code.get(PAGE);
@@ -220,6 +231,45 @@ export class RegionFrame {
     this.leaveIndirect();
   }
 
+  /**
+   * Before control goes from one offset to another block of the region: leaves for there unless the pages are those
+   * that they must be. The root's was, when the region was entered. Without `from` control may come from any page.
+   */
+  crossTo(block: RegionBlock, from?: number): void {
+    for (const page of pagesOf(block)) {
+      if (page !== 0 && (from === undefined || page !== from >> 12)) {
+        this.#enterPage(page, block.offset);
+      }
+    }
+  }
+
+  #enterPage(page: number, offset: number): void {
+    const { code } = this;
+    const number = this.#pages.indexOf(page);
+    code
+      .get(VALID)
+      .i32(1 << number)
+      .op('i32.and')
+      .op('i32.eqz')
+      .if();
+    code.get(CPU).get(CONTEXT).i32(number);
+    this.linear(page << 12);
+    code.call(ENTER_PAGE).op('i32.eqz').if();
+    this.leave(offset);
+    code.end();
+    code
+      .get(VALID)
+      .i32(1 << number)
+      .op('i32.or')
+      .set(VALID);
+    code.end();
+  }
+
+  /** From here on all pages but the root's are to be looked for again. */
+  forgetPages(): void {
+    if (this.#pages.length > 1) this.code.i32(0).set(VALID);
+  }
+
   /** Leaves the region for the address in TARGET. */
   leaveIndirect(): void {
     const { code } = this;
@@ -231,12 +281,13 @@ export class RegionFrame {
     const { code } = this;
     const after = offset + block.length;
     this.storeState();
-    code.get(CPU).get(LEFT).get(CONTEXT).i32(this.link()).op('i32.add');
+    code.get(CPU).get(LEFT).get(CONTEXT).i32(this.link());
     target();
     this.linear(after);
     code.call(CALL_REGION).set(LEFT);
     code.get(CPU).memory('i32.load', L.JIT_STATUS).if().get(LEFT).return().end();
     this.loadState();
+    this.forgetPages();
     this.kind = undefined;
     // What was called may have overwritten this code.
     code.get(CONTEXT).memory('i32.load', L.CTX_FUNCTION).op('i32.eqz').if();
@@ -245,10 +296,10 @@ export class RegionFrame {
   }
 
   #place(offset: number, unspent: number): void {
-    this.code.i32(offset | (unspent << PLACE_BITS)).set(PLACE);
+    this.code.i32((offset << UNSPENT_BITS) | unspent).set(PLACE);
   }
 
-  /** Leaves at an instruction boundary of the page without a link, giving back `unspent` instructions. */
+  /** Leaves at an instruction boundary without a link, giving back `unspent` instructions. */
   leaveAt(offset: number, unspent: number): void {
     this.#place(offset, unspent);
     this.code.br(PLACE_LEVEL);

@@ -6,7 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { TABLE_SIZE } from '../core-module.js';
 import { regionKey } from './region.js';
-import { compile, type EncodedRegion, type TranslatedModule, Translator } from './translator.js';
+import { type EncodedRegion, moduleOf, type TranslatedModule, Translator } from './translator.js';
 
 /** A range of places in the table. */
 export interface Places {
@@ -119,37 +119,50 @@ export class Releases {
     return fresh;
   }
 
-  /** Translates at least one region, at most as many as there are places; `made` hears of them. */
-  make(
-    regions: readonly Uint8Array[],
-    made: (encoded: readonly EncodedRegion[]) => void = () => {},
-  ): Release {
+  /** Translates at least one region, at most as many as there are places. */
+  make(regions: readonly Uint8Array[]): Release {
+    return this.adopt(this.translate(regions));
+  }
+
+  /** Translates regions; they have gone through `fresh`. */
+  translate(regions: readonly Uint8Array[]): EncodedRegion[] {
     const began = threadMilliseconds();
     const encoded = regions.map((packed) => this.#translator.translate(packed));
-    made(encoded);
     this.counters.translated += regions.length;
-    return this.#release(encoded, began);
+    this.counters.milliseconds += threadMilliseconds() - began;
+    return encoded;
   }
 
-  /** Takes what an earlier process has translated; it has gone through `fresh`. */
+  /** Compiles at least one region, at most as many as there are places. */
   adopt(regions: readonly EncodedRegion[]): Release {
-    return this.#release(regions, threadMilliseconds());
+    const began = threadMilliseconds();
+    const bytes = moduleOf(regions);
+    const module = new WebAssembly.Module(bytes as Uint8Array<ArrayBuffer>);
+    const release = this.#release(regions, module, bytes.length);
+    this.counters.milliseconds += threadMilliseconds() - began;
+    return release;
   }
 
-  #release(encoded: readonly EncodedRegion[], began: number): Release {
-    const made = compile(encoded);
+  /** As `adopt`, by the optimising compiler, which other threads run. */
+  async adoptOptimised(regions: readonly EncodedRegion[]): Promise<Release> {
+    const bytes = moduleOf(regions, true);
+    const module = await WebAssembly.compile(bytes as Uint8Array<ArrayBuffer>);
+    return this.#release(regions, module, bytes.length);
+  }
+
+  #release(encoded: readonly EncodedRegion[], module: WebAssembly.Module, bytes: number): Release {
     const regions = encoded.map(({ packed }) => packed);
     const places = this.#place(regions.length);
-    this.#makeRoom(places, made.bytes);
+    this.#makeRoom(places, bytes);
     const sequence = ++this.#sequence;
     const oldest = this.#live[0]?.release.sequence ?? sequence;
-    const release = { ...made, sequence, first: places.first, oldest };
+    const own = encoded.map(({ packed, links, records }) => ({ packed, links, records }));
+    const release = { module, bytes, regions: own, sequence, first: places.first, oldest };
     this.#live.push({ ...places, keys: regions.map(regionKey), release });
     const { counters } = this;
     counters.modules++;
-    counters.bytes += made.bytes;
-    counters.liveBytes += made.bytes;
-    counters.milliseconds += threadMilliseconds() - began;
+    counters.bytes += bytes;
+    counters.liveBytes += bytes;
     return release;
   }
 

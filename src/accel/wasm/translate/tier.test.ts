@@ -1,118 +1,11 @@
 /** Translated code against the interpreter: loops, code that rewrites itself, instruction counts, sharing. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { coreModule, installDecodeTables, instantiateCore } from '../core-module.js';
 import { operationNumbers } from '../isa/table.js';
 import * as L from '../layout.js';
+import { CODE, CPU, compareTiers, SmallGuest } from '../testing/small-guest.js';
 import { Library } from './library.js';
 import { LocalService, type TranslationLimits } from './service.js';
-import { type Allowance, Tier } from './tier.js';
-
-const RAM = 0x40_0000;
-const CODE = 0x1000;
-const CPU = L.VCPU_BLOCKS;
-
-/** A guest in 64-bit mode, or in another one, without paging whose code is at CODE. */
-class Small {
-  readonly view: DataView;
-  readonly #run: (budget: number) => number;
-
-  constructor(
-    code: readonly number[],
-    threshold: number | undefined,
-    library?: Library,
-    allowance?: Allowance,
-    mode = L.MODE_CODE64,
-  ) {
-    const memory = new WebAssembly.Memory({
-      initial: (L.GUEST_BASE + RAM) / 0x10000,
-      maximum: 65536,
-      shared: true,
-    });
-    const nothing = (): number => 0;
-    const core = instantiateCore(coreModule(), memory, {
-      portIn: nothing,
-      portOut: nothing,
-      mmioRead: nothing,
-      mmioWrite: nothing,
-      readMsr: nothing,
-      writeMsr: nothing,
-      clock: nothing,
-      bootTime: nothing,
-      readCr8: nothing,
-      writeCr8: nothing,
-    });
-    installDecodeTables(memory);
-    this.view = new DataView(memory.buffer);
-    const bytes = new Uint8Array(memory.buffer);
-    bytes.fill(0xff, CPU + L.TLB_SUPERVISOR, CPU + L.TLB_SUPERVISOR + 6 * L.TLB_BYTES);
-    this.view.setUint32(CPU + L.TLB_SET, L.TLB_SUPERVISOR, true);
-    this.view.setUint32(CPU + L.MODE, mode, true);
-    this.view.setBigUint64(CPU + L.CR4, 0x200n, true);
-    this.view.setUint32(CPU + L.MXCSR, 0x1f80, true);
-    this.view.setUint32(CPU + L.SEG_LIMIT + L.SEG_CS * 4, 0xffffffff, true);
-    this.view.setBigUint64(CPU + L.SLOT_4G, 1n << 32n, true);
-    this.view.setUint32(CPU + L.RAM_PAGES, RAM / 4096, true);
-    this.view.setUint32(CPU + L.ARENA_NEXT, L.BLOCK_ARENA, true);
-    this.view.setBigUint64(CPU + L.CR0, 1n, true);
-    this.view.setBigUint64(CPU + L.RIP, BigInt(CODE), true);
-    bytes.set(code, L.GUEST_BASE + CODE);
-    if (threshold === undefined) {
-      this.#run = (budget) => core.run(CPU, budget);
-      return;
-    }
-    const tier = new Tier(core, memory, CPU, library ?? new Library(new LocalService()), {
-      threshold,
-      limits: { blocks: 48, operations: 400, heat: 0 },
-      batch: 1,
-      delay: 0,
-      ...(allowance ? { allowance } : {}),
-    });
-    this.#run = (budget) => tier.run(budget);
-  }
-
-  put(address: number, bytes: readonly number[]): void {
-    new Uint8Array(this.view.buffer).set(bytes, L.GUEST_BASE + address);
-  }
-
-  /** Runs until so many instructions have retired at least. */
-  advance(limit: bigint): void {
-    while (this.count < limit) {
-      if (this.#run(Number(limit - this.count)) !== L.EXIT_BUDGET) assert.fail('left the loop');
-    }
-  }
-
-  get count(): bigint {
-    return this.view.getBigUint64(CPU + L.ICOUNT, true);
-  }
-
-  /** General registers and RIP. */
-  registers(): bigint[] {
-    return [...Array(17).keys()].map((i) => this.view.getBigUint64(CPU + i * 8, true));
-  }
-
-  /** XMM registers. */
-  vectors(): bigint[] {
-    return [...Array(32).keys()].map((i) => this.view.getBigUint64(CPU + L.XMM + i * 8, true));
-  }
-
-  /** The link through which the last translation was left; 0 when it was left at a back edge. */
-  lastLink(): number {
-    return this.view.getUint32(CPU + L.JIT_LINK, true);
-  }
-
-  /** Blocks that run translated. */
-  translated(): number {
-    let found = 0;
-    for (let bucket = 0; bucket < L.BLOCK_HASH_ENTRIES; bucket++) {
-      let block = this.view.getUint32(L.BLOCK_HASH + bucket * 4, true);
-      for (; block !== 0; block = this.view.getUint32(block + L.BLK_CHAIN, true)) {
-        if (this.view.getUint32(block + L.BLK_CODE, true) !== 0) found++;
-      }
-    }
-    return found;
-  }
-}
 
 /** mov ecx, 0x40000000; 2: add eax, 3; imul ebx, eax, 7; xor edx, ebx; dec ecx; jnz 2 */
 const LOOP = [
@@ -193,29 +86,9 @@ const CONVERSIONS = [
   [0x66, 0x0f, 0x28, 0xd1, 0xf2, 0x0f, 0x5e, 0xd0, 0xeb, 0xe8],
 ].flat();
 
-function compare(
-  code: readonly number[],
-  limit: bigint,
-  mode = L.MODE_CODE64,
-  prepare: (guest: Small) => void = () => {},
-): Small {
-  const plain = new Small(code, undefined, undefined, undefined, mode);
-  const fast = new Small(code, 20, undefined, undefined, mode);
-  prepare(plain);
-  prepare(fast);
-  for (let at = 1000n; at <= limit; at *= 3n) {
-    fast.advance(at);
-    plain.advance(fast.count);
-    assert.equal(plain.count, fast.count);
-    assert.deepEqual(fast.registers(), plain.registers());
-    assert.deepEqual(fast.vectors(), plain.vectors());
-  }
-  return fast;
-}
-
 describe('translated code', () => {
   it('does what the interpreter does, instruction for instruction', () => {
-    assert.equal(compare(LOOP, 3_000_000n).translated(), 1);
+    assert.equal(compareTiers(LOOP, 3_000_000n).fast.translated(), 1);
   });
 
   it('takes nothing that thrown away blocks have left behind for the end of a block', () => {
@@ -223,7 +96,7 @@ describe('translated code', () => {
     const left = new Uint8Array(8);
     left[0] = operationNumbers().get('FALL') ?? 0;
     left[L.REC_OFF] = LOOP.length - loop;
-    const guest = compare(LOOP, 10_000n, L.MODE_CODE64, ({ view }) => {
+    const { fast: guest } = compareTiers(LOOP, 10_000n, L.MODE_CODE64, ({ view }) => {
       const arena = new Uint8Array(view.buffer, L.BLOCK_ARENA, 0x1000);
       for (let at = 0; at < arena.length; at += left.length) arena.set(left, at);
     });
@@ -231,71 +104,71 @@ describe('translated code', () => {
   });
 
   it('sees the code that it rewrites, and is given up when that goes on', () => {
-    compare(SELF_MODIFYING, 300_000n);
+    compareTiers(SELF_MODIFYING, 300_000n);
   });
 
   it('takes a conditional branch to the next instruction', () => {
-    compare(BRANCH_TO_NEXT, 3_000_000n);
+    compareTiers(BRANCH_TO_NEXT, 3_000_000n);
   });
 
   it('keeps a loop together that is entered beside its head', () => {
-    compare(ENTERED_BESIDE_HEAD, 3_000_000n);
+    compareTiers(ENTERED_BESIDE_HEAD, 3_000_000n);
   });
 
   it('looks at flags that the block before has set', () => {
-    compare(FLAGS_ACROSS_BLOCKS, 3_000_000n);
+    compareTiers(FLAGS_ACROSS_BLOCKS, 3_000_000n);
   });
 
   it('calls and returns, deeper than host calls may nest', () => {
-    compare(RECURSION, 3_000_000n);
+    compareTiers(RECURSION, 3_000_000n);
   });
 
   it('follows a routine that does not return to its caller', () => {
-    compare(DROPPED_RETURN, 1_000_000n);
+    compareTiers(DROPPED_RETURN, 1_000_000n);
   });
 
   it('sees a routine rewrite its caller', () => {
-    compare(REWRITTEN_CALLER, 300_000n);
+    compareTiers(REWRITTEN_CALLER, 300_000n);
   });
 
   it('keeps XMM registers in locals', () => {
-    assert.equal(compare(CONVERSIONS, 300_000n).translated(), 1);
+    assert.equal(compareTiers(CONVERSIONS, 300_000n).fast.translated(), 1);
   });
 
   it('of flat 32-bit code does what the interpreter does', () => {
-    assert.equal(compare(LOOP, 1_000_000n, FLAT32).translated(), 1);
-    assert.equal(compare(NARROW, 1_000_000n, FLAT32).translated(), 1);
+    assert.equal(compareTiers(LOOP, 1_000_000n, FLAT32).fast.translated(), 1);
+    assert.equal(compareTiers(NARROW, 1_000_000n, FLAT32).fast.translated(), 1);
   });
 
   it('of flat 32-bit code calls and returns', () => {
-    assert.ok(compare(RECURSION, 1_000_000n, FLAT32).translated() > 1);
-    assert.ok(compare(INDIRECT, 1_000_000n, FLAT32).translated() > 1);
+    assert.ok(compareTiers(RECURSION, 1_000_000n, FLAT32).fast.translated() > 1);
+    assert.ok(compareTiers(INDIRECT, 1_000_000n, FLAT32).fast.translated() > 1);
   });
 
   it('stays in its region through the table of a switch', () => {
-    const table = (guest: Small): void => {
+    const table = (guest: SmallGuest): void => {
       CASES.forEach((offset, index) => {
         guest.view.setUint32(L.GUEST_BASE + 0x1100 + index * 4, CODE + offset, true);
       });
     };
-    const fast = compare(SWITCH, 1_000_000n, FLAT32, table);
+    const { fast, wide } = compareTiers(SWITCH, 1_000_000n, FLAT32, table);
     // It was left for the end of the budget, through no link.
-    assert.equal(fast.lastLink(), 0);
+    for (const guest of [fast, wide]) assert.equal(guest.lastLink(), 0);
   });
 
   it('of 32-bit code with FS adds its base and wraps at 4 GiB', () => {
-    const base = (guest: Small): void => {
+    const base = (guest: SmallGuest): void => {
       guest.view.setBigUint64(CPU + L.SEG_BASE + L.SEG_FS * 8, 0xffff_f000n, true);
       guest.view.setUint32(L.GUEST_BASE + 0x8000, 0x1234_5678, true);
     };
-    const fast = compare(THREAD, 300_000n, FLAT32, base);
+    const { fast } = compareTiers(THREAD, 300_000n, FLAT32, base);
     assert.equal(fast.translated(), 1);
     assert.equal(fast.registers()[3], 0x1234_5678n);
   });
 
   it('is not made of 32-bit code that is not flat', () => {
     const mode = L.MODE_CODE32 | L.MODE_STACK32;
-    assert.equal(compare(LOOP, 300_000n, mode).translated(), 0);
+    assert.equal(compareTiers(LOOP, 300_000n, mode).fast.translated(), 0);
   });
 
   it('serves a second VM without being made again', () => {
@@ -309,7 +182,7 @@ describe('translated code', () => {
       receive: () => service.receive(),
     });
     for (let i = 0; i < 2; i++) {
-      const guest = new Small(LOOP, 20, library);
+      const guest = new SmallGuest(LOOP, { threshold: 20, library });
       for (let limit = 1000n; limit < 50_000n; limit += 1000n) guest.advance(limit);
       assert.equal(guest.translated(), 1);
     }
@@ -338,15 +211,21 @@ function manyFunctions(): { at: number; bytes: number[] }[] {
 }
 
 describe('limits', () => {
-  const place = (guest: Small): Small => {
+  const place = (guest: SmallGuest): SmallGuest => {
     for (const { at, bytes } of manyFunctions()) guest.put(at, bytes);
     return guest;
   };
   it('a guest asks for no more than its allowance', () => {
     const service = new LocalService();
     const library = new Library(service);
-    const guest = place(new Small([], 20, library, { most: 3, perSecond: 0 }));
-    const plain = place(new Small([], undefined));
+    const guest = place(
+      new SmallGuest([], {
+        threshold: 20,
+        library,
+        allowance: { most: 3, perSecond: 0 },
+      }),
+    );
+    const plain = place(new SmallGuest([], {}));
     for (let at = 1000n; at <= 200_000n; at += 1000n) guest.advance(at);
     plain.advance(guest.count);
     assert.deepEqual(guest.registers(), plain.registers());
@@ -363,8 +242,11 @@ describe('limits', () => {
       const service = new LocalService(limit);
       const library = new Library(service);
       // Two VMs share the translations and take turns, as on one worker thread.
-      const guests = [place(new Small([], 20, library)), place(new Small([], 20, library))];
-      const plain = place(new Small([], undefined));
+      const guests = [
+        place(new SmallGuest([], { threshold: 20, library })),
+        place(new SmallGuest([], { threshold: 20, library })),
+      ];
+      const plain = place(new SmallGuest([], {}));
       for (let at = 500n; at < 300_000n; at += 500n) {
         for (const guest of guests) guest.advance(at);
         for (const guest of guests) {

@@ -6,13 +6,16 @@
 import type { Core } from '../core-module.js';
 import { operationNumbers } from '../isa/table.js';
 import * as L from '../layout.js';
+import type { RegionLimits } from './collection.js';
 import { Installer } from './installer.js';
 import type { Library } from './library.js';
-import { type RegionLimits, RegionReader } from './region.js';
+import { type Entered, RegionReader } from './region-reader.js';
 
 export interface TierOptions {
   /** Entries of a block before it is translated; 1: before it first runs, for tests. */
   readonly threshold: number;
+  /** Entries of a region by others before it is made wide; 0: never. */
+  readonly wideThreshold: number;
   readonly limits: RegionLimits;
   /** Regions in one request, and milliseconds that the first waits for others at most. */
   readonly batch: number;
@@ -29,7 +32,11 @@ export interface Allowance {
 
 export const TIER_OPTIONS: TierOptions = {
   threshold: 2500,
-  limits: { blocks: 160, operations: 1500, heat: 10 },
+  wideThreshold: 100_000,
+  limits: {
+    ...{ blocks: 160, operations: 1500, heat: 10 },
+    wide: { blocks: 200, operations: 1500, heat: 1 / 32, target: 500 },
+  },
   batch: 48,
   delay: 3,
   // A boot asks for 13,000, most of them while they are under way.
@@ -39,7 +46,11 @@ export const TIER_OPTIONS: TierOptions = {
 /** Everything is translated before it first runs. */
 export const FORCED_TIER: TierOptions = {
   threshold: 1,
-  limits: { blocks: 48, operations: 400, heat: 0 },
+  wideThreshold: 2,
+  limits: {
+    ...{ blocks: 48, operations: 400, heat: 0 },
+    wide: { blocks: 200, operations: 1500, heat: 0, target: 0 },
+  },
   batch: 1,
   delay: 0,
 };
@@ -48,10 +59,23 @@ export const FORCED_TIER: TierOptions = {
 const WARM = 10;
 /** Entries until a block whose translation is under way is looked at again. */
 const AGAIN = 64;
+/** Entries until a region whose wide one is under way is looked at again. */
+const WIDE_AGAIN = 1000;
+/** How long it may be under way before it is asked for again. */
+const WIDE_MILLISECONDS = 5000;
 /** A block translated more often than this waits longer each time. */
 const PATIENCE = 4;
 const LONGEST_WAIT = 24;
 const INSTALLS_KEPT = 8192;
+
+/** A hot block, and where it was entered. */
+interface Hot {
+  readonly block: number;
+  readonly entered: Entered;
+}
+
+const isContext = (address: number): boolean =>
+  address >= L.CONTEXT_ARENA && address < L.CONTEXT_ARENA_END;
 
 export class Tier {
   readonly #view: DataView;
@@ -63,6 +87,8 @@ export class Tier {
   readonly #core: Core;
   /** Entries after which a block is looked at first. */
   readonly #first: number;
+  /** By guest physical address: until when a wide region of the block is waited for. */
+  readonly #underWay = new Map<number, number>();
   #wanted: Uint8Array[] = [];
   #since = 0;
   /** Regions that may be asked for, as of when. */
@@ -85,9 +111,16 @@ export class Tier {
     this.#options = options;
     this.#first = Math.min(WARM, options.threshold);
     this.#allowed = options.allowance?.most ?? Number.POSITIVE_INFINITY;
-    this.#installer = new Installer(core, memory, library);
-    this.#reader = new RegionReader(memory, operationNumbers(), options.limits);
+    this.#installer = new Installer(core, memory, cpu, library);
+    this.#reader = new RegionReader(
+      memory,
+      cpu,
+      operationNumbers(),
+      options.limits,
+      options.threshold - this.#first,
+    );
     this.#view.setUint32(cpu + L.HOT_THRESHOLD, this.#first, true);
+    this.#view.setUint32(cpu + L.WIDE_THRESHOLD, options.wideThreshold, true);
   }
 
   /** This thread no longer runs the VM. */
@@ -122,21 +155,71 @@ export class Tier {
     this.#view.setUint32(block + L.BLK_HEAT, (this.#first - entries) >>> 0, true);
   }
 
+  #flushes(): number {
+    return this.#view.getUint32(L.VCPU_BLOCKS + L.ARENA_FLUSHES, true);
+  }
+
   /** Takes the list of hot blocks; the vCPU is not running. */
   #serve(): void {
-    const count = this.#view.getUint32(this.#at + L.HOT_COUNT, true);
+    const view = this.#view;
+    const count = view.getUint32(this.#at + L.HOT_COUNT, true);
     if (count > 0) {
-      this.#view.setUint32(this.#at + L.HOT_COUNT, 0, true);
+      view.setUint32(this.#at + L.HOT_COUNT, 0, true);
       this.#installer.synchronise();
-      const missing: number[] = [];
-      for (let i = 0; i < count; i++) {
-        const block = this.#view.getUint32(this.#at + L.HOT_LIST + i * L.HOT_ENTRY, true);
-        if (!this.#reader.eligible(block) || this.#install(block)) continue;
-        if (this.#isHot(block)) missing.push(block);
+      const missing: Hot[] = [];
+      const flushes = this.#flushes();
+      // Once all blocks have gone, so have those of the list.
+      for (let i = 0; i < count && this.#flushes() === flushes; i++) {
+        const entry = this.#at + L.HOT_LIST + i * L.HOT_ENTRY;
+        const block = view.getUint32(entry, true);
+        const set = view.getUint32(entry + 4, true);
+        const rip = view.getBigUint64(entry + 8, true);
+        const hot = { block, entered: { set, rip } };
+        if (isContext(block)) {
+          this.#installer.bind(block, Number(rip & 0xfffn), set, rip & ~0xfffn);
+        } else if (this.#reader.context(block) !== 0) this.#widen(hot);
+        else if (this.#reader.eligible(block) && !this.#install(hot) && this.#isHot(block)) {
+          missing.push(hot);
+        }
       }
-      if (missing.length > 0) this.#ask(missing);
+      if (missing.length > 0 && this.#flushes() === flushes) this.#ask(missing);
     }
     this.#send();
+  }
+
+  /**
+   * A region is entered often: a wide one in its place would go on in other pages and in routines. Not where a
+   * wide one jumps to: its own root leads there.
+   */
+  #widen(hot: Hot): void {
+    const view = this.#view;
+    const context = this.#reader.context(hot.block);
+    const own = this.#library.at(view.getUint32(context + L.CTX_FUNCTION, true));
+    if (own === undefined || own.head.wide || this.#install(hot, true)) return;
+    const phys = view.getUint32(hot.block + L.BLK_PHYS, true);
+    let entries = L.CTX_SETTLED;
+    if (this.#isUnderWay(phys)) entries = this.#options.wideThreshold - WIDE_AGAIN;
+    else if (!this.#installer.isTarget(phys) && this.#allowed >= 1) {
+      const region = this.#reader.collect(hot.block, hot.entered);
+      if (region.blocks.size > own.head.blocks) {
+        entries = this.#options.wideThreshold - WIDE_AGAIN;
+        this.#allowed--;
+        const until = performance.now() + WIDE_MILLISECONDS;
+        for (const covered of [phys, ...this.#reader.targets(region)])
+          this.#underWay.set(covered, until);
+        this.#want(this.#reader.pack(region));
+      }
+    }
+    view.setUint32(context + L.CTX_ENTRIES, entries, true);
+  }
+
+  /** Whether a wide region for the block, or one whose jumps lead to it, has been asked for lately. */
+  #isUnderWay(phys: number): boolean {
+    const until = this.#underWay.get(phys);
+    if (until === undefined) return false;
+    if (performance.now() < until) return true;
+    this.#underWay.delete(phys);
+    return false;
   }
 
   /** False the first time: the block was only warm, and is looked at again when it is hot. */
@@ -148,27 +231,29 @@ export class Tier {
     return false;
   }
 
-  #install(block: number): boolean {
+  /** Installs what is there, wide regions first; false when there is nothing. */
+  #install({ block, entered }: Hot, wideOnly = false): boolean {
     const candidates = this.#library.candidates(this.#reader.rootHash(block));
     if (candidates.length === 0) return false;
     const phys = this.#view.getUint32(block + L.BLK_PHYS, true);
-    const before = this.#installs.get(phys) ?? 0;
-    for (const candidate of candidates) {
-      if (!this.#reader.isRoot(block, candidate.head)) continue;
-      if (!this.#installer.install(block, candidate)) continue;
-      if (this.#installs.size > INSTALLS_KEPT) this.#installs.clear();
-      this.#installs.set(phys, before + 1);
-      return true;
+    for (const wide of wideOnly ? [true] : [true, false]) {
+      for (const candidate of candidates) {
+        if (candidate.head.wide !== wide || !this.#reader.isRoot(block, candidate.head)) continue;
+        if (!this.#installer.install(block, candidate, entered)) continue;
+        if (this.#installs.size > INSTALLS_KEPT) this.#installs.clear();
+        if (!wideOnly) this.#installs.set(phys, (this.#installs.get(phys) ?? 0) + 1);
+        return true;
+      }
     }
     return false;
   }
 
   /** Asks for regions with these roots, but for blocks that another of them holds. */
-  #ask(roots: readonly number[]): void {
+  #ask(roots: readonly Hot[]): void {
     const { threshold } = this.#options;
     const covered = new Set<number>();
     this.#refill();
-    for (const root of roots) {
+    for (const { block: root, entered } of roots) {
       if (covered.has(root) || !this.#reader.eligible(root) || this.#allowed < 1) {
         this.#again(root, threshold);
         continue;
@@ -176,16 +261,20 @@ export class Tier {
       const installs = this.#installs.get(this.#view.getUint32(root + L.BLK_PHYS, true)) ?? 0;
       if (installs > PATIENCE && this.#wait(root, installs)) continue;
       this.#allowed--;
-      const region = this.#reader.collect(root);
-      for (const block of region.blocks) covered.add(block);
-      if (this.#wanted.length === 0) this.#since = performance.now();
-      this.#wanted.push(this.#reader.pack(region));
+      const region = this.#reader.collect(root, threshold === 1 ? entered : undefined);
+      for (const block of region.blocks.values()) covered.add(block);
+      this.#want(this.#reader.pack(region));
       this.#again(root, AGAIN);
     }
     this.#send();
     if (threshold !== 1) return;
     this.#installer.synchronise();
-    for (const root of roots) if (this.#reader.eligible(root)) this.#install(root);
+    for (const root of roots) if (this.#reader.eligible(root.block)) this.#install(root);
+  }
+
+  #want(packed: Uint8Array): void {
+    if (this.#wanted.length === 0) this.#since = performance.now();
+    this.#wanted.push(packed);
   }
 
   /** A guest that makes new code all the time must not take the translator from the others. */

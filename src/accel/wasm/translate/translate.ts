@@ -21,7 +21,8 @@ import {
   TARGET,
 } from './locals.js';
 import { flagNeeds, type OperationTable } from './operations.js';
-import { CALLS, INDIRECT_JUMPS, type Region, type RegionBlock } from './region.js';
+import { perfectHash } from './perfect-hash.js';
+import { CALLS, type Region, type RegionBlock, regionPages } from './region.js';
 import type { Cursor } from './region-frame.js';
 import { type Layout, layOut, type Scope } from './structure.js';
 
@@ -34,36 +35,38 @@ export interface Translation {
   readonly records: readonly Uint8Array[];
 }
 
-/** Offsets in the page that a block goes on to directly or after a call, fall-through first. */
+/** Offsets that a block goes on to directly or after a call, fall-through first. */
 export function successors(table: OperationTable, block: RegionBlock): number[] {
   const after = block.offset + block.length;
   const last = block.operations[block.operations.length - 1];
   if (block.falls || last === undefined) return [after];
   const name = table.name(last.op);
   if (table.conditionOfJump(last.op) >= 0) return [after, block.offset + last.imm];
+  if (block.enters) return [block.offset + last.imm];
   if (CALLS.includes(name)) return [after];
   return name === 'JMP' ? [block.offset + last.imm] : [];
 }
 
-/** Offsets in the page of the blocks that jumps through tables may lead to. */
-function selectedOffsets({ blocks }: Region): number[] {
-  return blocks.filter((block) => block.selected).map(({ offset }) => offset);
-}
-
-function jumpsIndirectly(table: OperationTable, { operations }: RegionBlock): boolean {
-  const last = operations.at(-1);
-  return last !== undefined && INDIRECT_JUMPS.includes(table.name(last.op));
+/**
+ * For each block of a region the indices of those that it goes on to. Blocks that select others do so by way of one
+ * more node, behind the blocks, which leads to all that are selected.
+ */
+function edgesOf(table: OperationTable, { blocks }: Region): number[][] {
+  const byOffset = new Map(blocks.map((block, index) => [block.offset, index]));
+  const selected = blocks.flatMap((block, index) => (block.selected ? [index] : []));
+  const selects = selected.length > 0 && blocks.some((block) => block.selects);
+  const edges = blocks.map((block) => [
+    ...successors(table, block)
+      .map((offset) => byOffset.get(offset))
+      .filter((index) => index !== undefined),
+    ...(selects && block.selects ? [blocks.length] : []),
+  ]);
+  return selects ? [...edges, selected] : edges;
 }
 
 /** Translates a region. */
 export function translate(table: OperationTable, region: Region): Translation {
-  const byOffset = new Map(region.blocks.map((block, index) => [block.offset, index]));
-  const selected = selectedOffsets(region);
-  const edges = region.blocks.map((block) =>
-    [...successors(table, block), ...(jumpsIndirectly(table, block) ? selected : [])]
-      .map((offset) => byOffset.get(offset))
-      .filter((index) => index !== undefined),
-  );
+  const edges = edgesOf(table, region);
   const layout = layOut(edges);
   const first = new RegionWriter(table, region, layout, []);
   const plain = first.write();
@@ -83,8 +86,10 @@ class RegionWriter {
   readonly #layout: Layout;
   readonly #entries: Kinds;
   readonly #builder: FunctionBuilder;
-  /** Layout positions by offset in the page. */
+  /** Layout positions by offset. */
   readonly #position = new Map<number, number>();
+  /** Layout position of the node that leads to the selected blocks; -1 without one. */
+  readonly #selection: number;
   /** Open scopes, innermost last, with the level to branch to. */
   readonly #open: { level: number; scope: Scope }[] = [];
 
@@ -94,10 +99,16 @@ class RegionWriter {
     this.#region = region;
     this.#layout = layout;
     this.#entries = entries;
-    this.#builder = new FunctionBuilder(table.registers(region.blocks), region.mode);
-    layout.order.forEach((block, at) => {
-      this.#position.set(region.blocks[block]?.offset ?? -1, at);
+    this.#builder = new FunctionBuilder(
+      table.registers(region.blocks),
+      region.mode,
+      regionPages(region.blocks),
+    );
+    layout.order.forEach((index, at) => {
+      const block = region.blocks[index];
+      if (block) this.#position.set(block.offset, at);
     });
+    this.#selection = layout.order.indexOf(region.blocks.length);
   }
 
   write(): Translation {
@@ -105,10 +116,10 @@ class RegionWriter {
     builder.open();
     this.#layout.order.forEach((index, at) => {
       const block = this.#region.blocks[index];
-      if (!block) return;
       this.#openScopes(at);
       builder.kind = this.#entries[index];
-      this.#block(block, at);
+      if (block) this.#block(block, at);
+      else this.#writeSelection(at);
       this.ends[index] = builder.kind;
     });
     for (const _ of this.#open.splice(0)) builder.code.end();
@@ -161,15 +172,32 @@ class RegionWriter {
     this.#builder.code.br(found.level);
   }
 
-  /** Goes on at `offset` of the page, from position `from`; `last`: no code of the block follows. */
+  /** Offset of the block at a position; undefined for the selection. */
+  #offset(at: number): number | undefined {
+    return this.#region.blocks[this.#layout.order[at] ?? 0]?.offset;
+  }
+
+  #blockAt(position: number): RegionBlock {
+    const block = this.#region.blocks[this.#layout.order[position] ?? 0];
+    if (block === undefined) throw new Error(`no block at position ${position}`);
+    return block;
+  }
+
+  /** Goes on at `offset`, from position `from`; `last`: no code of the block follows. */
   #go(from: number, offset: number, last: boolean): void {
     const builder = this.#builder;
-    const { code } = builder;
     const to = this.#position.get(offset);
     if (to === undefined) {
       builder.leave(offset);
       return;
     }
+    builder.crossTo(this.#blockAt(to), this.#offset(from));
+    this.#goTo(from, to, last, () => builder.leaveAt(offset, 0));
+  }
+
+  /** Goes on at position `to`; `leave` leaves the region for there when the budget is used up or the host wants it. */
+  #goTo(from: number, to: number, last: boolean, leave: () => void): void {
+    const { code } = this.#builder;
     if (to > from) {
       const next = this.#layout.hop(from, to);
       if (next !== to) code.i32(to).set(INTO);
@@ -181,40 +209,46 @@ class RegionWriter {
     // Poll at back edges.
     code.get(LEFT).i32(0).op('i32.le_s');
     code.get(CPU).memory('i32.load', L.POLL).op('i32.or').if();
-    builder.leaveAt(offset, 0);
+    leave();
     code.end();
     code.br(head.level);
   }
 
   /** Goes on at the address in TARGET, from position `from`: the last of its block's code. */
   #select(from: number): void {
+    const block = this.#region.blocks[this.#layout.order[from] ?? 0];
+    const leave = (): void => this.#builder.leaveIndirect();
+    if (this.#selection >= 0 && block?.selects) this.#goTo(from, this.#selection, true, leave);
+    else leave();
+  }
+
+  /** Sends control on to the selected block at the address in TARGET; leaves the region when there is none. */
+  #writeSelection(at: number): void {
     const { code } = this.#builder;
-    const offsets = selectedOffsets(this.#region);
-    if (offsets.length === 0) {
-      this.#builder.leaveIndirect();
-      return;
-    }
-    const least = Math.min(...offsets);
-    const span = Math.max(...offsets) - least + 1;
+    const offsets = this.#region.blocks
+      .filter((block) => block.selected)
+      .map(({ offset }) => offset);
+    const { multiplier, shift, places } = perfectHash(offsets);
+    // No scope ends at the next position; this block does.
     code.block();
     const following = code.depth - 1;
-    code.get(TARGET).get(PAGE).op('i64.sub').i64(least).op('i64.sub').tee(A64);
-    code.i64(span).op('i64.lt_u').if();
+    code.block();
     const otherwise = code.depth - 1;
     for (const _ of offsets) code.block();
     const innermost = code.depth - 1;
-    const levels = new Array<number>(span).fill(otherwise);
-    offsets.forEach((offset, index) => {
-      levels[offset - least] = innermost - index;
-    });
-    code.get(A64).op('i32.wrap_i64').brTable(levels, otherwise);
+    const levels = places.map((index) => (index < 0 ? otherwise : innermost - index));
+    code.get(TARGET).get(PAGE).op('i64.sub').tee(A64);
+    code.op('i32.wrap_i64').i32(multiplier).op('i32.mul').i32(shift).op('i32.shr_u');
+    code.brTable(levels, otherwise);
     for (const offset of offsets) {
       code.end();
+      code.get(A64).i64(offset).op('i64.ne').brIf(otherwise);
       const to = this.#position.get(offset) ?? -1;
-      if (to > from && this.#layout.hop(from, to) === from + 1) {
-        if (to !== from + 1) code.i32(to).set(INTO);
+      if (to > at && this.#layout.hop(at, to) === at + 1) {
+        this.#builder.crossTo(this.#blockAt(to));
+        if (to !== at + 1) code.i32(to).set(INTO);
         code.br(following);
-      } else this.#go(from, offset, false);
+      } else this.#go(at, offset, false);
     }
     code.end();
     this.#builder.leaveIndirect();
@@ -259,7 +293,9 @@ class RegionWriter {
       }
       if (table.emit(builder, operation, cursor, needs[index] ?? true)) {
         if (!table.leaves(operation.op)) continue;
-        if (cursor.returns && CALLS.includes(table.name(operation.op))) this.#go(at, after, true);
+        if (block.enters) this.#go(at, block.offset + operation.imm, true);
+        else if (cursor.returns && CALLS.includes(table.name(operation.op)))
+          this.#go(at, after, true);
         return;
       }
       interpret(builder, cursor);
@@ -294,6 +330,7 @@ function interpret(builder: FunctionBuilder, { block, offset, index }: Cursor): 
   code.get(STATUS).i32(1).op('i32.shr_u').i32(1).op('i32.eq').op('i32.sub').return();
   code.end();
   builder.loadState();
+  builder.forgetPages();
   builder.kind = undefined;
   code.get(CONTEXT).memory('i32.load', L.CTX_FUNCTION).op('i32.eqz').if();
   builder.leaveAt(offset + operation.off + operation.length, block.count - index - 1);

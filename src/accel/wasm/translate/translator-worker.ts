@@ -5,12 +5,15 @@
 import { setFlagsFromString } from 'node:v8';
 import { type MessagePort, parentPort } from 'node:worker_threads';
 import { REGION_LIMIT, readProfile, writeProfile } from './profile.js';
-import { Releases } from './service.js';
+import { isWide } from './region.js';
+import { type Release, Releases } from './service.js';
 import type { TranslatorCommand } from './thread.js';
 import type { EncodedRegion } from './translator.js';
 
 /** Regions of one module at most. */
 const BATCH = 64;
+/** Wide regions of one module at most: none is there before all of them are. */
+const WIDE_BATCH = 4;
 /**
  * Bytes of functions in a module made of a profile: the first is small, for the guest needs it now, the
  * others larger and larger, for each costs a millisecond here and some in each thread.
@@ -22,6 +25,8 @@ const MOST_BYTES = 256 << 10;
 setFlagsFromString('--no-wasm-lazy-compilation');
 // The optimising compiler takes twenty times as long: only for what stays hot.
 setFlagsFromString('--wasm-tiering-budget=300000000');
+// Wide regions are for what stays hot, and slow as the first compiler leaves them.
+setFlagsFromString('--experimental-wasm-compilation-hints');
 
 const releases = new Releases();
 const ports: MessagePort[] = [];
@@ -29,6 +34,9 @@ const ports: MessagePort[] = [];
 const adopted: EncodedRegion[][] = [];
 let queue: Uint8Array[] = [];
 let working = false;
+/** Wide regions to be compiled, and whether some are. */
+const wide: EncodedRegion[] = [];
+let optimising = false;
 /** Profiles in use, with how many regions they held. */
 const profiles = new Map<string, number>();
 /** What this process has made, in its order, when there is a profile to keep it. */
@@ -38,25 +46,50 @@ function keep(regions: readonly EncodedRegion[]): void {
   if (profiles.size > 0 && made.length < REGION_LIMIT) made.push(...regions);
 }
 
-function work(): void {
-  const regions = adopted.shift();
-  const release = regions ? releases.adopt(regions) : releases.make(queue.slice(0, BATCH), keep);
-  if (!regions) queue = queue.slice(BATCH);
+function publish(release: Release): void {
   for (const port of ports) port.postMessage(release);
+}
+
+/** Translates and compiles what is asked for, a module at a time. */
+function work(): void {
+  let regions = adopted.shift();
+  if (regions === undefined) {
+    regions = releases.translate(queue.slice(0, BATCH));
+    queue = queue.slice(BATCH);
+    keep(regions);
+  }
+  publish(releases.adopt(regions));
   working = adopted.length > 0 || queue.length > 0;
   if (working) setImmediate(work);
 }
 
+/** Lets the optimising compiler do the wide regions, while this thread goes on with others. */
+async function optimise(): Promise<void> {
+  for (;;) {
+    const regions = wide.splice(0, WIDE_BATCH);
+    if (regions.length === 0) break;
+    publish(await releases.adoptOptimised(regions));
+  }
+  optimising = false;
+}
+
 function begin(): void {
-  if (working) return;
-  working = true;
-  setImmediate(work);
+  if (!working && adopted.length + queue.length > 0) {
+    working = true;
+    setImmediate(work);
+  }
+  if (!optimising && wide.length > 0) {
+    optimising = true;
+    void optimise();
+  }
 }
 
 function request(regions: readonly Uint8Array[]): void {
   const fresh = releases.fresh(regions);
-  if (fresh.length === 0) return;
-  queue.push(...fresh);
+  queue.push(...fresh.filter((packed) => !isWide(packed)));
+  const encoded = releases.translate(fresh.filter(isWide));
+  keep(encoded);
+  wide.push(...encoded);
   begin();
 }
 
@@ -88,8 +121,9 @@ function useProfile(path: string): void {
   const regions = readProfile(path);
   profiles.set(path, regions.length);
   releases.fresh(regions.map(({ packed }) => packed));
-  adopted.push(...modulesOf(regions));
-  if (regions.length > 0) begin();
+  adopted.push(...modulesOf(regions.filter(({ packed }) => !isWide(packed))));
+  wide.push(...regions.filter(({ packed }) => isWide(packed)));
+  begin();
 }
 
 /** A profile is written again when it would grow by more than this part. */

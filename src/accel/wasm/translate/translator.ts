@@ -30,18 +30,13 @@ export interface TranslatedModule {
   readonly regions: readonly TranslatedRegion[];
 }
 
-/** Makes a module of translated regions. */
-export function compile(regions: readonly EncodedRegion[]): TranslatedModule {
-  const code = encodeModule(
-    CORE_IMPORTS,
-    FUNCTION_TYPE,
-    regions.map(({ body }) => body),
-  );
-  return {
-    module: new WebAssembly.Module(code as Uint8Array<ArrayBuffer>),
-    bytes: code.length,
-    regions: regions.map(({ packed, links, records }) => ({ packed, links, records })),
-  };
+/**
+ * A module of translated regions, as its bytes. With `optimised` and where V8 has --experimental-wasm-compilation-hints, it
+ * is compiled by the optimising compiler alone.
+ */
+export function moduleOf(regions: readonly EncodedRegion[], optimised = false): Uint8Array {
+  const bodies = regions.map(({ body }) => body);
+  return encodeModule(CORE_IMPORTS, FUNCTION_TYPE, bodies, optimised);
 }
 
 function joined(records: Translation['records']): Uint8Array {
