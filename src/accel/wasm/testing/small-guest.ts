@@ -8,7 +8,7 @@ import { type Allowance, Tier } from '../translate/tier.js';
 import { SILENT_HOST } from './silent-host.js';
 import { emptyTlbs } from './tlb.js';
 
-const RAM = 0x40_0000;
+const RAM = 0x400_0000;
 export const CODE = 0x1000;
 export const CPU = L.VCPU_BLOCKS;
 

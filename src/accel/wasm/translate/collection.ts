@@ -5,7 +5,7 @@
  */
 import * as L from '../layout.js';
 import type { BlockReader } from './block-reader.js';
-import { BLOCK_FLAG } from './region.js';
+import { BLOCK_FLAG, REACH } from './region.js';
 
 /** Cases of a switch lie at most so many bytes from its jump. */
 const CASES_NEAR = 1024;
@@ -166,7 +166,8 @@ export class Collection implements RegionChoice {
   #pageAt(distance: number): number {
     let page = this.#pages.get(distance);
     if (page === undefined) {
-      page = this.#pages.size < PAGES_MOST ? this.#page(distance) : -1;
+      const near = Math.abs(distance) < REACH && this.#pages.size < PAGES_MOST;
+      page = near ? this.#page(distance) : -1;
       if (page >= 0) this.#pages.set(distance, page);
     }
     return page;

@@ -30,7 +30,7 @@ const FLAGS_IN_MEMORY = -1;
 const EXIT_LEVEL = 0;
 const PLACE_LEVEL = 1;
 const FAULT_LEVEL = 2;
-/** In PLACE: bits of the unspent instructions; the offset from the root's page is above. */
+/** In PLACE: bits of the unspent instructions; the offset from the root's page, within REACH, is above. */
 const UNSPENT_BITS = 6;
 const ALL_REGISTERS = 0xffff;
 

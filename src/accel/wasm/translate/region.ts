@@ -94,6 +94,9 @@ interface Extent {
   readonly length: number;
 }
 
+/** Pages that a region's pages lie from its root's at most, so that offsets have 24 bits and a sign. */
+export const REACH = 1 << 12;
+
 /** The pages that a block lies in: one, or two when its only instruction crosses. */
 export function pagesOf({ offset, length }: Extent): number[] {
   const first = offset >> 12;

@@ -84,6 +84,12 @@ function handlers(guest: SmallGuest): void {
   });
 }
 
+/** A loop whose halves are 39 MiB from each other. */
+const FAR = parts(
+  [0x3000, [0x83, 0xc0, 3, ...branch(JUMP, 0x3003, 0x270_0000)]],
+  [0x270_0000, [0x01, 0xc2, 0xff, 0xc9, ...branchIf(NOT_ZERO, 0x270_0004, 0x3000)]],
+);
+
 describe('wide regions', () => {
   it('go on in the next page, by an instruction that lies in both', () => {
     const { fast, wide } = compareTiers(begin(0x1ff5), 1_000_000n, L.MODE_CODE64, ACROSS);
@@ -97,6 +103,11 @@ describe('wide regions', () => {
     assert.ok(across.wide.entriesIn(100_000n) < 10);
     const routine = compareTiers(begin(0x3000), 1_000_000n, mode, ROUTINE);
     assert.ok(routine.wide.entriesIn(100_000n) < 10);
+  });
+
+  it('leave code alone that is far away', () => {
+    compareTiers(begin(0x3000), 1_000_000n, L.MODE_CODE64, FAR);
+    compareTiers(begin(0x270_0000), 1_000_000n, L.MODE_CODE64, FAR);
   });
 
   it('see their code in another page rewritten', () => {
