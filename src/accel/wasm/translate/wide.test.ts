@@ -84,10 +84,17 @@ function handlers(guest: SmallGuest): void {
   });
 }
 
-/** A loop whose halves are 39 MiB from each other. */
+/** A loop whose halves are 39 MiB from each other; the second runs five times each turn. */
 const FAR = parts(
-  [0x3000, [0x83, 0xc0, 3, ...branch(JUMP, 0x3003, 0x270_0000)]],
-  [0x270_0000, [0x01, 0xc2, 0xff, 0xc9, ...branchIf(NOT_ZERO, 0x270_0004, 0x3000)]],
+  [0x3000, [0x83, 0xc0, 3, 0xbe, ...word(5), ...branch(JUMP, 0x3008, 0x270_0000)]],
+  [
+    0x270_0000,
+    [
+      // add edx, eax; dec esi; jnz; dec ecx; jnz
+      ...[0x01, 0xc2, 0xff, 0xce, ...branchIf(NOT_ZERO, 0x270_0004, 0x270_0000)],
+      ...[0xff, 0xc9, ...branchIf(NOT_ZERO, 0x270_000c, 0x3000)],
+    ],
+  ],
 );
 
 describe('wide regions', () => {
@@ -106,8 +113,16 @@ describe('wide regions', () => {
   });
 
   it('leave code alone that is far away', () => {
-    compareTiers(begin(0x3000), 1_000_000n, L.MODE_CODE64, FAR);
-    compareTiers(begin(0x270_0000), 1_000_000n, L.MODE_CODE64, FAR);
+    const { wide } = compareTiers(begin(0x3000), 1_000_000n, L.MODE_CODE64, FAR);
+    // The budget ends at each instruction of the turn.
+    for (let turn = 0; turn < 20; turn++) {
+      wide.advance(wide.count + 1001n);
+      const [rip = 0n] = wide.registers().slice(16);
+      assert.ok(
+        rip < 0x4000n || (rip >= 0x270_0000n && rip < 0x270_0100n),
+        `0x${rip.toString(16)}`,
+      );
+    }
   });
 
   it('see their code in another page rewritten', () => {
