@@ -61,6 +61,7 @@ export class SmallGuest {
     const tier = new Tier(core, memory, CPU, library ?? new Library(new LocalService()), {
       threshold,
       wideThreshold,
+      provided: Number.POSITIVE_INFINITY,
       limits: { ...SMALL, wide: { ...SMALL, target: 10 } },
       batch: 1,
       delay: 0,

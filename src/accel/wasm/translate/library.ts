@@ -37,6 +37,11 @@ export class Library {
     return this.#oldest;
   }
 
+  /** How many translations there are, given up ones included. */
+  get size(): number {
+    return this.#places.size;
+  }
+
   /** Tells a table of this thread from now on which places become free. */
   serve(owner: TableOwner): void {
     this.#owners.add(owner);

@@ -83,6 +83,11 @@ export class RegionReader {
       .map(([, block]) => this.#blocks.phys(block));
   }
 
+  /** Whether calls of the region lead to routines in it. */
+  entersRoutines({ flags }: RegionChoice): boolean {
+    return [...flags.values()].some((flag) => (flag & BLOCK_FLAG.enters) !== 0);
+  }
+
   /** A copy of what a region of these blocks is made of. */
   pack({ blocks, flags, wide }: RegionChoice): Uint8Array {
     const reader = this.#blocks;

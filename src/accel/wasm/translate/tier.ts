@@ -16,6 +16,8 @@ export interface TierOptions {
   readonly threshold: number;
   /** Entries of a region by others before it is made wide; 0: never. */
   readonly wideThreshold: number;
+  /** Translations from which on a VM counts as provided with them. */
+  readonly provided: number;
   readonly limits: RegionLimits;
   /** Regions in one request, and milliseconds that the first waits for others at most. */
   readonly batch: number;
@@ -33,6 +35,7 @@ export interface Allowance {
 export const TIER_OPTIONS: TierOptions = {
   threshold: 2500,
   wideThreshold: 100_000,
+  provided: 500,
   limits: {
     ...{ blocks: 160, operations: 1500, heat: 10 },
     wide: { blocks: 200, operations: 1500, heat: 1 / 32, target: 500 },
@@ -47,6 +50,7 @@ export const TIER_OPTIONS: TierOptions = {
 export const FORCED_TIER: TierOptions = {
   threshold: 1,
   wideThreshold: 2,
+  provided: Number.POSITIVE_INFINITY,
   limits: {
     ...{ blocks: 48, operations: 400, heat: 0 },
     wide: { blocks: 200, operations: 1500, heat: 0, target: 0 },
@@ -55,6 +59,12 @@ export const FORCED_TIER: TierOptions = {
   delay: 0,
 };
 
+/**
+ * What multiplies the thresholds of a VM that begins without translations, and with what others have had made: what
+ * those lack is mostly what is not worth much.
+ */
+const FIRST = { hot: 1, wide: 1 };
+const LATER = { hot: 3, wide: 8 };
 /** Entries of a block before a translation that is there already is used. */
 const WARM = 10;
 /** Entries until a block whose translation is under way is looked at again. */
@@ -85,6 +95,8 @@ export class Tier {
   readonly #library: Library;
   readonly #options: TierOptions;
   readonly #core: Core;
+  readonly #threshold: number;
+  readonly #wideThreshold: number;
   /** Entries after which a block is looked at first. */
   readonly #first: number;
   /** By guest physical address: until when a wide region of the block is waited for. */
@@ -109,6 +121,10 @@ export class Tier {
     this.#view = new DataView(memory.buffer);
     this.#library = library;
     this.#options = options;
+    library.update();
+    const patience = library.size >= options.provided ? LATER : FIRST;
+    this.#threshold = options.threshold * patience.hot;
+    this.#wideThreshold = options.wideThreshold * patience.wide;
     this.#first = Math.min(WARM, options.threshold);
     this.#allowed = options.allowance?.most ?? Number.POSITIVE_INFINITY;
     this.#installer = new Installer(core, memory, cpu, library);
@@ -117,10 +133,10 @@ export class Tier {
       cpu,
       operationNumbers(),
       options.limits,
-      options.threshold - this.#first,
+      this.#threshold - this.#first,
     );
     this.#view.setUint32(cpu + L.HOT_THRESHOLD, this.#first, true);
-    this.#view.setUint32(cpu + L.WIDE_THRESHOLD, options.wideThreshold, true);
+    this.#view.setUint32(cpu + L.WIDE_THRESHOLD, this.#wideThreshold, true);
   }
 
   /** This thread no longer runs the VM. */
@@ -198,11 +214,11 @@ export class Tier {
     if (own === undefined || own.head.wide || this.#install(hot, true)) return;
     const phys = view.getUint32(hot.block + L.BLK_PHYS, true);
     let entries = L.CTX_SETTLED;
-    if (this.#isUnderWay(phys)) entries = this.#options.wideThreshold - WIDE_AGAIN;
+    if (this.#isUnderWay(phys)) entries = this.#wideThreshold - WIDE_AGAIN;
     else if (!this.#installer.isTarget(phys) && this.#allowed >= 1) {
       const region = this.#reader.collect(hot.block, hot.entered);
-      if (region.blocks.size > own.head.blocks) {
-        entries = this.#options.wideThreshold - WIDE_AGAIN;
+      if (region.blocks.size > own.head.blocks || this.#reader.entersRoutines(region)) {
+        entries = this.#wideThreshold - WIDE_AGAIN;
         this.#allowed--;
         const until = performance.now() + WIDE_MILLISECONDS;
         for (const covered of [phys, ...this.#reader.targets(region)])
@@ -224,7 +240,7 @@ export class Tier {
 
   /** False the first time: the block was only warm, and is looked at again when it is hot. */
   #isHot(block: number): boolean {
-    const wait = this.#options.threshold - this.#first;
+    const wait = this.#threshold - this.#first;
     if (wait === 0 || this.#view.getUint16(block + L.BLK_WARM, true) !== 0) return true;
     this.#view.setUint16(block + L.BLK_WARM, 1, true);
     this.#again(block, wait);
