@@ -34,7 +34,7 @@ export interface Allowance {
 
 export const TIER_OPTIONS: TierOptions = {
   threshold: 2500,
-  wideThreshold: 100_000,
+  wideThreshold: 200_000,
   provided: 500,
   limits: {
     ...{ blocks: 160, operations: 1500, heat: 10 },

@@ -87,9 +87,8 @@ function begin(): void {
 function request(regions: readonly Uint8Array[]): void {
   const fresh = releases.fresh(regions);
   queue.push(...fresh.filter((packed) => !isWide(packed)));
-  const encoded = releases.translate(fresh.filter(isWide));
-  keep(encoded);
-  wide.push(...encoded);
+  // Profiles do without them: compiling them all would come before what the next boot waits for.
+  wide.push(...releases.translate(fresh.filter(isWide)));
   begin();
 }
 
@@ -121,8 +120,7 @@ function useProfile(path: string): void {
   const regions = readProfile(path);
   profiles.set(path, regions.length);
   releases.fresh(regions.map(({ packed }) => packed));
-  adopted.push(...modulesOf(regions.filter(({ packed }) => !isWide(packed))));
-  wide.push(...regions.filter(({ packed }) => isWide(packed)));
+  adopted.push(...modulesOf(regions));
   begin();
 }
 
