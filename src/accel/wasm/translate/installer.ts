@@ -175,7 +175,8 @@ export class Installer implements TableOwner {
   }
 
   /** Makes `block` run translated; false when the guest's code is not (any more) what was translated. */
-  install(block: number, { head, region, release, number }: Candidate, entered: Entered): boolean {
+  install(block: number, candidate: Candidate, entered: Entered): boolean {
+    const { head, region, release, number } = candidate;
     const view = this.#view;
     const phys = view.getUint32(block + L.BLK_PHYS, true);
     const [own, ...others] = head.pages;

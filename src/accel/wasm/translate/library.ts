@@ -1,15 +1,26 @@
 /** The translations that one thread knows: modules in their sequence, regions by what they start with. */
-import { PackedHead, rootHash } from './region.js';
+import { PackedHead } from './region.js';
 import type { Release, TranslationService } from './service.js';
 import type { TranslatedRegion } from './translator.js';
 
 /** A translation that can be installed. */
-export interface Candidate {
-  readonly head: PackedHead;
+export class Candidate {
   readonly region: TranslatedRegion;
   readonly release: Release;
   /** Its place in every core's table. */
   readonly number: number;
+  #head: PackedHead | undefined;
+
+  constructor(region: TranslatedRegion, release: Release, number: number) {
+    this.region = region;
+    this.release = release;
+    this.number = number;
+  }
+
+  get head(): PackedHead {
+    this.#head ??= new PackedHead(this.region.packed);
+    return this.#head;
+  }
 }
 
 /** A core's table: gives up functions whose places others will have. */
@@ -69,11 +80,9 @@ export class Library {
   #enter(release: Release): void {
     const hashes: number[] = [];
     release.regions.forEach((region, index) => {
-      const head = new PackedHead(region.packed);
-      const { offset, length } = head.root;
-      const hash = rootHash(head.mode, offset, head.bytes, 0, length);
+      const { hash } = region;
       const number = release.first + index;
-      const candidate: Candidate = { head, region, release, number };
+      const candidate = new Candidate(region, release, number);
       this.#places.set(number, candidate);
       const known = this.#roots.get(hash);
       if (known) known.unshift(candidate);

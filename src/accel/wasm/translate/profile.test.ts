@@ -3,26 +3,38 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import * as L from '../layout.js';
 import { readProfile, writeProfile } from './profile.js';
+import { PackedHead, pack } from './region.js';
+import type { EncodedRegion } from './translator.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'pando-profile-'));
 after(() => rmSync(folder, { recursive: true }));
 const path = join(folder, 'profiles', 'kernel');
-const regions = [
-  {
-    body: Uint8Array.of(1, 2, 3),
-    packed: new Uint8Array(5000).fill(7),
-    links: 3,
-    records: new Uint8Array(32).fill(1),
-  },
-  { body: Uint8Array.of(4), packed: Uint8Array.of(9), links: 0, records: new Uint8Array(0) },
-];
+
+/** A region of one block, of so many bytes. */
+function region(offset: number, length: number, ...body: readonly number[]): EncodedRegion {
+  const code = new Uint8Array(length).fill(7);
+  const records = new Uint8Array(L.REC_SIZE);
+  const packed = pack(L.MODE_CODE64, false, [
+    { offset, length, count: 1, flags: 0, records, code },
+  ]);
+  return {
+    body: Uint8Array.from(body),
+    packed,
+    hash: new PackedHead(packed).hash,
+    links: offset,
+    records: new Uint8Array(2 * length).fill(1),
+  };
+}
+const regions = [region(3, 16, 1, 2, 3), region(0x123, 1, 4)];
 
 test('a profile comes back as it was written', () => {
   writeProfile(path, regions);
   assert.deepEqual(
-    readProfile(path).map(({ packed, links, records, body }) => ({
+    readProfile(path).map(({ packed, hash, links, records, body }) => ({
       packed: new Uint8Array(packed),
+      hash,
       links,
       records: new Uint8Array(records),
       body: new Uint8Array(body),

@@ -12,6 +12,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { coreBytes } from '../core-module.js';
+import { PackedHead } from './region.js';
 import type { EncodedRegion } from './translator.js';
 
 const MAGIC = Buffer.from('PANDOHOT', 'latin1');
@@ -88,6 +89,7 @@ export function readProfile(path: string): EncodedRegion[] {
     const recordsAt = at + packed;
     const region = {
       packed: shared.subarray(at, recordsAt),
+      hash: new PackedHead(shared.subarray(at, recordsAt)).hash,
       records: shared.subarray(recordsAt, recordsAt + records),
       links,
       body: functions.subarray(functionAt, functionAt + body),

@@ -153,6 +153,12 @@ export class PackedHead {
     return this.#packed.subarray(PACKED_HEADER + this.blocks * PACKED_BLOCK + records);
   }
 
+  /** `rootHash` of the root. */
+  get hash(): number {
+    const { offset, length } = this.root;
+    return rootHash(this.mode, offset, this.bytes, 0, length);
+  }
+
   /** The root's page first. */
   get pages(): readonly PackedPage[] {
     this.#pages ??= this.#findPages();

@@ -156,7 +156,9 @@ export class Releases {
     this.#makeRoom(places, bytes);
     const sequence = ++this.#sequence;
     const oldest = this.#live[0]?.release.sequence ?? sequence;
-    const own = encoded.map(({ packed, links, records }) => ({ packed, links, records }));
+    const own = encoded.map(({ packed, hash, links, records }) => ({
+      ...{ packed, hash, links, records },
+    }));
     const release = { module, bytes, regions: own, sequence, first: places.first, oldest };
     this.#live.push({ ...places, keys: regions.map(regionKey), release });
     const { counters } = this;

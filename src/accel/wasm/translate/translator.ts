@@ -4,12 +4,14 @@ import * as L from '../layout.js';
 import { encodeFunction, encodeModule } from './encoder.js';
 import { CORE_IMPORTS, FUNCTION_TYPE } from './locals.js';
 import { OperationTable } from './operations.js';
-import { unpack } from './region.js';
+import { PackedHead, unpack } from './region.js';
 import { type Translation, translate } from './translate.js';
 
 /** A translated region, ready to be installed in any VM. */
 export interface TranslatedRegion {
   readonly packed: Uint8Array;
+  /** What starts there, as region.ts `rootHash` tells it. */
+  readonly hash: number;
   /** Links of its context. */
   readonly links: number;
   /** Records for the interpreter's routines, one after the other. */
@@ -52,6 +54,7 @@ export class Translator {
 
   translate(packed: Uint8Array): EncodedRegion {
     const { body, links, records } = translate(this.#table, unpack(packed));
-    return { packed, links, records: joined(records), body: encodeFunction(body) };
+    const hash = new PackedHead(packed).hash;
+    return { packed, hash, links, records: joined(records), body: encodeFunction(body) };
   }
 }
