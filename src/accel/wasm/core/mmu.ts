@@ -326,7 +326,6 @@ export function flushTlb(cpu: usize, keepGlobal: bool): void {
   if (!keepGlobal) {
     memory.fill(cpu + TLB_SUPERVISOR, 0xff, 3 * TLB_BYTES);
     memory.fill(cpu + TLB_SUPERVISOR + TLB_EXEC_SECOND, 0xff, TLB_BYTES);
-    memory.fill(cpu + VICTIMS, 0xff, VICTIMS_BYTES);
     flushUserTlb(cpu);
     store<u64>(cpu, u64.MAX_VALUE, LARGE_LOW);
     store<u64>(cpu, 0, LARGE_HIGH);
@@ -345,7 +344,7 @@ function flushLocal(entries: usize, bytes: usize): void {
   }
 }
 
-/** Forgets the user's translations. */
+/** Forgets the user's translations, and all that were put aside. */
 export function flushUserTlb(cpu: usize): void {
   memory.fill(cpu + TLB_USER, 0xff, 3 * TLB_BYTES);
   memory.fill(cpu + TLB_USER + TLB_EXEC_SECOND, 0xff, TLB_BYTES);

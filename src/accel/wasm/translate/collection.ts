@@ -208,7 +208,7 @@ export class Collection implements RegionChoice {
       if (done.has(jump)) continue;
       this.#mark(jump, BLOCK_FLAG.selects);
       const near = [...this.#blocksOf(jump >> 12)].filter(
-        (offset) => Math.abs(offset - jump) <= CASES_NEAR && this.#find(offset) !== 0,
+        (offset) => Math.abs(offset - jump) <= CASES_NEAR,
       );
       near.sort((a, b) => Math.abs(a - jump) - Math.abs(b - jump));
       for (const offset of near) {

@@ -3,7 +3,7 @@ import { CONDITIONS } from '../isa/integer.js';
 import * as L from '../layout.js';
 import { type Emit, type Emitter, RBP_BIT, RSP_BIT, SIZE_OF } from './emitter.js';
 import type { FunctionBuilder } from './function-builder.js';
-import { A32, A64, CONTEXT, R64, REGISTER, TARGET, VA } from './locals.js';
+import { A32, A64, R64, REGISTER, TARGET, VA } from './locals.js';
 
 const RSP = REGISTER + (L.RSP >> 3);
 const RBP = REGISTER + (L.RBP >> 3);
@@ -106,10 +106,10 @@ function call(match: RegExpExecArray): Emit {
     builder.writeCall(size, R64, cursor, pushed, () => {
       // Another way out is at an instruction boundary, and looks, anyway.
       if (!block.enters) return;
-      code.get(CONTEXT).memory('i32.load', L.CTX_FUNCTION).op('i32.eqz').if();
-      pushed();
-      builder.leaveAt(offset + operation.imm, 0);
-      code.end();
+      builder.ifDead(() => {
+        pushed();
+        builder.leaveAt(offset + operation.imm, 0);
+      });
     });
     if (block.enters) return;
     if (cursor.returns) {

@@ -5,7 +5,7 @@
  */
 import { type Core, TABLE_SIZE } from '../core-module.js';
 import * as L from '../layout.js';
-import { knownPage } from './exec-tlb.js';
+import { knownPage, pageFrom } from './exec-tlb.js';
 import type { Candidate, Library, TableOwner } from './library.js';
 import { CORE_IMPORTS } from './locals.js';
 import { type PackedPage, sameCode } from './region.js';
@@ -181,10 +181,11 @@ export class Installer implements TableOwner {
     const phys = view.getUint32(block + L.BLK_PHYS, true);
     const [own, ...others] = head.pages;
     if (!own || !sameCode(this.#bytes, phys - (phys & 0xfff), own, head.bytes)) return false;
+    if (!this.#announce(release)) return false;
     const linkBytes = (region.links * 4 + 15) & ~15;
     const outliers = others.length * OUTLIER_BYTES;
     const context = this.#reserve(linkBytes, recordsEnd(region) + outliers);
-    if (context === 0 || !this.#announce(release)) return false;
+    if (context === 0) return false;
     view.setUint32(context + L.CTX_FUNCTION, number, true);
     view.setUint32(context + L.CTX_BITMAP, own.bitmap, true);
     view.setUint32(context + L.CTX_ROOT, block, true);
@@ -197,9 +198,7 @@ export class Installer implements TableOwner {
     view.setUint32(block + L.BLK_CODE, context, true);
     this.#enterTargets(context, phys - (phys & 0xfff), own);
     others.forEach(({ distance }, index) => {
-      const page = (entered.rip & ~0xfffn) + BigInt(distance) * 0x1000n;
-      const code32 = (head.mode & L.MODE_CODE_MASK) === L.MODE_CODE32;
-      this.bind(context, index + 1, entered.set, code32 ? page & 0xffff_ffffn : page);
+      this.bind(context, index + 1, entered.set, pageFrom(entered.rip, distance, head.mode));
     });
     return true;
   }

@@ -48,7 +48,7 @@ export class Library {
     return this.#oldest;
   }
 
-  /** How many translations there are, given up ones included. */
+  /** How many translations are alive. */
   get size(): number {
     return this.#places.size;
   }
@@ -99,6 +99,9 @@ export class Library {
       if (sequence >= oldest) return;
       this.#live.delete(sequence);
       for (const hash of hashes) this.#forget(hash, release);
+      release.regions.forEach((_, index) => {
+        this.#places.delete(release.first + index);
+      });
       for (const owner of this.#owners) owner.vacate(release);
     }
   }

@@ -87,9 +87,10 @@ export function readProfile(path: string): EncodedRegion[] {
   let functionAt = 0;
   return entries.map(({ packed, records, links, body }) => {
     const recordsAt = at + packed;
+    const own = shared.subarray(at, recordsAt);
     const region = {
-      packed: shared.subarray(at, recordsAt),
-      hash: new PackedHead(shared.subarray(at, recordsAt)).hash,
+      packed: own,
+      hash: new PackedHead(own).hash,
       records: shared.subarray(recordsAt, recordsAt + records),
       links,
       body: functions.subarray(functionAt, functionAt + body),

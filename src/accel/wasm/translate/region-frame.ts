@@ -290,8 +290,14 @@ export class RegionFrame {
     this.forgetPages();
     this.kind = undefined;
     // What was called may have overwritten this code.
+    this.ifDead(() => this.leaveAt(after, 0));
+  }
+
+  /** Runs `then` if the region's own code was overwritten. */
+  ifDead(then: () => void): void {
+    const { code } = this;
     code.get(CONTEXT).memory('i32.load', L.CTX_FUNCTION).op('i32.eqz').if();
-    this.leaveAt(after, 0);
+    then();
     code.end();
   }
 

@@ -2,7 +2,7 @@
 import * as L from '../layout.js';
 import { BlockReader } from './block-reader.js';
 import { Collection, type RegionChoice, type RegionLimits } from './collection.js';
-import { knownPage } from './exec-tlb.js';
+import { knownPage, pageFrom } from './exec-tlb.js';
 import { BLOCK_FLAG, type PackedBlock, type PackedHead, pack, rootHash } from './region.js';
 
 /** Where a block was entered: the TLB set of the privilege, and the linear address. */
@@ -64,16 +64,10 @@ export class RegionReader {
   collect(root: number, entered?: Entered): RegionChoice {
     if (!entered) return new Collection(this.#blocks, this.#limits, root).collect();
     const mode = this.#blocks.mode(root);
-    const page = (distance: number): number => this.#knownPage(entered, distance, mode);
+    const page = (distance: number): number =>
+      knownPage(this.#view, this.#cpu + entered.set, pageFrom(entered.rip, distance, mode));
     const { wide } = this.#limits;
     return new Collection(this.#blocks, wide, root, page).collect(wide.target);
-  }
-
-  /** Guest physical address of the page so many pages from the one entered; -1 when it is not known. */
-  #knownPage({ set, rip }: Entered, distance: number, mode: number): number {
-    const page = (rip & ~0xfffn) + BigInt(distance) * 0x1000n;
-    const code32 = (mode & L.MODE_CODE_MASK) === L.MODE_CODE32;
-    return knownPage(this.#view, this.#cpu + set, code32 ? page & 0xffff_ffffn : page);
   }
 
   /** Guest physical addresses of the blocks that the region's jumps lead to. */

@@ -156,9 +156,8 @@ export class Releases {
     this.#makeRoom(places, bytes);
     const sequence = ++this.#sequence;
     const oldest = this.#live[0]?.release.sequence ?? sequence;
-    const own = encoded.map(({ packed, hash, links, records }) => ({
-      ...{ packed, hash, links, records },
-    }));
+    // Without the functions, which other threads have no use for.
+    const own = encoded.map(({ body: _, ...region }) => region);
     const release = { module, bytes, regions: own, sequence, first: places.first, oldest };
     this.#live.push({ ...places, keys: regions.map(regionKey), release });
     const { counters } = this;

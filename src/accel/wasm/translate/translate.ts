@@ -332,7 +332,7 @@ function interpret(builder: FunctionBuilder, { block, offset, index }: Cursor): 
   builder.loadState();
   builder.forgetPages();
   builder.kind = undefined;
-  code.get(CONTEXT).memory('i32.load', L.CTX_FUNCTION).op('i32.eqz').if();
-  builder.leaveAt(offset + operation.off + operation.length, block.count - index - 1);
-  code.end();
+  builder.ifDead(() => {
+    builder.leaveAt(offset + operation.off + operation.length, block.count - index - 1);
+  });
 }

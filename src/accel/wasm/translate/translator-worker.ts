@@ -88,7 +88,8 @@ function request(regions: readonly Uint8Array[]): void {
   const fresh = releases.fresh(regions);
   queue.push(...fresh.filter((packed) => !isWide(packed)));
   // Profiles do without them: compiling them all would come before what the next boot waits for.
-  wide.push(...releases.translate(fresh.filter(isWide)));
+  const large = fresh.filter(isWide);
+  if (large.length > 0) wide.push(...releases.translate(large));
   begin();
 }
 

@@ -6,6 +6,7 @@ import * as L from '../layout.js';
 import { SILENT_HOST } from '../testing/silent-host.js';
 import { CODE, CPU, compareTiers, type SmallGuest } from '../testing/small-guest.js';
 import { emptyTlbs } from '../testing/tlb.js';
+import { execSlot } from './exec-tlb.js';
 
 const word = (value: number): number[] => [0, 8, 16, 24].map((shift) => (value >> shift) & 0xff);
 /** E8 or E9: a call or jump at `at` to `to`. */
@@ -162,8 +163,7 @@ describe('enterPage', () => {
     view.setUint32(CPU + L.HOT_COUNT, 0, true);
     view.setUint32(slot, bound, true);
     if (page !== undefined) {
-      const number = Number((page >> 12n) & 0xffff_ffffn);
-      const entry = CPU + L.TLB_USER + L.TLB_EXEC + (((number ^ (number >>> 8)) & 255) << 4);
+      const entry = CPU + L.TLB_USER + L.TLB_EXEC + execSlot(page);
       view.setBigUint64(entry, page, true);
       view.setUint32(entry + 8, PHYS, true);
     }
