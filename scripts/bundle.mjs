@@ -7,23 +7,20 @@
 import { fork } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { TRAINING_WORD, trainingKernel } from './training-kernel.mjs';
 
 const scripts = dirname(fileURLToPath(import.meta.url));
 
-/** Files of dist/ that processes and threads start with. */
-const ENTRIES = [
-  'cli/main.js',
-  'cli/run-main.js',
-  'cli/vm-process.js',
-  'cli/bench-process.js',
-  'vm/worker.js',
-  'vm/vcpu-thread.js',
-  'accel/wasm/translate/translator-worker.js',
-];
+/** Files of dist/ that processes start with. */
+const PROGRAMS = ['cli/main.js', 'cli/run-main.js', 'cli/vm-process.js', 'cli/bench-process.js'];
+
+/** Files of dist/ that threads start with. */
+const THREADS = ['vm/worker.js', 'vm/vcpu-thread.js', 'accel/wasm/translate/translator-worker.js'];
+
+const ENTRIES = [...PROGRAMS, ...THREADS];
 
 /** A trained program shows nothing; it fails by its status. */
 const QUIET = ['ignore', 'ignore', 'ignore', 'ipc'];
@@ -111,14 +108,12 @@ export async function makeBundles(root, { rolldown }) {
     console.error(`build: no code cache: ${error.message}`);
   }
   rmSync(join(bundles, TRAINING_KERNEL));
-  for (const entry of ENTRIES) {
-    copyFileSync(join(scripts, 'launcher.cjs'), join(bundles, `${bundleOf(entry)}.cjs`));
-  }
+  placeLaunchers(bundles, []);
   writeFileSync(join(bundles, 'complete'), '');
 }
 
-/** Runs each bundle with a launcher that writes the code cache at its end. */
-async function train(bundles) {
+/** Gives each bundle its launcher, and these entries one that writes the code cache at its end. */
+function placeLaunchers(bundles, writers) {
   const launcher = readFileSync(join(scripts, 'launcher.cjs'), 'utf8');
   const writing = `${launcher}
 process.on('exit', () => {
@@ -126,19 +121,32 @@ process.on('exit', () => {
   writeFileSync(\`\${base}.cache\`, Buffer.concat([Buffer.from(mark), script.createCachedData()]));
 });
 `;
-  for (const entry of ENTRIES) writeFileSync(join(bundles, `${bundleOf(entry)}.cjs`), writing);
+  for (const entry of ENTRIES) {
+    const text = writers.includes(entry) ? writing : launcher;
+    writeFileSync(join(bundles, `${bundleOf(entry)}.cjs`), text);
+  }
+}
+
+/**
+ * Runs each bundle. A cache is good for the V8 flags it was made under, and the translator changes them: a
+ * program has loaded before that, so it is run without translation, and threads load after it.
+ */
+async function train(bundles) {
   const kernel = join(bundles, TRAINING_KERNEL);
   writeFileSync(kernel, trainingKernel());
-  const run = ['run', '--kernel', kernel, '--accel', 'wasm', '--tier', '0', '--serial', 'null'];
+  const run = ['run', '--kernel', kernel, '--accel', 'wasm', '--serial', 'null'];
   const until = ['--until', TRAINING_WORD, '--timeout', '60'];
   const command = async (...words) => {
     const entry = join(bundles, 'run-main.cjs');
     await ended(fork(entry, [...run, ...until, ...words], { stdio: QUIET }));
   };
+  placeLaunchers(bundles, THREADS);
+  await command('--tier', '1');
+  placeLaunchers(bundles, PROGRAMS);
   // A later run's cache takes the place of an earlier one's: what matters most comes last.
   await ended(fork(join(bundles, 'main.cjs'), ['--help'], { stdio: QUIET }));
-  await command('--isolate', 'process');
-  await command();
+  await command('--tier', '0', '--isolate', 'process');
+  await command('--tier', '0');
   await trainBench(join(bundles, 'bench-process.cjs'), kernel);
 }
 
@@ -148,7 +156,7 @@ async function ended(child) {
   if (status !== 0) throw new Error(`${child.spawnargs.join(' ')}: ${signal ?? status}`);
 }
 
-/** As `pando bench` does. Without translation: the translator changes V8's flags, and with them what a cache is good for. */
+/** As `pando bench` does. */
 async function trainBench(entry, kernel) {
   const child = fork(entry, [], {
     serialization: 'advanced',

@@ -1,10 +1,12 @@
 /** The process's translator thread, and how the threads that drive VMs reach it. */
+import { setFlagsFromString } from 'node:v8';
 import {
   MessageChannel,
   type MessagePort,
   receiveMessageOnPort,
   Worker,
 } from 'node:worker_threads';
+import { coreModule } from '../core-module.js';
 import type { Release, TranslationCounters, TranslationService } from './service.js';
 
 /** What the translator thread is told. */
@@ -19,12 +21,26 @@ export type TranslatorCommand =
   | { readonly kind: 'tidy' }
   | { readonly kind: 'close' };
 
+/** How V8 compiles translations. */
+const V8_FLAGS = [
+  // Compiled by the translator, a module is ready to run wherever it is posted.
+  '--no-wasm-lazy-compilation',
+  // The optimising compiler takes twenty times as long: only for what stays hot.
+  '--wasm-tiering-budget=300000000',
+  // Wide regions are for what stays hot, and slow as the first compiler leaves them.
+  '--experimental-wasm-compilation-hints',
+];
+
 export class TranslatorThread {
-  readonly #worker = new Worker(new URL('./translator-worker.js', import.meta.url));
+  readonly #worker: Worker;
   readonly #ended: Promise<void>;
 
   /** @param failed hears of an exception there */
   constructor(failed: (error: Error) => void) {
+    // The core keeps V8's own settings. Threads load with these, as they did when their code was cached.
+    coreModule();
+    for (const flag of V8_FLAGS) setFlagsFromString(flag);
+    this.#worker = new Worker(new URL('./translator-worker.js', import.meta.url));
     this.#worker.on('error', failed);
     this.#ended = new Promise((resolve) => this.#worker.once('exit', () => resolve()));
   }

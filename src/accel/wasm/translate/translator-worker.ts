@@ -2,7 +2,6 @@
  * Thread entry: translates for all VMs of the process. What it makes goes to every thread, in one
  * order; a thread that comes later gets what there is first.
  */
-import { setFlagsFromString } from 'node:v8';
 import { type MessagePort, parentPort } from 'node:worker_threads';
 import { REGION_LIMIT, readProfile, writeProfile } from './profile.js';
 import { isWide } from './region.js';
@@ -20,13 +19,6 @@ const WIDE_BATCH = 4;
  */
 const FIRST_BYTES = 32 << 10;
 const MOST_BYTES = 256 << 10;
-
-// Compiled here, a module is ready to run wherever it is posted.
-setFlagsFromString('--no-wasm-lazy-compilation');
-// The optimising compiler takes twenty times as long: only for what stays hot.
-setFlagsFromString('--wasm-tiering-budget=300000000');
-// Wide regions are for what stays hot, and slow as the first compiler leaves them.
-setFlagsFromString('--experimental-wasm-compilation-hints');
 
 const releases = new Releases();
 const ports: MessagePort[] = [];
