@@ -33,7 +33,8 @@ export interface Allowance {
 }
 
 export const TIER_OPTIONS: TierOptions = {
-  threshold: 2500,
+  // Where two processors share one core, what is translated sooner slows the guest more than it helps a boot.
+  threshold: 5000,
   wideThreshold: 200_000,
   provided: 500,
   limits: {
@@ -64,7 +65,7 @@ export const FORCED_TIER: TierOptions = {
  * those lack is mostly what is not worth much.
  */
 const FIRST = { hot: 1, wide: 1 };
-const LATER = { hot: 3, wide: 8 };
+const LATER = { hot: 1.5, wide: 8 };
 /** Entries of a block before a translation that is there already is used. */
 const WARM = 10;
 /** Entries until a block whose translation is under way is looked at again. */
