@@ -33,7 +33,7 @@ export interface Allowance {
 }
 
 export const TIER_OPTIONS: TierOptions = {
-  // Where two processors share one core, what is translated sooner slows the guest more than it helps a boot.
+  // Of whole boots on two processors: with 2,500 they take 5 % longer, with 12,000 those with a profile do.
   threshold: 5000,
   wideThreshold: 200_000,
   provided: 500,
