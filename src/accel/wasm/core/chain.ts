@@ -7,7 +7,7 @@
  * call, and control that comes out elsewhere unwinds the host's calls.
  */
 import {
-  BLK_CODE, BLK_MODE, BLK_PHYS, CTX_ENTRIES, CTX_FUNCTION, CTX_ROOT, JIT_DEPTH, JIT_LINK, JIT_RIP, JIT_STATUS,
+  BLK_CODE, BLK_MODE, BLK_PHYS, CTX_ENTRIES, CTX_FUNCTION, CTX_ROOT, GPR, JIT_DEPTH, JIT_LINK, JIT_RIP, JIT_STATUS,
   JUMP_CACHE, JUMP_CACHE_ENTRIES, MODE, PAGE_ASKED, PAGE_UNBOUND, POLL, RIP, ST_AWAY, ST_NEXT, TLB_SET, WIDE_THRESHOLD,
 } from "../layout";
 import { noteHot } from "./hot-list";
@@ -85,8 +85,13 @@ export function follow(cpu: usize, left: i32, context: usize, back: u64): i32 {
   const mode = load<u32>(cpu, MODE);
   const threshold = load<u32>(cpu, WIDE_THRESHOLD);
   while (true) {
-    countEntry(cpu, set, context, threshold, load<u64>(cpu, RIP));
-    left = call_indirect<i32>(load<u32>(context, CTX_FUNCTION), cpu, left, context);
+    const from = load<u64>(cpu, RIP);
+    countEntry(cpu, set, context, threshold, from);
+    left = call_indirect<i32>(
+      load<u32>(context, CTX_FUNCTION), cpu, left, context, cpu + set, from & ~0xfff,
+      load<u64>(cpu, GPR), load<u64>(cpu, GPR + 8), load<u64>(cpu, GPR + 16), load<u64>(cpu, GPR + 24),
+      load<u64>(cpu, GPR + 32), load<u64>(cpu, GPR + 40), load<u64>(cpu, GPR + 48), load<u64>(cpu, GPR + 56),
+    );
     if (load<u32>(cpu, JIT_STATUS) != ST_NEXT) return left;
     const rip = load<u64>(cpu, JIT_RIP);
     if (rip == back) return left;

@@ -186,11 +186,35 @@ export class Bytes {
   }
 }
 
-/** The body of one function. Labels are counted by `depth`: the number of open blocks. */
+/**
+ * The body of one function. Labels are counted by `depth`: the number of open blocks. Locals beyond the parameters have
+ * any numbers; the function has those that are used, in the order of their first use.
+ */
 export class Code {
   readonly bytes = new Bytes();
+  /** Types of the function's locals beyond its parameters. */
+  readonly locals: number[] = [];
+  readonly #parameters: number;
+  readonly #typeOf: (local: number) => number;
+  /** By the locals' numbers: which of the function's they are. */
+  readonly #places: number[] = [];
   /** Open blocks, loops and ifs. */
   depth = 0;
+
+  constructor(parameters: number, typeOf: (local: number) => number) {
+    this.#parameters = parameters;
+    this.#typeOf = typeOf;
+  }
+
+  #local(opcode: number, local: number): this {
+    let place = local;
+    if (local >= this.#parameters) {
+      place = this.#places[local] ??= this.#parameters + this.locals.push(this.#typeOf(local)) - 1;
+    }
+    this.bytes.byte(opcode);
+    this.bytes.unsigned(place);
+    return this;
+  }
 
   op(name: OpName): this {
     this.bytes.byte(OPCODES[name]);
@@ -240,21 +264,15 @@ export class Code {
   }
 
   get(local: number): this {
-    this.bytes.byte(0x20);
-    this.bytes.unsigned(local);
-    return this;
+    return this.#local(0x20, local);
   }
 
   set(local: number): this {
-    this.bytes.byte(0x21);
-    this.bytes.unsigned(local);
-    return this;
+    return this.#local(0x21, local);
   }
 
   tee(local: number): this {
-    this.bytes.byte(0x22);
-    this.bytes.unsigned(local);
-    return this;
+    return this.#local(0x22, local);
   }
 
   block(): this {
@@ -345,33 +363,21 @@ export interface FunctionType {
   readonly results: readonly number[];
 }
 
-/** One function of a module: its locals beyond the parameters, by type, and its code. */
+/** One function of a module: the types of its locals beyond the parameters, and its code. */
 export interface ModuleFunction {
-  readonly i32Locals: number;
-  readonly i64Locals: number;
-  readonly f64Locals: number;
-  readonly v128Locals: number;
+  readonly locals: readonly number[];
   readonly code: Uint8Array;
 }
 
 /** An entry of a module's code section, without its length. */
-export function encodeFunction({
-  i32Locals,
-  i64Locals,
-  f64Locals,
-  v128Locals,
-  code,
-}: ModuleFunction): Uint8Array {
+export function encodeFunction({ locals, code }: ModuleFunction): Uint8Array {
   const entry = new Bytes();
-  entry.unsigned(4);
-  entry.unsigned(i32Locals);
-  entry.byte(I32);
-  entry.unsigned(i64Locals);
-  entry.byte(I64);
-  entry.unsigned(f64Locals);
-  entry.byte(F64);
-  entry.unsigned(v128Locals);
-  entry.byte(V128);
+  const starts = locals.flatMap((type, index) => (type === locals[index - 1] ? [] : [index]));
+  entry.unsigned(starts.length);
+  starts.forEach((start, index) => {
+    entry.unsigned((starts[index + 1] ?? locals.length) - start);
+    entry.byte(locals[start] ?? I32);
+  });
   entry.append(code);
   return entry.take();
 }

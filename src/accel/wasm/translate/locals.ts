@@ -1,45 +1,56 @@
 /** The locals of a translated function, and what it calls in the core. */
-import { type FunctionType, I32, I64 } from './encoder.js';
+import { F64, type FunctionType, I32, I64, V128 } from './encoder.js';
 
-/** Parameters and locals of a translated function; see `FUNCTION_TYPE`. */
+/** Parameters of a translated function; see `FUNCTION_TYPE`. */
 export const CPU = 0;
 export const LEFT = 1;
 export const CONTEXT = 2;
-export const CC_OP = 3;
-export const POINTER = 4;
-export const ENTRY = 5;
-export const A32 = 6;
-export const STATUS = 7;
-export const LINK = 8;
 /** The TLB set of the current privilege. */
-export const SET = 9;
-/** Where in the page and with how many instructions unspent a way out leaves. */
-export const PLACE = 10;
-/** Layout position that a loop entered beside its head goes on to; else 0. */
-export const INTO = 11;
-/** Bit n: page n of the region has been found where it must be. */
-export const VALID = 12;
-export const VA = 13;
-export const A64 = 14;
-export const B64 = 15;
-export const R64 = 16;
-export const TARGET = 17;
-export const CC_A = 18;
-export const CC_B = 19;
-export const CC_RES = 20;
+export const SET = 3;
 /** Linear address of the page that the root lies in. */
-export const PAGE = 21;
-/** First of sixteen general registers. */
-export const REGISTER = 22;
-export const I32_LOCALS = 10;
-export const I64_LOCALS = 25;
-/** Three 64-bit floating-point locals behind the others, and the XMM registers that a function uses. */
-export const FLOAT = 3 + I32_LOCALS + I64_LOCALS;
-export const F64_LOCALS = 3;
-export const VECTOR = FLOAT + F64_LOCALS;
+export const PAGE = 4;
+/** First of sixteen general registers, of which so many are parameters. */
+export const REGISTER = 5;
+export const REGISTERS_PASSED = 8;
 
-/** (vCPU block, instructions left, region context) → instructions left. */
-export const FUNCTION_TYPE: FunctionType = { parameters: [I32, I32, I32], results: [I32] };
+/** Locals. */
+export const CC_OP = 21;
+export const POINTER = 22;
+export const ENTRY = 23;
+export const A32 = 24;
+export const STATUS = 25;
+export const LINK = 26;
+/** Where in the page and with how many instructions unspent a way out leaves. */
+export const PLACE = 27;
+/** Layout position that a loop entered beside its head goes on to; else 0. */
+export const INTO = 28;
+/** Bit n: page n of the region has been found where it must be. */
+export const VALID = 29;
+export const VA = 30;
+export const A64 = 31;
+export const B64 = 32;
+export const R64 = 33;
+export const TARGET = 34;
+export const CC_A = 35;
+export const CC_B = 36;
+export const CC_RES = 37;
+/** Three 64-bit floating-point locals. */
+export const FLOAT = 38;
+/** First of sixteen XMM registers. */
+export const VECTOR = 41;
+
+/** Type of a local. */
+export function localType(local: number): number {
+  if (local >= VECTOR) return V128;
+  if (local >= FLOAT) return F64;
+  return local >= CC_OP && local < VA ? I32 : I64;
+}
+
+/** (vCPU block, instructions left, region context, TLB set, root's page, the first general registers) → instructions left. */
+export const FUNCTION_TYPE: FunctionType = {
+  parameters: [I32, I32, I32, I32, I64, ...Array<number>(REGISTERS_PASSED).fill(I64)],
+  results: [I32],
+};
 
 /** What translated code calls in the core (core/index.ts). */
 export const CORE_IMPORTS: readonly (readonly [string, FunctionType])[] = [

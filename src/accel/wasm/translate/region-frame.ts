@@ -10,12 +10,14 @@ import {
   CONTEXT,
   CPU,
   ENTER_PAGE,
+  FUNCTION_TYPE,
   LEFT,
   LINK,
+  localType,
   PAGE,
   PLACE,
   REGISTER,
-  SET,
+  REGISTERS_PASSED,
   STATUS,
   TARGET,
   VALID,
@@ -44,12 +46,6 @@ export interface RegisterUse {
   readonly entering: number;
 }
 
-function bitsIn(mask: number): number {
-  let count = 0;
-  for (let rest = mask; rest !== 0; rest &= rest - 1) count++;
-  return count;
-}
-
 /** One block's place while it is being translated. */
 export interface Cursor {
   readonly block: RegionBlock;
@@ -64,7 +60,7 @@ export interface Cursor {
 }
 
 export class RegionFrame {
-  readonly code = new Code();
+  readonly code = new Code(FUNCTION_TYPE.parameters.length, localType);
   /** Whether this is 32-bit code, whose addresses wrap at 4 GiB. */
   readonly code32: boolean;
   /** Bit n: general register n is kept in a local, respectively written. */
@@ -99,14 +95,9 @@ export class RegionFrame {
     this.#entering = entering;
   }
 
-  /** How many vector locals the function has. */
-  get vectorLocals(): number {
-    return bitsIn(this.#vectors);
-  }
-
   /** The local of an XMM register. Each write of it goes to memory as well, so that one is always right. */
   vector(slot: number): number {
-    return VECTOR + bitsIn(this.#vectors & ((1 << (slot >> 4)) - 1));
+    return VECTOR + (slot >> 4);
   }
 
   /** Takes the XMM registers of a mask, as far as they have locals, from memory. */
@@ -124,9 +115,7 @@ export class RegionFrame {
   open(): void {
     const { code } = this;
     code.block().block().block();
-    code.get(CPU).memory('i32.load', L.TLB_SET).get(CPU).op('i32.add').set(SET);
-    code.get(CPU).memory('i64.load', L.RIP).i64(-4096).op('i64.and').set(PAGE);
-    this.loadRegisters(ALL_REGISTERS);
+    this.loadRegisters(ALL_REGISTERS << REGISTERS_PASSED);
     this.loadVectors(this.#entering);
     this.loadFlags();
   }

@@ -6,20 +6,7 @@ import * as L from '../layout.js';
 import type { ModuleFunction } from './encoder.js';
 import { agrees, entryKinds, type Kinds } from './flag-kinds.js';
 import { FunctionBuilder } from './function-builder.js';
-import {
-  A64,
-  CONTEXT,
-  CPU,
-  EXECUTE,
-  F64_LOCALS,
-  I32_LOCALS,
-  I64_LOCALS,
-  INTO,
-  LEFT,
-  PAGE,
-  STATUS,
-  TARGET,
-} from './locals.js';
+import { A64, CONTEXT, CPU, EXECUTE, INTO, LEFT, PAGE, STATUS, TARGET } from './locals.js';
 import { flagNeeds, type OperationTable } from './operations.js';
 import { perfectHash } from './perfect-hash.js';
 import { CALLS, type Region, type RegionBlock, regionPages } from './region.js';
@@ -127,13 +114,7 @@ class RegionWriter {
     builder.unreachable();
     const code = builder.close();
     return {
-      body: {
-        i32Locals: I32_LOCALS,
-        i64Locals: I64_LOCALS,
-        f64Locals: F64_LOCALS,
-        v128Locals: builder.vectorLocals,
-        code,
-      },
+      body: { locals: builder.code.locals, code },
       links: builder.links,
       records: builder.records,
     };
