@@ -21,7 +21,7 @@ export type TranslatorCommand =
   | { readonly kind: 'tidy' }
   | { readonly kind: 'close' };
 
-/** How V8 compiles translations. */
+/** How V8 compiles translations, and what translates them. */
 const V8_FLAGS = [
   // Compiled by the translator, a module is ready to run wherever it is posted.
   '--no-wasm-lazy-compilation',
@@ -29,6 +29,9 @@ const V8_FLAGS = [
   '--wasm-tiering-budget=300000000',
   // Wide regions are for what stays hot, and slow as the first compiler leaves them.
   '--experimental-wasm-compilation-hints',
+  // Seven times V8's own. A boot is over before most of what V8 would optimise of the translator has paid for that, and
+  // four threads that do so take the processors from the guest.
+  '--interrupt-budget=500000',
 ];
 
 export class TranslatorThread {
