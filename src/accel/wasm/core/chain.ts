@@ -46,8 +46,8 @@ export function rememberBlock(cpu: usize, rip: u64, block: usize): void {
   store<u32>(slot(cpu, rip), block as u32, JUMP_CACHE);
 }
 
-/** Where `follow` never comes back to: no address of code. */
-export const NEVER: u64 = 1 << 63;
+/** Where `chain` never comes back to: no address of code. */
+const NEVER: u64 = 1 << 63;
 
 /** The block at `rip`, where `link` leads to, by what is known without a page walk; else 0. */
 // @ts-ignore: decorator
@@ -80,7 +80,9 @@ function countEntry(cpu: usize, set: u32, context: usize, threshold: u32, rip: u
  * (code without a translation, the budget, POLL, a fault) leaves JIT_* as a translation does that
  * leaves, with JIT_STATUS not ST_NEXT. Returns the instructions left.
  */
-export function follow(cpu: usize, left: i32, context: usize, back: u64): i32 {
+// @ts-ignore: decorator
+@inline
+function chain(cpu: usize, left: i32, context: usize, back: u64): i32 {
   const set = load<u32>(cpu, TLB_SET);
   const mode = load<u32>(cpu, MODE);
   const threshold = load<u32>(cpu, WIDE_THRESHOLD);
@@ -107,7 +109,12 @@ export function follow(cpu: usize, left: i32, context: usize, back: u64): i32 {
   return left;
 }
 
-/** The guest's CALL in the region of `context` to `rip`, where the link at `offset` leads to: `follow` until it returns to `back`. */
+/** `chain` that never comes back by itself, for the run loop. */
+export function follow(cpu: usize, left: i32, context: usize): i32 {
+  return chain(cpu, left, context, NEVER);
+}
+
+/** The guest's CALL in the region of `context` to `rip`, where the link at `offset` leads to: `chain` until it returns to `back`. */
 export function callRegion(cpu: usize, left: i32, context: usize, offset: i32, rip: u64, back: u64): i32 {
   const link = context + offset;
   const set = load<u32>(cpu, TLB_SET);
@@ -120,7 +127,7 @@ export function callRegion(cpu: usize, left: i32, context: usize, offset: i32, r
     if (called != 0) {
       store<u64>(cpu, rip, RIP);
       store<u32>(cpu, depth + 1, JIT_DEPTH);
-      left = follow(cpu, left, called, back);
+      left = chain(cpu, left, called, back);
       store<u32>(cpu, depth, JIT_DEPTH);
       return left;
     }

@@ -15,7 +15,7 @@ import {
   ST_AWAY, ST_NEXT, TLB_SET, ARENA_FLUSHES, VCPU_BLOCKS, DEAD_BLOCK,
 } from "../layout";
 import { findBlock } from "./blocks";
-import { cachedBlock, follow, knownPhys, linkedBlock, NEVER, rememberBlock } from "./chain";
+import { cachedBlock, follow, knownPhys, linkedBlock, rememberBlock } from "./chain";
 import { decodeBlock, knownCrossing } from "./decode";
 import { stepCheck } from "./debug";
 import { CC_DEC, CC_INC } from "./flags";
@@ -647,7 +647,7 @@ export function run(cpu: usize, budget: i32): u32 {
     store<u64>(cpu, rip, RIP);
     const context = load<u32>(block, BLK_CODE) as usize;
     if (context) {
-      left = follow(cpu, left, context, NEVER);
+      left = follow(cpu, left, context);
       rip = load<u64>(cpu, JIT_RIP);
       link = load<u32>(cpu, JIT_LINK);
       status = load<u32>(cpu, JIT_STATUS);

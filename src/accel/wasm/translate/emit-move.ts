@@ -1,8 +1,16 @@
 /** Integer moves, extensions, exchanges and byte order. */
 import * as L from '../layout.js';
 import { arithmetic } from './emit-alu.js';
-import { type Emit, type Emitter, RAX_BIT, RDX_BIT, SIZE_OF, truncated } from './emitter.js';
-import { A64, B64, R64, REGISTER } from './locals.js';
+import {
+  type Emit,
+  type Emitter,
+  RAX_BIT,
+  RDX_BIT,
+  rotated,
+  SIZE_OF,
+  truncated,
+} from './emitter.js';
+import { A32, A64, B64, R64, REGISTER } from './locals.js';
 import type { Operation } from './region.js';
 
 /** Lanes of a shuffle that turns eight bytes round, twice. */
@@ -181,8 +189,11 @@ const byteSwap: Emit = (builder, operation) => {
   if (size === 1) code.i64(0);
   else if (size === 2) {
     const low = REGISTER + (operation.b >> 3);
-    code.get(low).op('i32.wrap_i64').i32(8).op('i32.rotl').i32(0x00ff00ff).op('i32.and');
-    code.get(low).op('i32.wrap_i64').i32(8).op('i32.rotr').i32(0xff00ff00).op('i32.and');
+    code.get(low).op('i32.wrap_i64').set(A32);
+    for (const left of [true, false]) {
+      rotated(builder, A32, 'i32', left, { fixed: 8 });
+      code.i32(left ? 0x00ff00ff : 0xff00ff00).op('i32.and');
+    }
     code.op('i32.or').op('i64.extend_i32_u').set(low);
     return;
   } else {

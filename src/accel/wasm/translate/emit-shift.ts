@@ -1,8 +1,8 @@
 /** Shifts and rotates (core/hot.ts shiftRI, core/integer-shift.ts). */
 import * as L from '../layout.js';
-import { type Emit, type Emitter, extend, RCX_BIT } from './emitter.js';
+import { type Emit, type Emitter, extend, RCX_BIT, rotated } from './emitter.js';
 import type { FunctionBuilder } from './function-builder.js';
-import { A64, B64, CC_A, CC_B, CC_RES, FLAG_KIND, R64, REGISTER } from './locals.js';
+import { A32, A64, B64, CC_A, CC_B, CC_RES, FLAG_KIND, R64, REGISTER } from './locals.js';
 import type { Operation } from './region.js';
 
 const CF = 0x001;
@@ -160,12 +160,15 @@ function rotate(match: RegExpExecArray): Emit {
     // Narrow operands are rotated as copies that fill 32 bits.
     if (size === 0) code.i64(0x01010101).op('i64.mul');
     else if (size === 1) code.i64(0x00010001).op('i64.mul');
-    const { fixed, count } = counted(builder, operation, source);
-    count();
-    if (size === 3) code.op(left ? 'i64.rotl' : 'i64.rotr');
-    else {
-      code.set(R64).op('i32.wrap_i64').get(R64).op('i32.wrap_i64');
-      code.op(left ? 'i32.rotl' : 'i32.rotr').op('i64.extend_i32_u');
+    const { fixed } = counted(builder, operation, source);
+    const by = fixed === undefined ? { local: B64 } : { fixed };
+    if (size === 3) {
+      code.set(A64);
+      rotated(builder, A64, 'i64', left, by);
+    } else {
+      code.op('i32.wrap_i64').set(A32);
+      rotated(builder, A32, 'i32', left, by);
+      code.op('i64.extend_i32_u');
     }
     code.set(R64);
     if (flags && fixed !== 0) {

@@ -61,3 +61,33 @@ export function extend({ code }: FunctionBuilder, size: number): void {
     (['i64.extend8_s', 'i64.extend16_s', 'i64.extend32_s'] as const)[size] ?? 'i64.extend32_s',
   );
 }
+
+/**
+ * Pushes a local of 32 or 64 bits rotated by a number below its width, which the i64 local `count` holds if it is not known.
+ * V8's first compiler calls a function in C for the instructions that rotate; its second makes one of these shifts.
+ */
+export function rotated(
+  { code }: FunctionBuilder,
+  local: number,
+  type: 'i32' | 'i64',
+  left: boolean,
+  count: { readonly fixed: number } | { readonly local: number },
+): void {
+  const width = type === 'i32' ? 32 : 64;
+  const push = (complement: boolean): void => {
+    const fixed = 'fixed' in count ? (complement ? width - count.fixed : count.fixed) : width;
+    if ('fixed' in count || complement) {
+      if (type === 'i32') code.i32(fixed);
+      else code.i64(fixed);
+    }
+    if ('fixed' in count) return;
+    code.get(count.local);
+    if (type === 'i32') code.op('i32.wrap_i64');
+    if (complement) code.op(`${type}.sub`);
+  };
+  code.get(local);
+  push(false);
+  code.op(left ? `${type}.shl` : `${type}.shr_u`).get(local);
+  push(true);
+  code.op(left ? `${type}.shr_u` : `${type}.shl`).op(`${type}.or`);
+}
