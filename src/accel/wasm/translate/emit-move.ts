@@ -6,8 +6,8 @@ import {
   type Emitter,
   RAX_BIT,
   RDX_BIT,
-  rotated,
   SIZE_OF,
+  shiftedIn,
   truncated,
 } from './emitter.js';
 import { A32, A64, B64, R64, REGISTER } from './locals.js';
@@ -190,8 +190,9 @@ const byteSwap: Emit = (builder, operation) => {
   else if (size === 2) {
     const low = REGISTER + (operation.b >> 3);
     code.get(low).op('i32.wrap_i64').set(A32);
+    const push = (): unknown => code.get(A32);
     for (const left of [true, false]) {
-      rotated(builder, A32, 'i32', left, { fixed: 8 });
+      shiftedIn(builder, 'i32', left, 32, 8, push, push);
       code.i32(left ? 0x00ff00ff : 0xff00ff00).op('i32.and');
     }
     code.op('i32.or').op('i64.extend_i32_u').set(low);

@@ -1,6 +1,6 @@
 /** Shifts and rotates (core/hot.ts shiftRI, core/integer-shift.ts). */
 import * as L from '../layout.js';
-import { type Emit, type Emitter, extend, RCX_BIT, rotated } from './emitter.js';
+import { type Emit, type Emitter, extend, RCX_BIT, shiftedIn } from './emitter.js';
 import type { FunctionBuilder } from './function-builder.js';
 import { A32, A64, B64, CC_A, CC_B, CC_RES, FLAG_KIND, R64, REGISTER } from './locals.js';
 import type { Operation } from './region.js';
@@ -161,13 +161,14 @@ function rotate(match: RegExpExecArray): Emit {
     if (size === 0) code.i64(0x01010101).op('i64.mul');
     else if (size === 1) code.i64(0x00010001).op('i64.mul');
     const { fixed } = counted(builder, operation, source);
-    const by = fixed === undefined ? { local: B64 } : { fixed };
     if (size === 3) {
+      const push = (): unknown => code.get(A64);
       code.set(A64);
-      rotated(builder, A64, 'i64', left, by);
+      shiftedIn(builder, 'i64', left, 64, fixed, push, push);
     } else {
+      const push = (): unknown => code.get(A32);
       code.op('i32.wrap_i64').set(A32);
-      rotated(builder, A32, 'i32', left, by);
+      shiftedIn(builder, 'i32', left, 32, fixed, push, push);
       code.op('i64.extend_i32_u');
     }
     code.set(R64);
@@ -204,17 +205,10 @@ function double(match: RegExpExecArray): Emit {
     }
     code.set(R64);
     const join = (): void => {
-      code.get(A64);
-      count();
-      code.op(left ? 'i64.shl' : 'i64.shr_u');
-      builder.readRegister(operation.r, size, false);
-      code.i64(bits);
-      count();
-      code
-        .op('i64.sub')
-        .op(left ? 'i64.shr_u' : 'i64.shl')
-        .op('i64.or')
-        .set(R64);
+      const from = (): unknown => code.get(A64);
+      const into = (): void => builder.readRegister(operation.r, size, false);
+      shiftedIn(builder, 'i64', left, bits, fixed, from, into);
+      code.set(R64);
     };
     const setFlags = (): void => {
       code.get(R64);

@@ -1,6 +1,7 @@
 /** The contract between the table of operations and what writes them out. */
 import * as L from '../layout.js';
 import type { FunctionBuilder } from './function-builder.js';
+import { B64 } from './locals.js';
 import type { Operation } from './region.js';
 import type { Cursor } from './region-frame.js';
 
@@ -63,31 +64,35 @@ export function extend({ code }: FunctionBuilder, size: number): void {
 }
 
 /**
- * Pushes a local of 32 or 64 bits rotated by a number below its width, which the i64 local `count` holds if it is not known.
- * V8's first compiler calls a function in C for the instructions that rotate; its second makes one of these shifts.
+ * Pushes what `from` pushes shifted, and into the bits that become free what `into` pushes, as SHLD and SHRD do; with the
+ * same for both it is rotated. V8's first compiler calls a function in C for the instructions that rotate; its second
+ * makes one of this.
+ * @param width bits of the operands
+ * @param fixed by how many bits, below the width; when it is not known B64 holds it
  */
-export function rotated(
+export function shiftedIn(
   { code }: FunctionBuilder,
-  local: number,
   type: 'i32' | 'i64',
   left: boolean,
-  count: { readonly fixed: number } | { readonly local: number },
+  width: number,
+  fixed: number | undefined,
+  from: () => unknown,
+  into: () => unknown,
 ): void {
-  const width = type === 'i32' ? 32 : 64;
-  const push = (complement: boolean): void => {
-    const fixed = 'fixed' in count ? (complement ? width - count.fixed : count.fixed) : width;
-    if ('fixed' in count || complement) {
-      if (type === 'i32') code.i32(fixed);
-      else code.i64(fixed);
-    }
-    if ('fixed' in count) return;
-    code.get(count.local);
+  const constant = (value: number): unknown => (type === 'i32' ? code.i32(value) : code.i64(value));
+  const count = (): void => {
+    code.get(B64);
     if (type === 'i32') code.op('i32.wrap_i64');
-    if (complement) code.op(`${type}.sub`);
   };
-  code.get(local);
-  push(false);
-  code.op(left ? `${type}.shl` : `${type}.shr_u`).get(local);
-  push(true);
+  from();
+  if (fixed === undefined) count();
+  else constant(fixed);
+  code.op(left ? `${type}.shl` : `${type}.shr_u`);
+  into();
+  constant(width - (fixed ?? 0));
+  if (fixed === undefined) {
+    count();
+    code.op(`${type}.sub`);
+  }
   code.op(left ? `${type}.shr_u` : `${type}.shl`).op(`${type}.or`);
 }
