@@ -75,27 +75,27 @@ function countEntry(cpu: usize, set: u32, context: usize, threshold: u32, rip: u
 }
 
 /**
- * Runs the translation `context`, for whose code RIP stands, and those that it leads to, until control
+ * Runs the translation `context`, for whose code RIP stands at `rip`, and those that it leads to, until control
  * comes to `back`: JIT_STATUS is then ST_NEXT, and the state is in memory. Anything else that ends it
  * (code without a translation, the budget, POLL, a fault) leaves JIT_* as a translation does that
  * leaves, with JIT_STATUS not ST_NEXT. Returns the instructions left.
  */
 // @ts-ignore: decorator
 @inline
-function chain(cpu: usize, left: i32, context: usize, back: u64): i32 {
+function chain(cpu: usize, left: i32, context: usize, rip: u64, back: u64): i32 {
   const set = load<u32>(cpu, TLB_SET);
   const mode = load<u32>(cpu, MODE);
   const threshold = load<u32>(cpu, WIDE_THRESHOLD);
   while (true) {
-    const from = load<u64>(cpu, RIP);
-    countEntry(cpu, set, context, threshold, from);
+    countEntry(cpu, set, context, threshold, rip);
+    // What FUNCTION_TYPE of translate/locals.ts tells.
     left = call_indirect<i32>(
-      load<u32>(context, CTX_FUNCTION), cpu, left, context, cpu + set, from & ~0xfff,
+      load<u32>(context, CTX_FUNCTION), cpu, left, context, cpu + set, rip & ~0xfff,
       load<u64>(cpu, GPR), load<u64>(cpu, GPR + 8), load<u64>(cpu, GPR + 16), load<u64>(cpu, GPR + 24),
       load<u64>(cpu, GPR + 32), load<u64>(cpu, GPR + 40), load<u64>(cpu, GPR + 48), load<u64>(cpu, GPR + 56),
     );
     if (load<u32>(cpu, JIT_STATUS) != ST_NEXT) return left;
-    const rip = load<u64>(cpu, JIT_RIP);
+    rip = load<u64>(cpu, JIT_RIP);
     if (rip == back) return left;
     const link = load<u32>(cpu, JIT_LINK) as usize;
     if (link == 0 || left <= 0 || load<u32>(cpu, POLL) != 0) break;
@@ -110,8 +110,8 @@ function chain(cpu: usize, left: i32, context: usize, back: u64): i32 {
 }
 
 /** `chain` that never comes back by itself, for the run loop. */
-export function follow(cpu: usize, left: i32, context: usize): i32 {
-  return chain(cpu, left, context, NEVER);
+export function follow(cpu: usize, left: i32, context: usize, rip: u64): i32 {
+  return chain(cpu, left, context, rip, NEVER);
 }
 
 /** The guest's CALL in the region of `context` to `rip`, where the link at `offset` leads to: `chain` until it returns to `back`. */
@@ -127,7 +127,7 @@ export function callRegion(cpu: usize, left: i32, context: usize, offset: i32, r
     if (called != 0) {
       store<u64>(cpu, rip, RIP);
       store<u32>(cpu, depth + 1, JIT_DEPTH);
-      left = chain(cpu, left, called, back);
+      left = chain(cpu, left, called, rip, back);
       store<u32>(cpu, depth, JIT_DEPTH);
       return left;
     }

@@ -647,7 +647,7 @@ export function run(cpu: usize, budget: i32): u32 {
     store<u64>(cpu, rip, RIP);
     const context = load<u32>(block, BLK_CODE) as usize;
     if (context) {
-      left = follow(cpu, left, context);
+      left = follow(cpu, left, context, rip);
       rip = load<u64>(cpu, JIT_RIP);
       link = load<u32>(cpu, JIT_LINK);
       status = load<u32>(cpu, JIT_STATUS);
