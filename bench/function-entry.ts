@@ -3,7 +3,7 @@
  * it clears locals in a loop of the processor's own (REP STOS), which takes long to start from 128 bytes on. What
  * src/accel/wasm/translate/locals.ts passes in parameters rests on this.
  *
- *     npm run build && npx tsc -p bench && node dist/bench/function-entry.js [MILLIONS]
+ *     npm run bench -- function-entry [MILLIONS]
  */
 import { setFlagsFromString } from 'node:v8';
 import {
@@ -36,7 +36,7 @@ function entry(parameters: number, locals: number): number {
     results: [I32],
   };
   const called = new Code(type.parameters.length, () => I64);
-  // What is read last counts: all locals are cleared together.
+  // A local is declared where it is used.
   for (let local = 0; local < locals; local++) called.get(type.parameters.length + local).drop();
   called.get(0).i32(1).op('i32.sub').end();
   const body = encodeFunction({ locals: called.locals, code: called.bytes.take() });
