@@ -15,8 +15,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { Apt } from '../image/apt.js';
-import { cacheDirectory } from '../image/directories.js';
+import { Apt } from '#dist/image/apt.js';
+import { cacheDirectory } from '#dist/image/directories.js';
 import { measure, printComparison, type System, writeComparison } from './comparison.js';
 
 const PROJECT = fileURLToPath(new URL('../..', import.meta.url));

@@ -1,7 +1,7 @@
 /** Systems that run the same workloads in turn, and the table of their times. */
 import { writeFileSync } from 'node:fs';
-import { type Column, formatTable, styleFor } from '../cli/text-table.js';
-import { summarise } from '../measure/statistics.js';
+import { summarise } from '#dist/bench/statistics.js';
+import { type Column, formatTable, styleFor } from '#dist/cli/terminal/text-table.js';
 import { type MarkedRun, runMarked } from './marked-process.js';
 
 /** One monitor with its options. */

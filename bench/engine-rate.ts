@@ -1,8 +1,8 @@
 /** The engine's rate: the mixed workload on the core alone, in 64-bit mode, without devices. */
 import { performance } from 'node:perf_hooks';
-import { coreModule, installDecodeTables, instantiateCore } from '../accel/wasm/core-module.js';
-import * as L from '../accel/wasm/layout.js';
-import { SILENT_HOST } from '../accel/wasm/testing/silent-host.js';
+import { coreModule, installDecodeTables, instantiateCore } from '#dist/accel/wasm/core-module.js';
+import * as L from '#dist/accel/wasm/layout.js';
+import { SILENT_HOST } from '#dist/accel/wasm/testing/silent-host.js';
 import { CODE, fillWorkArea, WORK_AREA_BYTES, X87_INPUT, X87_OUTPUT } from './mixed-workload.js';
 
 const GUEST_RAM = 4 << 20;

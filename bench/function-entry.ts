@@ -13,8 +13,8 @@ import {
   type FunctionType,
   I32,
   I64,
-} from '../accel/wasm/translate/encoder.js';
-import { formatTable, styleFor } from '../cli/text-table.js';
+} from '#dist/accel/wasm/translate/encoder.js';
+import { formatTable, styleFor } from '#dist/cli/terminal/text-table.js';
 
 const [millions = 2] = process.argv.slice(2).map(Number);
 const ROUNDS = 7;

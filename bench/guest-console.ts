@@ -1,5 +1,5 @@
 /** A guest's console as a bench uses it: waits for texts, and keeps the last of what was printed. */
-import type { Vm } from '../vm/vm.js';
+import type { Vm } from '#dist/vm/vm.js';
 
 const KEPT = 1 << 16;
 

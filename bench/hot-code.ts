@@ -11,13 +11,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { BOOT_STAGE_PORT } from '../arch/layout.js';
-import { chooseBootImage } from '../cli/boot-image.js';
-import { qemuArguments, qemuVersion } from '../measure/qemu-peer.js';
-import { UserSpace } from '../test/testing/user-space.js';
+import { BOOT_STAGE_PORT } from '#dist/arch/layout.js';
+import { qemuArguments, qemuVersion } from '#dist/debug/qemu-peer.js';
+import { chooseBootImage } from '#dist/image/boot-image.js';
+import { UserSpace } from '#dist/image/testing/user-space.js';
 import { measure, printComparison, type System, writeComparison } from './comparison.js';
 
-/** dist/bench/ is as deep below the project as the sources are below the folder that holds them. */
+/** dist/benches/ is as deep below the project as the sources are below the folder that holds them. */
 const PROJECT = fileURLToPath(new URL('../..', import.meta.url));
 const PROGRAM = '/debian/tests/hot-code.sh';
 /** Value that the guest writes to the boot-stage port. */

@@ -6,11 +6,11 @@
  *
  * Wall time from just before the process starts until the guest writes 7 to port 0xf4; boots take turns.
  */
-import { benchBoot } from '../cli/bench-boot.js';
-import { bootTables } from '../cli/bench-tables.js';
-import { styleFor } from '../cli/text-table.js';
-import { qemuVersion } from '../measure/qemu-peer.js';
-import { summarise } from '../measure/statistics.js';
+import { benchBoot } from '#dist/bench/boot.js';
+import { summarise } from '#dist/bench/statistics.js';
+import { bootTables } from '#dist/bench/tables.js';
+import { styleFor } from '#dist/cli/terminal/text-table.js';
+import { qemuVersion } from '#dist/debug/qemu-peer.js';
 import { EngineBench } from './engine-rate.js';
 
 /** About 170 million instructions each. */

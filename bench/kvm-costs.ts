@@ -4,19 +4,19 @@
  * Beside it, what a write costs that an ioeventfd takes, and an interrupt by KVM_IRQ_LINE or irqfd. All
  * take turns; medians are compared.
  *
- *     npm run build && npx tsc -p bench && node dist/bench/kvm-costs.js [ROUNDS] [EXITS]
+ *     npm run build && npx tsc -p bench && node dist/benches/kvm-costs.js [ROUNDS] [EXITS]
  */
 import { closeSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { GuestCode, SERIAL } from '../accel/conformance/testing/guest.js';
-import { EXIT } from '../accel/kvm/api.js';
-import { KvmIrqLines } from '../accel/kvm/machine.js';
-import { measureKvm } from '../accel/kvm/probe.js';
-import { BareVm } from '../accel/kvm/testing/bare-vm.js';
-import { BOOT_STAGE_PORT } from '../arch/layout.js';
-import { createEventfd, signalEventfd, takeEventfd } from '../host/eventfd.js';
-import { Vm } from '../vm/vm.js';
+import { GuestCode, SERIAL } from '#dist/accel/conformance/testing/guest.js';
+import { EXIT } from '#dist/accel/kvm/api.js';
+import { KvmIrqLines } from '#dist/accel/kvm/kvm-vm.js';
+import { measureKvm } from '#dist/accel/kvm/probe.js';
+import { BareVm } from '#dist/accel/kvm/testing/bare-vm.js';
+import { BOOT_STAGE_PORT } from '#dist/arch/layout.js';
+import { createEventfd, signalEventfd, takeEventfd } from '#dist/host/eventfd.js';
+import { Vm } from '#dist/vm/vm.js';
 
 const [rounds = 9, exits = 10_000] = process.argv.slice(2).map(Number);
 const RAM = 32 << 20;

@@ -2,15 +2,15 @@
  * What is left in a process after many VMs: descriptors, mappings, threads, resident memory, with the
  * garbage collector left to itself.
  *
- *     npm run build && npx tsc -p bench && node dist/bench/kvm-cycles.js [CYCLES] [kvm|wasm]
+ *     npm run build && npx tsc -p bench && node dist/benches/kvm-cycles.js [CYCLES] [kvm|wasm]
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { GuestCode } from '../accel/conformance/testing/guest.js';
-import { held } from '../accel/conformance/testing/held.js';
-import { Vm } from '../vm/vm.js';
+import { GuestCode } from '#dist/accel/conformance/testing/guest.js';
+import { held } from '#dist/accel/conformance/testing/held.js';
+import { Vm } from '#dist/vm/vm.js';
 
 const [cyclesText = '1000', accelerator = 'kvm'] = process.argv.slice(2);
 if (accelerator !== 'kvm' && accelerator !== 'wasm')

@@ -4,13 +4,13 @@
  * the local APIC in an interrupt's handler, as the guest reads it and as KVM_GET_LAPIC gives it. Where
  * the processor runs the guest, all of it works.
  *
- *     npm run build && npx tsc -p bench && node dist/bench/kvm-host.js
+ *     npm run build && npx tsc -p bench && node dist/benches/kvm-host.js
  */
-import { GuestCode } from '../accel/conformance/testing/guest.js';
-import { EXIT, KVM, nameOf, STRUCT } from '../accel/kvm/api.js';
-import { kvmStruct } from '../accel/kvm/system.js';
-import { BareVm } from '../accel/kvm/testing/bare-vm.js';
-import { LOCAL_APIC_ADDRESS } from '../arch/layout.js';
+import { GuestCode } from '#dist/accel/conformance/testing/guest.js';
+import { EXIT, KVM, nameOf, STRUCT } from '#dist/accel/kvm/api.js';
+import { kvmStruct } from '#dist/accel/kvm/system.js';
+import { BareVm } from '#dist/accel/kvm/testing/bare-vm.js';
+import { LOCAL_APIC_ADDRESS } from '#dist/arch/layout.js';
 
 const RAM = 32 << 20;
 const TABLES = 0x230000;

@@ -2,7 +2,7 @@
  * How long it takes to the first KVM_RUN: Pando in a warm process and in a cold one, QEMU in its own,
  * with the same kernel, taking turns. All files are in the page cache.
  *
- *     npm run build && npx tsc -p bench && node dist/bench/kvm-start.js KERNEL [ROUNDS] [WARM]
+ *     npm run build && npx tsc -p bench && node dist/benches/kvm-start.js KERNEL [ROUNDS] [WARM]
  *
  * Pando warm: from the call of Vm.create in a process that has had VMs. Pando cold: from just before a
  * process is started that makes one VM. QEMU: from just before it is started to its trace event
@@ -11,14 +11,14 @@
  */
 import { spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { KVM } from '../accel/kvm/api.js';
-import { writeEntryState } from '../accel/kvm/registers.js';
-import { BareVm } from '../accel/kvm/testing/bare-vm.js';
-import { pvhEntryState } from '../arch/entry-state.js';
-import { BOOT_STAGE_PORT, HIGH_RAM_START } from '../arch/layout.js';
-import { BenchHost } from '../cli/bench-host.js';
-import { qemuArguments, qemuVersion } from '../measure/qemu-peer.js';
-import type { VmOptions } from '../vm/types.js';
+import { KVM } from '#dist/accel/kvm/api.js';
+import { writeEntryState } from '#dist/accel/kvm/registers.js';
+import { BareVm } from '#dist/accel/kvm/testing/bare-vm.js';
+import { pvhEntryState } from '#dist/arch/entry-state.js';
+import { BOOT_STAGE_PORT, HIGH_RAM_START } from '#dist/arch/layout.js';
+import { BenchHost } from '#dist/bench/host.js';
+import { qemuArguments, qemuVersion } from '#dist/debug/qemu-peer.js';
+import type { VmOptions } from '#dist/vm/types.js';
 
 const [kernel = '', roundsText = '5', warmText = '21'] = process.argv.slice(2);
 if (kernel === '') throw new Error('usage: kvm-start KERNEL [ROUNDS] [WARM]');

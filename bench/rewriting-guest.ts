@@ -7,7 +7,7 @@
  * anew in one round of 64 and when there is none, and calls it. Every ROUNDS rounds the checksum goes to
  * the serial port: 0x55 and four bytes.
  */
-import { buildElf, ENTRY, kernelLayout } from '../loader/testing/elf-builder.js';
+import { buildElf, ENTRY, kernelLayout } from '#dist/loader/testing/elf-builder.js';
 
 export const ROUNDS = 1 << 16;
 const MULTIPLIER = 1664525;

@@ -4,7 +4,7 @@
  * (rewriting-guest.ts). Every result is checked, and what the process holds is sampled: after warm-up it
  * must not grow.
  *
- *     npm run build && npx tsc -p bench && node dist/bench/soak.js [--minutes N] [--json FILE]
+ *     npm run build && npx tsc -p bench && node dist/benches/soak.js [--minutes N] [--json FILE]
  *
  * The exit status is 1 when a result was wrong, a VM failed or memory grew.
  */
@@ -14,9 +14,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { ensureImage } from '../image/debian.js';
-import { WorkerPool } from '../vm/pool.js';
-import { Vm } from '../vm/vm.js';
+import { ensureImage } from '#dist/image/debian.js';
+import { WorkerPool } from '#dist/run/wasm/pool.js';
+import { Vm } from '#dist/vm/vm.js';
 import { GuestConsole } from './guest-console.js';
 import { type ProcessFigures, processFigures } from './process-figures.js';
 import { RewritingModel, rewritingKernel } from './rewriting-guest.js';

@@ -3,15 +3,15 @@
  * and stay; after each, the translator's time, the regions and bytes it made, and V8's machine code are
  * read. No profile is used.
  *
- *     npm run build && npx tsc -p bench && node dist/bench/translation-sharing.js [VMs, default 4]
+ *     npm run build && npx tsc -p bench && node dist/benches/translation-sharing.js [VMs, default 4]
  *
  * The exit status is 1 when a further VM took more than 10 % of the first one's translation time, or
  * grew code by more than 15 %.
  */
-import type { TranslationCounters } from '../accel/wasm/translate/service.js';
-import { ensureImage } from '../image/debian.js';
-import { WorkerPool } from '../vm/pool.js';
-import { Vm } from '../vm/vm.js';
+import type { TranslationCounters } from '#dist/accel/wasm/translate/service.js';
+import { ensureImage } from '#dist/image/debian.js';
+import { WorkerPool } from '#dist/run/wasm/pool.js';
+import { Vm } from '#dist/vm/vm.js';
 import { GuestConsole } from './guest-console.js';
 import { processFigures } from './process-figures.js';
 

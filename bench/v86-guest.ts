@@ -2,7 +2,7 @@
  * A v86 (https://github.com/copy/v86) in a process of its own, for against-v86.ts: boots a multiboot file
  * and writes what the guest writes to its first serial port.
  *
- *     node dist/bench/v86-guest.js FOLDER-OF-V86 FOLDER-OF-SEABIOS FILE MEGABYTES
+ *     node dist/benches/v86-guest.js FOLDER-OF-V86 FOLDER-OF-SEABIOS FILE MEGABYTES
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';

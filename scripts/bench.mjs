@@ -23,4 +23,4 @@ if (!existsSync(join(root, 'bench', `${name}.ts`))) {
 }
 node(join(root, 'scripts', 'build.mjs'));
 node(join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', 'bench');
-node(join(root, 'dist', 'bench', `${name}.js`), ...words);
+node(join(root, 'dist', 'benches', `${name}.js`), ...words);

@@ -15,10 +15,19 @@ import { TRAINING_WORD, trainingKernel } from './training-kernel.mjs';
 const scripts = dirname(fileURLToPath(import.meta.url));
 
 /** Files of dist/ that processes start with. */
-const PROGRAMS = ['cli/main.js', 'cli/run-main.js', 'cli/vm-process.js', 'cli/bench-process.js'];
+const PROGRAMS = [
+  'cli/main.js',
+  'cli/run-main.js',
+  'fleet/vm-process.js',
+  'bench/bench-process.js',
+];
 
 /** Files of dist/ that threads start with. */
-const THREADS = ['vm/worker.js', 'vm/vcpu-thread.js', 'accel/wasm/translate/translator-worker.js'];
+const THREADS = [
+  'run/wasm/worker.js',
+  'run/kvm/vcpu-thread.js',
+  'accel/wasm/translate/translator-worker.js',
+];
 
 const ENTRIES = [...PROGRAMS, ...THREADS];
 

@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import type { FootprintReport } from '#dist/bench/footprint-report.js';
 import { storeDirectory } from '#dist/image/directories.js';
-import type { FootprintReport } from '#dist/measure/footprint.js';
 import { debianImage } from './testing/boot.js';
 
 const PANDO = fileURLToPath(new URL('../../bin/pando.js', import.meta.url));

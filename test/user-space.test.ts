@@ -10,9 +10,9 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
+import { ENVIRONMENT, UserSpace } from '#dist/image/testing/user-space.js';
 import { bootToShell, debianImage } from './testing/boot.js';
 import type { Console } from './testing/console.js';
-import { ENVIRONMENT, UserSpace } from './testing/user-space.js';
 
 /** dist/test/ is as deep below the project as the sources are below the folder that holds them. */
 const SCRIPTS = fileURLToPath(new URL('../../test/guest', import.meta.url));

@@ -2,21 +2,21 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { benchBoot } from '../bench/boot.js';
+import type { BootReport } from '../bench/boot-series.js';
+import { type CompareFlags, compareResults } from '../bench/compare.js';
+import { benchFootprint } from '../bench/footprint.js';
+import type { FootprintReport } from '../bench/footprint-report.js';
+import type { BenchFlags, BootFlags, FootprintFlags } from '../bench/options.js';
+import { toPng } from '../bench/plot/png.js';
+import { toSvg } from '../bench/plot/svg.js';
+import { plotsOf, reportPage } from '../bench/report-page.js';
+import { bootTables, footprintTables } from '../bench/tables.js';
 import type { ProgressSink } from '../image/progress.js';
-import type { BootReport } from '../measure/boot-series.js';
-import type { FootprintReport } from '../measure/footprint.js';
-import { toPng } from '../measure/plot/png.js';
-import { toSvg } from '../measure/plot/svg.js';
-import { plotsOf, reportPage } from '../measure/report-page.js';
-import { benchBoot } from './bench-boot.js';
-import { type CompareFlags, compareResults } from './bench-compare.js';
-import { benchFootprint } from './bench-footprint.js';
-import type { BenchFlags, BootFlags, FootprintFlags } from './bench-options.js';
-import { bootTables, footprintTables } from './bench-tables.js';
-import { commandText } from './command-text.js';
-import { progressLine } from './image-progress.js';
 import { checkReportFile } from './report.js';
-import { styleFor } from './text-table.js';
+import { commandText } from './terminal/command-text.js';
+import { progressLine } from './terminal/image-progress.js';
+import { styleFor } from './terminal/text-table.js';
 
 type Report = FootprintReport | BootReport;
 

@@ -4,18 +4,18 @@
  * the code that led to it.
  */
 import { type Command, Option } from 'commander';
-import { type GuestImages, openImages } from '../vm/images.js';
+import { codeText, disassemble } from '../debug/disassembly.js';
 import {
   type LockstepDifference,
   type LockstepProgress,
   type LockstepReport,
   lockstep,
-} from '../vm/lockstep.js';
-import { type BootImage, chooseBootImage } from './boot-image.js';
-import { compareWithQemu, type QemuReport } from './debug-qemu.js';
-import { codeText, disassemble } from './disassembly.js';
-import { LiveLines, type TerminalStream } from './live-lines.js';
-import { parseCount, parseSize } from './units.js';
+} from '../debug/lockstep.js';
+import { compareWithQemu, type QemuReport } from '../debug/qemu-comparison.js';
+import { type BootImage, chooseBootImage } from '../image/boot-image.js';
+import { type GuestImages, openImages } from '../run/images.js';
+import { LiveLines, type TerminalStream } from './terminal/live-lines.js';
+import { parseCount, parseSize } from './terminal/units.js';
 
 /** Most that --turn and --threshold take. */
 const COUNT_LIMIT = 1 << 30;

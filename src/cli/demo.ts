@@ -1,13 +1,13 @@
 /** `pando demo`: four VMs of Debian's kernel on one mapped copy, and what they share. */
 import type { Command } from 'commander';
+import { DEFAULT_MEMORY, type Makers } from '../fleet/fleet.js';
+import { chooseBootImage } from '../image/boot-image.js';
 import { USER_SPACE_LINE } from '../image/init-script.js';
-import { chooseBootImage } from './boot-image.js';
-import { DEFAULT_MEMORY, type Makers } from './fleet.js';
-import { progressLine } from './image-progress.js';
 import { reportTables } from './report-tables.js';
 import { MAKERS, STANDARD_STREAMS } from './run.js';
 import { runSession, type Streams } from './session.js';
-import { styleFor } from './text-table.js';
+import { progressLine } from './terminal/image-progress.js';
+import { styleFor } from './terminal/text-table.js';
 
 const VM_COUNT = 4;
 const TIMEOUT_MS = 300_000;

@@ -5,9 +5,9 @@ import {
   type HostCapabilities,
   probeCapabilities,
 } from '../measure/capabilities.js';
-import { type AcceleratorProbe, probeAccelerators } from '../vm/accelerators.js';
-import { formatTable, type Style, styleFor } from './text-table.js';
-import { mebibytes } from './units.js';
+import { type AcceleratorProbe, probeAccelerators } from '../run/accelerators.js';
+import { formatTable, type Style, styleFor } from './terminal/text-table.js';
+import { mebibytes } from './terminal/units.js';
 
 const LEAST_NODE = 20;
 

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { ImageStore } from '../image/store.js';
-import { progressLine } from './image-progress.js';
+import { progressLine } from './terminal/image-progress.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'pando-cli-'));
 const storeFolder = join(folder, 'images');

@@ -9,7 +9,6 @@ import { importImage } from '../image/import.js';
 import { inspectInitrdFile, inspectKernelFile } from '../image/inspect.js';
 import type { ProgressSink } from '../image/progress.js';
 import { type Image, ImageStore } from '../image/store.js';
-import { progressLine } from './image-progress.js';
 import {
   imageObject,
   imageTable,
@@ -19,6 +18,7 @@ import {
   kernelText,
   megabytes,
 } from './image-text.js';
+import { progressLine } from './terminal/image-progress.js';
 
 /** Every verb has `--json`. */
 interface Output {

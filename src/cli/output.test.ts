@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PandoError } from '../error.js';
 import type { HostCapabilities } from '../measure/capabilities.js';
-import type { AcceleratorProbe } from '../vm/accelerators.js';
+import type { AcceleratorProbe } from '../run/accelerators.js';
 import { findings, findingsTable } from './doctor.js';
-import { LiveLines } from './live-lines.js';
 import type { RunReport } from './report.js';
 import { reportTables } from './report-tables.js';
-import { formatTable, styleFor } from './text-table.js';
+import { LiveLines } from './terminal/live-lines.js';
+import { formatTable, styleFor } from './terminal/text-table.js';
 
 const PLAIN = styleFor({ isTTY: false });
 

@@ -1,11 +1,12 @@
 /** What a user sees while VMs boot: one line a VM. */
-import { LiveLines, type TerminalStream } from './live-lines.js';
+
 import type { Watched } from './supervise.js';
+import { LiveLines, type TerminalStream } from './terminal/live-lines.js';
 
 const REDRAW_MS = 200;
 
 /** One VM's line: its latest stage, since when, and what its console said last. */
-export function machineLine(vm: Watched): string {
+export function vmLine(vm: Watched): string {
   const stage = vm.machine.stages.at(-1);
   const seconds = stage === undefined ? '' : `${(stage.ms / 1000).toFixed(2)} s`;
   const state = vm.exit === undefined ? (stage?.name ?? 'starting') : vm.exit.kind;
@@ -19,14 +20,14 @@ export function machineLine(vm: Watched): string {
  * @param lasting whether the lines stay when it ends
  * @returns what ends it
  */
-export function showMachines(
+export function showVms(
   watched: readonly Watched[],
   stream: TerminalStream,
   lasting: boolean,
 ): () => void {
   if (stream.isTTY !== true) return () => undefined;
   const lines = new LiveLines(stream);
-  const draw = (): void => lines.show(watched.map(machineLine));
+  const draw = (): void => lines.show(watched.map(vmLine));
   const timer = setInterval(draw, REDRAW_MS);
   draw();
   return () => {

@@ -1,6 +1,6 @@
 /** `pando qemu`: takes the command line of a `qemu-system-x86_64` and boots what it describes. */
 import type { Command } from 'commander';
-import { type AcceleratorProbe, probeAccelerators } from '../vm/accelerators.js';
+import { type AcceleratorProbe, probeAccelerators } from '../run/accelerators.js';
 import { parseQemuCommandLine, type QemuRequest, WASM_INSTEAD } from './qemu-options.js';
 import { run } from './run.js';
 

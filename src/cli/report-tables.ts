@@ -1,8 +1,8 @@
 /** A run's report as tables for people. Pages are 4 KiB; every table names where its figures come from. */
 import type { PartSharing, StageName } from '../vm/types.js';
 import type { RunReport, VmReport } from './report.js';
-import { type Column, formatTable, type Style } from './text-table.js';
-import { mebibytes } from './units.js';
+import { type Column, formatTable, type Style } from './terminal/text-table.js';
+import { mebibytes } from './terminal/units.js';
 
 const STAGES: readonly StageName[] = ['vmm_init_end', 'linux_start_kernel', 'linux_start_user'];
 

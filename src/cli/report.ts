@@ -5,9 +5,9 @@ import { availableParallelism, cpus, release, totalmem } from 'node:os';
 import { dirname, extname } from 'node:path';
 import { GENERAL_REGISTERS, SEGMENT_REGISTERS } from '../arch/vcpu-state.js';
 import { PandoError } from '../error.js';
+import type { FleetVm, Observation } from '../fleet/fleet-vm.js';
 import { figuresOf, readMappings, readProcessMemory } from '../measure/process-memory.js';
 import type { Stage, VcpuState, VmExit, VmMemory } from '../vm/types.js';
-import type { Machine, Observation } from './machine.js';
 import type { Outcome, Watched } from './supervise.js';
 
 /** Bytes, from /proc/PID/smaps_rollup. */
@@ -126,7 +126,7 @@ function processReport(pid: number, images: readonly ImageFile[]): ProcessReport
 }
 
 function processReports(
-  machines: readonly Machine[],
+  machines: readonly FleetVm[],
   images: readonly ImageFile[],
 ): ProcessReport[] {
   const pids = [...new Set(machines.map(({ pid }) => pid))];
@@ -142,7 +142,7 @@ function processReports(
 }
 
 /** An observation, or undefined where the VM's process is gone or silent. */
-export async function tryObserve(machine: Machine): Promise<Observation | undefined> {
+export async function tryObserve(machine: FleetVm): Promise<Observation | undefined> {
   try {
     return await machine.observe();
   } catch (cause) {

@@ -1,9 +1,9 @@
 /** The options of `pando run`: from text to checked values. */
 import { PandoError } from '../error.js';
+import type { Isolation } from '../fleet/fleet.js';
 import type { AcceleratorName, LoadMode, TierChoice } from '../vm/types.js';
-import type { Isolation } from './fleet.js';
 import { parseSerial, type SerialTarget } from './serial.js';
-import { parseCount, parseSeconds, parseSize } from './units.js';
+import { parseCount, parseSeconds, parseSize } from './terminal/units.js';
 
 /** More VMs than any host of today holds; a typing error has more. */
 const COUNT_LIMIT = 4096;

@@ -1,8 +1,13 @@
 /** The page of one run: stages, memory by part, processes, and a map of each guest's memory. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { GuestMap } from '../bench/footprint-report.js';
+import { definitions, htmlPage, plotSection, table } from '../bench/page.js';
+import { guestMapPlot } from '../bench/plot/charts.js';
+import { toPng } from '../bench/plot/png.js';
+import { toSvg } from '../bench/plot/svg.js';
 import { PandoError } from '../error.js';
-import type { GuestMap } from '../measure/footprint.js';
+import type { FleetVm } from '../fleet/fleet-vm.js';
 import {
   countPages,
   findRegions,
@@ -10,17 +15,12 @@ import {
   type RangePages,
 } from '../measure/guest-pages.js';
 import { tableRanges, withGuestPages } from '../measure/guest-tables.js';
-import { definitions, htmlPage, plotSection, table } from '../measure/page.js';
-import { guestMapPlot } from '../measure/plot/charts.js';
-import { toPng } from '../measure/plot/png.js';
-import { toSvg } from '../measure/plot/svg.js';
 import { type Mapping, readMappings } from '../measure/process-memory.js';
 import { guestMaps, mapCells } from '../measure/whereabouts.js';
-import { openImages } from '../vm/images.js';
-import { controlArea } from '../vm/memory-parts.js';
-import type { Machine } from './machine.js';
+import { controlArea } from '../run/control-area.js';
+import { openImages } from '../run/images.js';
 import { formatReport, type ReportTarget, type RunReport, tryObserve } from './report.js';
-import { mebibytes } from './units.js';
+import { mebibytes } from './terminal/units.js';
 
 /** More maps than this tell a reader nothing more. */
 const MAP_LIMIT = 8;
@@ -43,7 +43,7 @@ export interface MappedGuest extends GuestMap {
 
 /** What the guest's own page tables tell about its RAM; nothing outside long mode, or when it is silent. */
 async function tablesOf(
-  machine: Machine,
+  machine: FleetVm,
   mappings: readonly Mapping[],
   { controlBytes, ramBytes }: { readonly controlBytes: number; readonly ramBytes: number },
 ): Promise<NamedRange[]> {
@@ -67,7 +67,7 @@ async function tablesOf(
  * @throws PandoError MEASURE_NO_PAGEMAP
  */
 export async function mapGuests(
-  machines: readonly Machine[],
+  machines: readonly FleetVm[],
   { kernel, initrd, memory }: MappedImages,
 ): Promise<MappedGuest[]> {
   const images = openImages({ kernel, initrd, memory, immutable: true });

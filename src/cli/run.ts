@@ -1,18 +1,18 @@
 /** `pando run`: boots VMs and stays with them. */
 import { type Command, Option } from 'commander';
-import { chooseAccelerator } from '../vm/accelerators.js';
+import { type Makers, shareImages } from '../fleet/fleet.js';
+import { VM_PROCESS_ENTRY } from '../fleet/forked-vm.js';
+import { chooseBootImage } from '../image/boot-image.js';
+import { chooseAccelerator } from '../run/accelerators.js';
 import { Vm, wasmRefusal } from '../vm/vm.js';
-import { chooseBootImage } from './boot-image.js';
-import { commandText } from './command-text.js';
-import { type Makers, shareImages } from './fleet.js';
-import { VM_PROCESS_ENTRY } from './forked-machine.js';
-import { progressLine } from './image-progress.js';
 import { checkReportFile, formatReport, reportTarget, writeReport } from './report.js';
 import { reportTables } from './report-tables.js';
 import { parseRunOptions, type RunFlags } from './run-options.js';
 import type { MappedGuest } from './run-page.js';
 import { runSession, type Streams } from './session.js';
-import { styleFor } from './text-table.js';
+import { commandText } from './terminal/command-text.js';
+import { progressLine } from './terminal/image-progress.js';
+import { styleFor } from './terminal/text-table.js';
 
 /** How real VMs are made. */
 export const MAKERS: Makers = {

@@ -1,8 +1,8 @@
 /** Where the guests' serial consoles go: `--serial stdio|file:PATTERN|null`. */
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { PandoError } from '../error.js';
-import { LineCutter } from './console-lines.js';
-import type { Machine } from './machine.js';
+import type { FleetVm } from '../fleet/fleet-vm.js';
+import { LineCutter } from './terminal/console-lines.js';
 
 /** A parsed `--serial`. */
 export type SerialTarget =
@@ -50,7 +50,7 @@ function writeAll(fd: number, bytes: Uint8Array): void {
   for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
 }
 
-function toFiles(machines: readonly Machine[], pattern: string): SerialOutput {
+function toFiles(machines: readonly FleetVm[], pattern: string): SerialOutput {
   const files: number[] = [];
   const closers: (() => void)[] = [];
   const close = (): void => {
@@ -70,7 +70,7 @@ function toFiles(machines: readonly Machine[], pattern: string): SerialOutput {
   return { close };
 }
 
-function toLines(machines: readonly Machine[], out: (bytes: Uint8Array) => void): SerialOutput {
+function toLines(machines: readonly FleetVm[], out: (bytes: Uint8Array) => void): SerialOutput {
   const closers = machines.map((machine) => {
     const prefix = `[${machine.index}] `;
     const cutter = new LineCutter((line) => out(Buffer.concat([Buffer.from(prefix), line, LF])));
@@ -97,7 +97,7 @@ const LF = Buffer.from('\n');
  */
 export function connectSerial(
   target: SerialTarget,
-  machines: readonly Machine[],
+  machines: readonly FleetVm[],
   out: (bytes: Uint8Array) => void,
 ): SerialOutput {
   if (target.kind === 'null') return { close: () => undefined };

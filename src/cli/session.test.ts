@@ -4,10 +4,10 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { InputStream } from './console-input.js';
-import type { Makers } from './fleet.js';
+import type { Makers } from '../fleet/fleet.js';
+import { FAKE_STATE, FakeVm } from '../fleet/testing/fake-vm.js';
 import { runSession, type SessionOptions, type Streams } from './session.js';
-import { FAKE_STATE, FakeVm } from './testing/fake-vm.js';
+import type { InputStream } from './terminal/console-input.js';
 
 class Input extends EventEmitter implements InputStream {
   resume(): void {}
@@ -32,7 +32,7 @@ function fixture() {
       vms.push(vm);
       return vm;
     },
-    vmProcess: new URL('./testing/fake-vm-process.js', import.meta.url),
+    vmProcess: new URL('../fleet/testing/fake-vm-process.js', import.meta.url),
   };
   const input = new Input();
   const stream = {

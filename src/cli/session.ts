@@ -2,22 +2,23 @@
  * One run of VMs from creation to the last byte of their consoles: what `pando run` and `pando demo`
  * share. Whatever happens on the way, every VM is closed and the terminal is as it was.
  */
-import type { VmOptions } from '../vm/types.js';
-import { connectInput, type InputStream } from './console-input.js';
-import { explain } from './explain.js';
+
 import {
-  closeMachines,
-  createMachines,
+  closeVms,
+  createVms,
   type Isolation,
   type Makers,
   type SharedImages,
-} from './fleet.js';
+} from '../fleet/fleet.js';
+import type { FleetVm } from '../fleet/fleet-vm.js';
+import type { VmOptions } from '../vm/types.js';
+import { explain } from './explain.js';
 import { InterruptionSource } from './interruption.js';
-import type { Machine } from './machine.js';
-import { showMachines } from './progress.js';
+import { showVms } from './progress.js';
 import { type ImageFile, measureRun, type RunReport, tryObserve } from './report.js';
 import { connectSerial, type SerialTarget } from './serial.js';
 import { exitStatus, type Outcome, supervise, Watched } from './supervise.js';
+import { connectInput, type InputStream } from './terminal/console-input.js';
 
 /** What a session does. */
 export interface SessionOptions {
@@ -30,7 +31,7 @@ export interface SessionOptions {
   /** Whether the result has a report. */
   readonly measure: boolean;
   /** Looks at the VMs once what ends the session has come, before they are closed. */
-  readonly inspect?: (machines: readonly Machine[], images: SharedImages) => Promise<void>;
+  readonly inspect?: (machines: readonly FleetVm[], images: SharedImages) => Promise<void>;
   /** Whether the lines of the live progress stay on the terminal. */
   readonly lastingProgress: boolean;
 }
@@ -86,8 +87,8 @@ export async function runSession(
       ...(images.initrd === undefined ? {} : { initrd: images.initrd }),
       immutableImages: true,
     };
-    const machines = await createMachines(vm, options.count, options.isolate, makers);
-    undo.add(() => closeMachines(machines));
+    const machines = await createVms(vm, options.count, options.isolate, makers);
+    undo.add(() => closeVms(machines));
     const watched = machines.map((machine) => new Watched(machine, options.until));
     const screen = new Undo();
     undo.add(() => screen.all());
@@ -103,7 +104,7 @@ export async function runSession(
       screen.add(disconnect);
     }
     if (options.serial.kind !== 'stdio') {
-      screen.add(showMachines(watched, streams.err, options.lastingProgress));
+      screen.add(showVms(watched, streams.err, options.lastingProgress));
     }
     for (const machine of machines) machine.start();
     const outcome = await supervise(watched, options.timeoutMs, interruption.interrupted);

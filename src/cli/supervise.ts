@@ -2,10 +2,11 @@
  * Waits for what a command waits for: every console has printed a text, every VM has ended, time is up,
  * or the user interrupts; and what each of these means as an exit status.
  */
+
+import type { FleetVm } from '../fleet/fleet-vm.js';
 import type { VmExit } from '../vm/types.js';
-import { ConsoleTail } from './console-lines.js';
-import type { Machine } from './machine.js';
-import { TextWatch } from './text-watch.js';
+import { ConsoleTail } from './terminal/console-lines.js';
+import { TextWatch } from './terminal/text-watch.js';
 
 /** Why a user, or the system for them, ends a command. */
 export type Interruption = 'quit' | 'SIGINT' | 'SIGTERM' | 'SIGHUP' | 'SIGPIPE';
@@ -43,7 +44,7 @@ export class Watched {
 
   /** @param until the text that is waited for; none when undefined */
   constructor(
-    readonly machine: Machine,
+    readonly machine: FleetVm,
     until: string | undefined,
   ) {
     this.watch = until === undefined ? undefined : new TextWatch(until);

@@ -4,8 +4,6 @@
  * Source: Intel SDM vol. 3A, 11.6.1 interrupt command register, 11.6.2 determining IPI destination,
  * 11.12.9 ICR operation in x2APIC mode.
  */
-import type { LocalApic } from './local-apic.js';
-
 /** Delivery modes of ICR, redirection entries and LVT entries. */
 export const DELIVERY = {
   fixed: 0,
@@ -31,11 +29,21 @@ const SHORTHAND_NONE = 0;
 const SHORTHAND_SELF = 1;
 const SHORTHAND_ALL = 2;
 
+/** What the bus needs of a local APIC. */
+export interface ApicTarget {
+  readonly globallyEnabled: boolean;
+  readonly softwareEnabled: boolean;
+  isAddressed(destination: number, logical: boolean): boolean;
+  processorPriority(): number;
+  /** @returns whether it took the message */
+  receive(mode: number, vector: number, level: boolean): boolean;
+}
+
 export class ApicBus {
-  readonly #apics: LocalApic[] = [];
+  readonly #apics: ApicTarget[] = [];
 
   /** Adds a local APIC; its index is its APIC id. */
-  attach(apic: LocalApic): void {
+  attach(apic: ApicTarget): void {
     this.#apics.push(apic);
   }
 
@@ -65,7 +73,7 @@ export class ApicBus {
   }
 
   /** An inter-processor interrupt, as the sender's ICR holds it. */
-  sendIpi(sender: LocalApic, icr: number, destination: number): void {
+  sendIpi(sender: ApicTarget, icr: number, destination: number): void {
     const mode = (icr >>> ICR_DELIVERY_SHIFT) & 7;
     const vector = icr & ICR_VECTOR;
     // INIT level de-assert only synchronized arbitration ids, on processors before the Pentium 4.
@@ -85,8 +93,8 @@ export class ApicBus {
   }
 
   /** Of the addressed local APICs that take interrupts, the one at lowest priority (lowest id first). */
-  #lowestPriority(destination: number, logical: boolean): LocalApic | undefined {
-    let best: LocalApic | undefined;
+  #lowestPriority(destination: number, logical: boolean): ApicTarget | undefined {
+    let best: ApicTarget | undefined;
     let bestPriority = 0x100;
     for (let i = 0; i < this.#apics.length; i += 1) {
       const apic = this.#apics[i]!;

@@ -1,8 +1,16 @@
 /** The public types of a virtual machine: what goes in, what can be seen, how it ends. */
 import type { VcpuState } from '../arch/vcpu-state.js';
 import type { ImagePart } from '../loader/plan.js';
+import type {
+  AcceleratorName,
+  LoadMode,
+  Stage,
+  StageName,
+  TierChoice,
+  VmExit,
+} from '../run/types.js';
 
-export type { VcpuState };
+export type { AcceleratorName, LoadMode, Stage, StageName, TierChoice, VcpuState, VmExit };
 
 /** Everything that makes a VM. */
 export interface VmOptions {
@@ -35,37 +43,6 @@ export interface VmOptions {
   /** `map` maps the images copy-on-write over guest RAM, `read` copies them; `map` when absent. */
   readonly load?: LoadMode;
 }
-
-export type AcceleratorName = 'kvm' | 'wasm';
-/** `0` interprets, `1` also translates hot code to WebAssembly; `auto` is `1`. */
-export type TierChoice = '0' | '1' | 'auto';
-export type LoadMode = 'map' | 'read';
-
-/** The stages of a boot, in order. */
-export type StageName = 'vmm_init_end' | 'linux_start_kernel' | 'linux_start_user';
-
-/** One boot stage as it was seen. */
-export interface Stage {
-  readonly name: StageName;
-  /** Milliseconds since the start of the process. */
-  readonly ms: number;
-  /** How it was seen, e.g. `first vCPU entry`, `port 0xf4 value 7`, `first console byte`. */
-  readonly source: string;
-}
-
-/** Why a VM is no longer running. */
-export type VmExit =
-  | { readonly kind: 'poweroff' }
-  | { readonly kind: 'stopped' }
-  /** A triple fault, with the state of the vCPU that met it. */
-  | { readonly kind: 'shutdown'; readonly vcpu: VcpuState }
-  /** The monitor could not go on; `code` is that of a PandoError. */
-  | {
-      readonly kind: 'error';
-      readonly code: string;
-      readonly message: string;
-      readonly remedy?: string;
-    };
 
 /** Pages of 4 KiB of one part of guest memory. */
 export interface PartSharing {

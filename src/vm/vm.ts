@@ -7,13 +7,14 @@ import { PandoError } from '../error.js';
 import type { ImagePart } from '../loader/plan.js';
 import { accountSharing } from '../memory/sharing.js';
 import { discardZeroPages, trimHeap } from '../memory/zero-pages.js';
-import { chooseAccelerator, type WasmRefusal } from './accelerators.js';
-import type { MachineEvent } from './execution.js';
-import { Guest } from './guest.js';
-import { hostNanoseconds } from './host-time.js';
-import { type GuestImages, openImages } from './images.js';
-import { WorkerPool } from './pool.js';
-import { bootedPath, profilePath } from './stored-kernel.js';
+import { chooseAccelerator, type WasmRefusal } from '../run/accelerators.js';
+import type { MachineEvent } from '../run/execution.js';
+import { Guest } from '../run/guest.js';
+import { hostNanoseconds } from '../run/host-time.js';
+import { type GuestImages, openImages } from '../run/images.js';
+import { VcpuThreads } from '../run/kvm/vcpu-threads.js';
+import { bootedPath, profilePath } from '../run/stored-kernel.js';
+import { WorkerPool } from '../run/wasm/pool.js';
 import type {
   AcceleratorName,
   LoadMode,
@@ -23,7 +24,6 @@ import type {
   VmMemory,
   VmOptions,
 } from './types.js';
-import { VcpuThreads } from './vcpu-threads.js';
 
 const DEFAULT_MEMORY = 1 << 30;
 /** All that the host's processor can give. */

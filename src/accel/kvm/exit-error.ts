@@ -7,7 +7,7 @@ import { PandoError } from '../../error.js';
 import { ioctlBytes } from '../../host/ioctl.js';
 import { viewOf } from '../../host/libc.js';
 import { EXIT, INTERNAL_ERROR, KVM, nameOf, STRUCT } from './api.js';
-import { memorySlots } from './machine.js';
+import { memorySlots } from './kvm-vm.js';
 import { readVcpuState } from './registers.js';
 
 const RUN = STRUCT.kvm_run;

@@ -3,7 +3,7 @@
  * kernel's, so there is little.
  *
  *   0x00000  the board: device state and console rings (devices/board-state.ts)
- *   0x30000  what the threads that drive the VM share (vm/control.ts)
+ *   0x30000  what the threads that drive the VM share (run/control.ts)
  *   0x31000  vCPU words: two of 4 bytes each
  */
 export const BOARD_STATE_AREA = 0;

@@ -9,7 +9,7 @@ import { viewOf } from '../../host/libc.js';
 import { mapZero, unmap } from '../../host/mmap.js';
 import type { MachineBus } from '../accelerator.js';
 import { buildKvmCpuid, encodeCpuid, parseCpuModel, supportedCpuid } from './cpuid.js';
-import { KvmMachine } from './machine.js';
+import { KvmVm } from './kvm-vm.js';
 import { KvmSystem } from './system.js';
 import { KvmVcpu } from './vcpu.js';
 import { KvmVcpuOwner } from './vcpu-setup.js';
@@ -42,11 +42,11 @@ const TRIES = 3;
  */
 export function measureKvm(): KvmMeasurement {
   const system = KvmSystem.open();
-  let machine: KvmMachine | undefined;
+  let machine: KvmVm | undefined;
   let owner: KvmVcpuOwner | undefined;
   const memory = mapZero(RAM);
   try {
-    machine = new KvmMachine(system, [{ guestAddress: 0, hostAddress: memory, length: RAM }]);
+    machine = new KvmVm(system, [{ guestAddress: 0, hostAddress: memory, length: RAM }]);
     const cpuid = buildKvmCpuid(supportedCpuid(system.fd), parseCpuModel('host'), {
       vcpus: 1,
       apicId: 0,

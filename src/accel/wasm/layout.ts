@@ -7,7 +7,7 @@
  *   0x008000  decoder tables (isa/), CPUID table
  *   0x020000  vCPU blocks, 64 KiB each, up to 8
  *   0x0a0000  the board: device state and console rings (devices/board-state.ts)
- *   0x0e0000  what the threads that drive the VM share (vm/control.ts)
+ *   0x0e0000  what the threads that drive the VM share (run/control.ts)
  *   0x0f0000  which modules of translated code the VM uses
  *   0x100000  block hash table
  *   0x180000  per-page code maps: u32 sub-block bitmap and u32 list head for each guest page

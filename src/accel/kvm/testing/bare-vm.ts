@@ -6,7 +6,7 @@ import { viewOf } from '../../../host/libc.js';
 import { mapZero, unmap } from '../../../host/mmap.js';
 import { KVM, STRUCT } from '../api.js';
 import { buildKvmCpuid, encodeCpuid, parseCpuModel, supportedCpuid } from '../cpuid.js';
-import { KvmMachine } from '../machine.js';
+import { KvmVm } from '../kvm-vm.js';
 import { writeEntryState } from '../registers.js';
 import { KvmSystem } from '../system.js';
 import { KvmVcpuOwner } from '../vcpu-setup.js';
@@ -14,7 +14,7 @@ import { KvmVcpuOwner } from '../vcpu-setup.js';
 const VIEW_LIMIT = 32 << 20;
 
 export class BareVm implements Disposable {
-  readonly machine: KvmMachine;
+  readonly machine: KvmVm;
   readonly owner: KvmVcpuOwner;
   /** From guest physical address 0, as much of it as tests use. */
   readonly ram: Uint8Array;
@@ -33,10 +33,10 @@ export class BareVm implements Disposable {
     // JavaScript's garbage collector takes what a view spans for memory of its own, and hurries.
     this.ram = viewOf(this.#memory, Math.min(ramBytes, VIEW_LIMIT));
     const system = KvmSystem.open();
-    let machine: KvmMachine | undefined;
+    let machine: KvmVm | undefined;
     try {
       const slot = { guestAddress: 0, hostAddress: this.#memory, length: ramBytes };
-      machine = new KvmMachine(system, [slot]);
+      machine = new KvmVm(system, [slot]);
       const processor = { vcpus: 1, apicId: 0 };
       const cpuid = buildKvmCpuid(supportedCpuid(system.fd), parseCpuModel(cpu), processor);
       this.owner = new KvmVcpuOwner({

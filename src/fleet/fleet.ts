@@ -1,0 +1,79 @@
+/** Makes the VMs of a command: all in this process, or each in one of its own. */
+import { openImages } from '../run/images.js';
+import type { VmOptions } from '../vm/types.js';
+import { type CreateVm, type FleetVm, LocalVm } from './fleet-vm.js';
+import { ForkedVm } from './forked-vm.js';
+
+/** Guest RAM in bytes unless the user chooses. */
+export const DEFAULT_MEMORY = 1024 ** 3;
+
+/** Where VMs run. */
+export type Isolation = 'shared' | 'process';
+
+/** Kernel and initrd as files that any process of this user maps, one copy for all VMs. */
+export interface SharedImages {
+  readonly kernel: string;
+  readonly initrd: string | undefined;
+  /** VMs keep what they have mapped. */
+  close(): void;
+}
+
+/** How VMs are made; tests put substitutes here. */
+export interface Makers {
+  /** Checks the images of a VM and protects them from changes. */
+  shareImages(options: VmOptions): SharedImages;
+  /** `Vm.create`. */
+  createVm: CreateVm;
+  /** The program of a VM's own process. */
+  readonly vmProcess: URL;
+}
+
+/**
+ * Makes `count` VMs of the same options, numbered from 0. When one cannot be made the others are closed.
+ * @throws PandoError what `Vm.create` throws, VM_PROCESS_DIED
+ */
+export async function createVms(
+  options: VmOptions,
+  count: number,
+  isolation: Isolation,
+  makers: Makers,
+): Promise<FleetVm[]> {
+  const make = async (index: number): Promise<FleetVm> =>
+    isolation === 'process'
+      ? ForkedVm.create(index, options, makers.vmProcess)
+      : new LocalVm(index, await makers.createVm(options));
+  const results = await Promise.allSettled(
+    Array.from({ length: count }, (_, index) => make(index)),
+  );
+  const machines = results.flatMap((result) =>
+    result.status === 'fulfilled' ? [result.value] : [],
+  );
+  const failure = results.find((result) => result.status === 'rejected');
+  if (failure === undefined) return machines;
+  await closeVms(machines);
+  throw failure.reason;
+}
+
+/**
+ * Opens the images once for all VMs of a command: a kernel outside the store is copied (a bzImage is
+ * unpacked) into sealed memory of this process, whatever number of VMs map it.
+ * @throws PandoError what the loader throws about a malformed image, and when it does not fit
+ */
+export function shareImages(options: VmOptions): SharedImages {
+  const images = openImages({
+    kernel: options.kernel,
+    initrd: options.initrd,
+    memory: options.memory ?? DEFAULT_MEMORY,
+    immutable: options.immutableImages ?? false,
+  });
+  return {
+    kernel: images.kernel.path,
+    initrd: images.initrd?.path,
+    close: () => images.close(),
+  };
+}
+
+/** Ends all VMs. */
+export async function closeVms(machines: readonly FleetVm[]): Promise<void> {
+  await Promise.all(machines.map((machine) => machine.close()));
+}

@@ -1,0 +1,119 @@
+/**
+ * A VM on the wasm accelerator: one vCPU, resumable, which the process's workers (pool.ts) drive in
+ * turn with those of other VMs.
+ */
+import { coreModule, installDecodeTables } from '../../accel/wasm/core-module.js';
+import * as L from '../../accel/wasm/layout.js';
+import { WasmVcpu } from '../../accel/wasm/vcpu.js';
+import { buildCpuid } from '../../arch/cpuid.js';
+import type { EntryState } from '../../arch/entry-state.js';
+import type { VcpuState } from '../../arch/vcpu-state.js';
+import type { Board } from '../../devices/board.js';
+import { PandoError } from '../../error.js';
+import type { GuestMemory } from '../../memory/guest-memory.js';
+import { REQUEST_PARK, type VmControl } from '../control.js';
+import type { Execution, MachineEvent } from '../execution.js';
+import { attachBoard, TSC_FREQUENCY } from './machine.js';
+import { WorkerPool } from './pool.js';
+import { SLOT_PARKED, SLOT_READY } from './schedule.js';
+
+/** Bytes of one row of the CPUID table: leaf, subleaf, flags, EAX, EBX, ECX, EDX, reserved. */
+const CPUID_ROW_BYTES = 32;
+/** Flag of a row that answers one subleaf only. */
+const CPUID_SUBLEAF_MATTERS = 1;
+
+export class WasmExecution implements Execution {
+  readonly board: Board;
+  readonly #memory: GuestMemory;
+  readonly #control: VmControl;
+  readonly #vcpu: WasmVcpu;
+  readonly #pool = WorkerPool.shared();
+  readonly #slot: number;
+
+  /** @param translate whether hot code is translated; the pool has been prepared for it */
+  constructor(
+    memory: GuestMemory,
+    control: VmControl,
+    translate: boolean,
+    listener: (event: MachineEvent) => void,
+  ) {
+    this.#memory = memory;
+    this.#control = control;
+    const wasm = memory.memory;
+    const module = coreModule();
+    installDecodeTables(wasm);
+    this.board = attachBoard(wasm, 1, control);
+    this.#vcpu = new WasmVcpu({ module, memory: wasm, id: 0, bus: this.board, clock: control });
+    this.#slot = this.#pool.allocate(listener);
+    const machine = { slot: this.#slot, memory: wasm, vcpus: 1, module, translate };
+    this.#pool.attach(machine);
+  }
+
+  reset(entry: EntryState): void {
+    const view = new DataView(this.#memory.buffer);
+    const vcpu = L.VCPU_BLOCKS;
+    // A new VM's memory is zeros already.
+    if (view.getUint32(vcpu + L.ARENA_NEXT, true) !== 0) this.#vcpu.forgetCode();
+    view.setUint32(vcpu + L.ARENA_NEXT, L.BLOCK_ARENA, true);
+    view.setUint32(vcpu + L.RAM_PAGES, this.#memory.ramBytes / 4096, true);
+    view.setUint32(vcpu + L.CPUID_ROWS, writeCpuid(view), true);
+    this.board.reset();
+    this.#vcpu.reset(entry);
+  }
+
+  start(): void {
+    this.#control.withdraw(REQUEST_PARK);
+    this.#control.startTime();
+    this.#pool.schedule.transition(this.#slot, SLOT_PARKED, SLOT_READY);
+  }
+
+  park(): void {
+    this.#control.request(REQUEST_PARK);
+    this.#vcpu.kick();
+    this.#pool.schedule.wake(this.#slot);
+  }
+
+  get parked(): boolean {
+    return this.#pool.schedule.state(this.#slot) === SLOT_PARKED;
+  }
+
+  consoleMoved(): void {
+    this.#pool.schedule.wake(this.#slot);
+  }
+
+  vcpuState(): VcpuState {
+    return this.#vcpu.state();
+  }
+
+  instructions(): bigint {
+    return this.#vcpu.instructions();
+  }
+
+  /** Decoded code: most of it ran once, in the boot. */
+  trim(): void {
+    this.#vcpu.forgetCode();
+    this.#memory.discardControl(L.BLOCK_ARENA, L.CONTEXT_ARENA_END - L.BLOCK_ARENA);
+  }
+
+  close(): Promise<void> {
+    return this.#pool.release(this.#slot);
+  }
+}
+
+/** Writes the CPUID table; returns the number of rows. */
+export function writeCpuid(view: DataView): number {
+  const rows = buildCpuid({ vcpus: 1, apicId: 0, tscFrequency: TSC_FREQUENCY });
+  const limit = (L.CPUID_TABLE_LIMIT - L.CPUID_TABLE) / CPUID_ROW_BYTES;
+  if (rows.length > limit) {
+    throw new PandoError('CPUID_TABLE_FULL', `CPUID has ${rows.length} rows, the table ${limit}`);
+  }
+  rows.forEach((row, index) => {
+    const subleaf = row.subleaf === 'any' ? 0 : row.subleaf;
+    const flags = row.subleaf === 'any' ? 0 : CPUID_SUBLEAF_MATTERS;
+    const words = [row.leaf, subleaf, flags, row.eax, row.ebx, row.ecx, row.edx, 0];
+    words.forEach((word, at) => {
+      view.setUint32(L.CPUID_TABLE + index * CPUID_ROW_BYTES + at * 4, word, true);
+    });
+  });
+  return rows.length;
+}

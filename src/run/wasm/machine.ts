@@ -1,0 +1,163 @@
+/**
+ * A VM as one worker thread sees it: board and vCPUs over the VM's memory. Any number of threads may
+ * have a Machine of the same VM; the schedule lets one at a time run it.
+ */
+import { BOARD_STATE_AREA, VM_CONTROL } from '../../accel/wasm/layout.js';
+import type { Library } from '../../accel/wasm/translate/library.js';
+import { WasmVcpu } from '../../accel/wasm/vcpu.js';
+import { Board, type BoardHooks } from '../../devices/board.js';
+import { REQUEST_PARK, VmControl } from '../control.js';
+import type { MachineEvent } from '../execution.js';
+import { hostNanoseconds } from '../host-time.js';
+import { failureEvent, Reporter } from '../reporter.js';
+import { SLOT_ASLEEP, SLOT_PARKED, SLOT_READY } from './schedule.js';
+
+/** Guest time-stamp counter: one tick a nanosecond. */
+export const TSC_FREQUENCY = 1_000_000_000;
+
+/** How long a vCPU runs between two looks at timers and requests, in nanoseconds. */
+const TURN = 400_000;
+/** The same in instructions: code runs at anything from 20 to 2,000 million a second. */
+const SHORTEST_TURN = 25_000;
+const LONGEST_TURN = 800_000;
+/** How long a VM keeps its worker while others wait, in nanoseconds. */
+const SLICE = 5_000_000;
+
+/** What it takes to attach to a VM from another thread. */
+export interface MachineDescription {
+  readonly slot: number;
+  readonly memory: WebAssembly.Memory;
+  readonly vcpus: number;
+  readonly module: WebAssembly.Module;
+  /** Whether hot code is translated. */
+  readonly translate: boolean;
+}
+
+/** The board of a VM, on whichever thread. */
+export function attachBoard(
+  memory: WebAssembly.Memory,
+  vcpus: number,
+  control: VmControl,
+  hooks: BoardHooks = {},
+): Board {
+  return new Board({
+    state: memory.buffer as unknown as SharedArrayBuffer,
+    byteOffset: BOARD_STATE_AREA,
+    vcpus,
+    clock: control,
+    tscFrequency: TSC_FREQUENCY,
+    wallClock: () => Date.now(),
+    hooks,
+  });
+}
+
+export class Machine {
+  readonly #control: VmControl;
+  readonly #board: Board;
+  readonly #vcpu: WasmVcpu;
+  readonly #emit: (event: MachineEvent) => void;
+  /** Console input that the guest did not take when it was last offered. */
+  #inputLeft = 0;
+  readonly #reporter: Reporter;
+  /** Instructions of the next turn. */
+  #turn = SHORTEST_TURN;
+  /** What the devices ended the slice with. */
+  #ending: MachineEvent | undefined;
+
+  /** @param library the thread's translations, for a machine that uses them */
+  constructor(
+    description: MachineDescription,
+    emit: (event: MachineEvent) => void,
+    library?: Library,
+  ) {
+    const { memory, module, vcpus } = description;
+    this.#emit = emit;
+    this.#control = new VmControl(memory.buffer as SharedArrayBuffer, VM_CONTROL);
+    const end = (event: MachineEvent): void => {
+      this.#ending = event;
+      this.#vcpu.kick();
+    };
+    this.#reporter = new Reporter(this.#control, emit, end);
+    const hooks = this.#reporter.hooks(() => vcpu.interruptsChanged());
+    this.#board = attachBoard(memory, vcpus, this.#control, hooks);
+    const vcpu = new WasmVcpu({
+      module,
+      memory,
+      id: 0,
+      bus: this.#board,
+      clock: this.#control,
+      library,
+    });
+    this.#vcpu = vcpu;
+  }
+
+  /** Runs the VM for a while; returns the slot's next state and, for SLOT_ASLEEP, the deadline. */
+  slice(): { state: number; deadline: number } {
+    const control = this.#control;
+    const board = this.#board;
+    let now = hostNanoseconds();
+    const end = now + SLICE;
+    this.#reporter.entering();
+    for (;;) {
+      if (control.requests() & REQUEST_PARK) return this.#park({ kind: 'parked' });
+      board.pumpInput();
+      this.#inputLeft = board.serialInput.length;
+      board.pumpOutput();
+      board.advance(control.now());
+      const stop = this.#vcpu.run(this.#turn);
+      this.#reporter.console(board);
+      if (this.#ending !== undefined) return this.#park(this.#ending);
+      if (stop === 'shutdown') return this.#park({ kind: 'shutdown', vcpu: this.#vcpu.id });
+      if (stop === 'halt') {
+        board.advance(control.now());
+        if (this.#vcpu.asleep()) {
+          const deadline = board.nextDeadline() + control.origin;
+          return { state: SLOT_ASLEEP, deadline };
+        }
+      }
+      const then = now;
+      now = hostNanoseconds();
+      if (stop === 'budget') this.#adjustTurn(now - then);
+      if (now >= end) return { state: SLOT_READY, deadline: 0 };
+    }
+  }
+
+  /** A turn's instructions took so many nanoseconds. */
+  #adjustTurn(took: number): void {
+    if (took > 2 * TURN) this.#turn = Math.max(this.#turn / 2, SHORTEST_TURN);
+    else if (took < TURN) this.#turn = Math.min(this.#turn * 2, LONGEST_TURN);
+  }
+
+  /** Whether something came in that a sleeping VM must look at. */
+  hasInput(): boolean {
+    return (
+      this.#board.serialInput.length > this.#inputLeft ||
+      (this.#control.requests() & REQUEST_PARK) !== 0
+    );
+  }
+
+  #park(event: MachineEvent): { state: number; deadline: number } {
+    this.#ending = undefined;
+    this.#pending = event;
+    return { state: SLOT_PARKED, deadline: 0 };
+  }
+
+  #pending: MachineEvent | undefined;
+
+  /** Tells the owner why the VM was parked; called once its slot says so. */
+  announceParked(): void {
+    const event = this.#pending;
+    this.#pending = undefined;
+    if (event !== undefined) this.#emit(event);
+  }
+
+  /** This thread no longer runs the VM. */
+  close(): void {
+    this.#vcpu.close();
+  }
+
+  /** Reports an exception of the monitor itself as the VM's end. */
+  fail(error: unknown): { state: number; deadline: number } {
+    return this.#park(failureEvent(error));
+  }
+}

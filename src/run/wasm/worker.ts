@@ -1,0 +1,84 @@
+/** Thread entry: drives VMs of the process's schedule until told to stop. */
+import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { Library } from '../../accel/wasm/translate/library.js';
+import { PortService } from '../../accel/wasm/translate/thread.js';
+import type { MachineEvent } from '../execution.js';
+import { Driver } from './driver.js';
+import type { MachineDescription } from './machine.js';
+import { Schedule, SLOT_READY } from './schedule.js';
+
+/** What a worker is started with. */
+export interface WorkerStart {
+  readonly schedule: SharedArrayBuffer;
+  /** Commands come here, without an event loop on this side. */
+  readonly commands: MessagePort;
+  readonly events: MessagePort;
+}
+
+export type WorkerCommand =
+  | { readonly kind: 'attach'; readonly machine: MachineDescription }
+  | { readonly kind: 'detach'; readonly slot: number }
+  /** A port to the process's translator. */
+  | { readonly kind: 'translator'; readonly port: MessagePort }
+  /** Collect garbage. */
+  | { readonly kind: 'tidy' }
+  | { readonly kind: 'stop' };
+
+export interface WorkerEvent {
+  readonly slot: number;
+  readonly event: MachineEvent;
+}
+
+const { schedule: buffer, commands, events } = workerData as WorkerStart;
+const schedule = new Schedule(buffer);
+const driver = new Driver(schedule, (slot, event) =>
+  events.postMessage({ slot, event } satisfies WorkerEvent),
+);
+let translator: MessagePort | undefined;
+
+/** Takes all commands that have come; false when it was told to stop. */
+function obey(): boolean {
+  for (;;) {
+    const received = receiveMessageOnPort(commands);
+    if (!received) return true;
+    const command = received.message as WorkerCommand;
+    switch (command.kind) {
+      case 'stop':
+        return false;
+      case 'translator':
+        translator = command.port;
+        driver.library = new Library(new PortService(translator));
+        break;
+      case 'tidy':
+        globalThis.gc?.();
+        break;
+      case 'attach':
+        driver.attach(command.machine);
+        break;
+      case 'detach':
+        driver.detach(command.slot);
+        break;
+    }
+  }
+}
+
+schedule.workerStarted();
+while (obey()) {
+  const sequence = schedule.sequence();
+  const slot = schedule.claim();
+  // Also a worker without a VM: what it does not take in keeps modules alive that others gave up.
+  driver.library?.update();
+  if (slot < 0) {
+    schedule.wait(sequence);
+    continue;
+  }
+  if (!obey()) {
+    schedule.release(slot, SLOT_READY, 0);
+    break;
+  }
+  driver.run(slot);
+}
+schedule.workerEnded();
+commands.close();
+events.close();
+translator?.close();
