@@ -1,6 +1,7 @@
 /** Compares the engine with the host's processor, row by row of the encoding table. */
 import type { Row } from '../isa/row.js';
 import {
+  type Bits,
   CODE,
   narrowState,
   SLOT_COUNT,
@@ -86,6 +87,12 @@ export class Bench {
       this.#subject.forget();
     }
     return CODE + this.#slot++ * SLOT_SIZE;
+  }
+
+  /** Why the host's processor cannot be asked about code of this width; false when it can. */
+  refusal(bits: Bits): string | false {
+    if (bits === 64 || this.#oracle.runs32()) return false;
+    return 'processes of this host cannot execute 32-bit code';
   }
 
   /** Tests the forms of a row; rows that cannot run in user mode or 64-bit code are not for it. */

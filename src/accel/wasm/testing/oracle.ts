@@ -42,7 +42,8 @@ const SA_SIGINFO_ONSTACK = 0x0800_0004;
 const SIGACTION_SIZE = 152;
 const SIGACTION_FLAGS = 136;
 
-/* mcontext in `ucontext_t`: byte offsets of the saved RIP, CS, trap number. */
+/* mcontext in `ucontext_t`: byte offsets of the saved RSP, RIP, CS, trap number. */
+const CONTEXT_RSP = 160;
 const CONTEXT_RIP = 168;
 const CONTEXT_CS = 184;
 const CONTEXT_TRAP = 200;
@@ -59,7 +60,9 @@ const TRAP = HOST_STATE + 0x818;
 const RESUME = HOST_STATE + 0x820;
 /** Far pointer to the 32-bit part of the entry: offset, selector. */
 const FAR_ENTRY = HOST_STATE + 0x828;
-/** End of a few words of stack for loading EFLAGS in 32-bit code. */
+/** u64: RSP at an exception. */
+const TRAP_RSP = HOST_STATE + 0x830;
+/** End of a few words of stack: for loading EFLAGS in 32-bit code, and after an exception. */
 const SMALL_STACK = HOST_STATE + 0xa00;
 
 /* Selectors of a process (the kernel's asm/segment.h). */
@@ -74,7 +77,10 @@ const HANDLER = HOST_CODE + 0x800;
 const ENTER_32 = HOST_CODE + 0xc00;
 const LOAD_32 = HOST_CODE + 0x1000;
 const LEAVE_32 = HOST_CODE + 0x1400;
+const LEAVE_TRAPPED = HOST_CODE + 0x1800;
+const LEAVE_32_TRAPPED = HOST_CODE + 0x1c00;
 
+const RAX = 0;
 const RSP = 4;
 
 /** Emits the few instructions that the oracle's own code needs. */
@@ -139,10 +145,11 @@ function loadCode32(base: number): number[] {
   return code.absolute([0xff], 4, IN + STATE_RIP).bytes;
 }
 
-/** With `segments`, DS and ES become null again. */
-function leaveCode(base: number, segments: boolean): number[] {
+/** With `segments`, DS and ES become null again; with `trapped`, the handler has changed RSP. */
+function leaveCode(base: number, segments: boolean, trapped: boolean): number[] {
   const code = new Assembler(base);
   for (let register = 0; register < 16; register++) code.move(0x89, register, OUT + register * 8);
+  if (trapped) code.move(0x8b, RAX, TRAP_RSP).move(0x89, RAX, OUT + RSP * 8);
   code.move(0x8b, RSP, SAVED_RSP);
   code
     .emit(0x9c)
@@ -156,7 +163,10 @@ function leaveCode(base: number, segments: boolean): number[] {
   return code.emit(0xc3).bytes;
 }
 
-/** Records the exception and lets the interrupted code go on in 64-bit code at RESUME. */
+/**
+ * Records the exception and lets the interrupted code go on in 64-bit code at RESUME. A return to a
+ * non-canonical RSP faults on some hosts, so the code goes on with another.
+ */
 function handlerCode(base: number): number[] {
   const code = new Assembler(base);
   code.emit(0x48, 0x8b, 0x82).dword(CONTEXT_RIP);
@@ -165,6 +175,8 @@ function handlerCode(base: number): number[] {
   code.emit(0xff, 0xc0).absolute([0x89], 0, TRAP);
   code.move(0x8b, 0, RESUME).emit(0x48, 0x89, 0x82).dword(CONTEXT_RIP);
   code.emit(0x66, 0xc7, 0x82).dword(CONTEXT_CS).emit(USER_CS, 0);
+  code.emit(0x48, 0x8b, 0x82).dword(CONTEXT_RSP).move(0x89, RAX, TRAP_RSP);
+  code.emit(0x48, 0xc7, 0x82).dword(CONTEXT_RSP).dword(SMALL_STACK);
   return code.emit(0xc3).bytes;
 }
 
@@ -208,11 +220,13 @@ export class Oracle implements Processor {
     const routine = (address: number, code: readonly number[]): void =>
       this.#view(address, 0x400).set(code);
     routine(ENTER, enterCode(ENTER));
-    routine(LEAVE, leaveCode(LEAVE, false));
+    routine(LEAVE, leaveCode(LEAVE, false, false));
+    routine(LEAVE_TRAPPED, leaveCode(LEAVE_TRAPPED, false, true));
     routine(HANDLER, handlerCode(HANDLER));
     routine(ENTER_32, enterCode32(ENTER_32));
     routine(LOAD_32, loadCode32(LOAD_32));
-    routine(LEAVE_32, leaveCode(LEAVE_32, true));
+    routine(LEAVE_32, leaveCode(LEAVE_32, true, false));
+    routine(LEAVE_32_TRAPPED, leaveCode(LEAVE_32_TRAPPED, true, true));
     this.#words = new DataView(this.#memory.buffer);
     this.#words.setUint32(FAR_ENTRY - ARENA, LOAD_32, true);
     this.#words.setUint16(FAR_ENTRY - ARENA + 4, USER32_CS, true);
@@ -242,6 +256,23 @@ export class Oracle implements Processor {
     }
   }
 
+  /**
+   * Whether a process of this host can execute 32-bit code: a hypervisor may leave the code segment for
+   * it out.
+   */
+  runs32(): boolean {
+    const { bits } = this;
+    this.bits = 32;
+    const state = new Uint8Array(STATE_FX);
+    const words = new DataView(state.buffer);
+    words.setUint32(STATE_RIP, CODE, true);
+    words.setUint32(STATE_FLAGS, 2, true);
+    this.land(CODE);
+    const trap = this.during(() => this.execute(state, new Uint8Array(STATE_FX)));
+    this.bits = bits;
+    return trap < 0;
+  }
+
   #view(address: number, length: number): Uint8Array {
     return this.#memory.subarray(address - ARENA, address - ARENA + length);
   }
@@ -265,7 +296,11 @@ export class Oracle implements Processor {
   execute(before: Uint8Array, after: Uint8Array): number {
     this.#in.set(before);
     this.#trap[0] = 0;
-    this.#words.setUint32(RESUME - ARENA, this.bits === 64 ? LEAVE : LEAVE_32, true);
+    this.#words.setUint32(
+      RESUME - ARENA,
+      this.bits === 64 ? LEAVE_TRAPPED : LEAVE_32_TRAPPED,
+      true,
+    );
     this.#enter[this.bits]();
     after.set(after.length < STATE_SIZE ? this.#outGeneral : this.#out);
     if (this.bits === 32) narrowState(after);
