@@ -80,6 +80,13 @@ const LEAVE_32 = HOST_CODE + 0x1400;
 const LEAVE_TRAPPED = HOST_CODE + 0x1800;
 const LEAVE_32_TRAPPED = HOST_CODE + 0x1c00;
 
+const VECTOR_UD = 6;
+/**
+ * A hypervisor with shadow page tables emulates an instruction now and then, and gives #UD for one that its
+ * emulator does not know. The processor's own #UD comes each time, and changes nothing.
+ */
+const UD_TRIES = 4;
+
 const RAX = 0;
 const RSP = 4;
 
@@ -294,16 +301,22 @@ export class Oracle implements Processor {
   }
 
   execute(before: Uint8Array, after: Uint8Array): number {
-    this.#in.set(before);
-    this.#trap[0] = 0;
     this.#words.setUint32(
       RESUME - ARENA,
       this.bits === 64 ? LEAVE_TRAPPED : LEAVE_32_TRAPPED,
       true,
     );
-    this.#enter[this.bits]();
+    let trap: number;
+    let tries = 0;
+    do {
+      this.#in.set(before);
+      this.#trap[0] = 0;
+      this.#enter[this.bits]();
+      trap = (this.#trap[0] ?? 0) - 1;
+      tries += 1;
+    } while (trap === VECTOR_UD && tries < UD_TRIES);
     after.set(after.length < STATE_SIZE ? this.#outGeneral : this.#out);
     if (this.bits === 32) narrowState(after);
-    return (this.#trap[0] ?? 0) - 1;
+    return trap;
   }
 }
