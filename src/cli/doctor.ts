@@ -42,7 +42,7 @@ export function findings(
   accelerators: AcceleratorProbe,
   node: string,
 ): Finding[] {
-  const { memory, imageMapping, sealing, pageSize } = host;
+  const { memory, imageMapping, sealing, zeroPage, pageSize } = host;
   const recent = Number(/^v(\d+)/.exec(node)?.[1]) >= LEAST_NODE;
   const limit =
     memory.limit === undefined ? '' : `, control group's limit ${mebibytes(memory.limit)}`;
@@ -69,6 +69,14 @@ export function findings(
       consequence: sealing.works
         ? 'images outside the store are copied once and sealed'
         : 'only images of the store can be mapped (`pando image import`)',
+    },
+    {
+      subject: 'page of zeros',
+      works: zeroPage.works,
+      found: answer(zeroPage, 'memory that is merely read takes none'),
+      consequence: zeroPage.works
+        ? 'guest RAM costs the pages that a guest writes'
+        : 'guest RAM costs the pages that a guest reads, too',
     },
     {
       subject: 'page size',

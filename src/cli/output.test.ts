@@ -79,6 +79,7 @@ const HOST: HostCapabilities = {
   pageSize: 4096,
   imageMapping: { works: true },
   sealing: { works: true },
+  zeroPage: { works: true },
   memory: { total: 8 * 1024 ** 3, available: 4 * 1024 ** 3, limit: undefined },
   kvm: {
     present: false,

@@ -8,6 +8,7 @@ import { ioctl } from './ioctl.js';
 import { addressOf, libc } from './libc.js';
 import { createMemoryFile, isSealed, sealMemoryFile } from './memfd.js';
 import { mapFileOver } from './mmap.js';
+import { PAGE_UNTOUCHED, readPageStates } from './pagemap.js';
 
 const KVM_DEVICE = '/dev/kvm';
 const KVM_GET_API_VERSION = 0xae00;
@@ -34,6 +35,8 @@ export interface HostCapabilities {
   readonly imageMapping: Capability;
   /** Files outside the store can be copied and sealed. */
   readonly sealing: Capability;
+  /** Memory that is merely read takes none: the kernel shows one page of zeros everywhere. */
+  readonly zeroPage: Capability;
   readonly memory: MemoryCapability;
   readonly kvm: KvmCapability;
 }
@@ -51,6 +54,7 @@ export function probeCapabilities(): HostCapabilities {
     pageSize: libc().getpagesize(),
     imageMapping: attempt(probeImageMapping),
     sealing: attempt(probeSealing),
+    zeroPage: probeZeroPage(),
     memory: probeMemory(),
     kvm: probeKvm(),
   };
@@ -97,6 +101,18 @@ function probeSealing(): string | undefined {
   } finally {
     closeSync(fd);
   }
+}
+
+/** Reads a page that nobody has touched, and looks whether it became this process's own. */
+export function probeZeroPage(): Capability {
+  return attempt(() => {
+    const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
+    const bytes = new Uint8Array(memory.buffer);
+    const pageSize = libc().getpagesize();
+    const read = bytes[pageSize];
+    const [state] = readPageStates(addressOf(bytes) + BigInt(pageSize), 1);
+    return read === 0 && state === PAGE_UNTOUCHED ? undefined : 'a page that is read takes memory';
+  });
 }
 
 function probeMemory(): MemoryCapability {

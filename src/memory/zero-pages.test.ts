@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { probeZeroPage } from '../host/capabilities.js';
 import { GuestMemory } from './guest-memory.js';
 import type { ImageRange } from './image-pages.js';
 import { accountSharing } from './sharing.js';
@@ -31,6 +32,7 @@ test('pages of zeros go back to the host, all others keep their bytes', () => {
   const expected = new Uint8Array(16 * PAGE).fill(1).fill(0, 4 * PAGE, 10 * PAGE);
   expected[8 * PAGE - 1] = 7;
   assert.deepEqual(Buffer.from(bytes), Buffer.from(expected));
-  assert.equal(discardZeroPages(guest, []), 0);
+  // Reading them has made them anew where the host has no page of zeros.
+  assert.equal(discardZeroPages(guest, []), probeZeroPage().works ? 0 : 5);
   guest.release();
 });
