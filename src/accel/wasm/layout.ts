@@ -154,6 +154,8 @@ export const COMMIT_SIZE = 0x2e8;
 export const HALTED = 0x2ec;
 /** u32: 1 when `run` shall return to whoever asked (Vcpu.kick). Written with atomics. */
 export const KICKED = 0x2f0;
+/** i32: what the call of `run` may still cost beside its instructions (core/work.ts); 0 or less: no limit, or used up. */
+export const WORK = 0x2f4;
 /** u64, u32, u32: where translated code left, the link it left through (0: none), its ST_*. */
 export const JIT_RIP = 0x700;
 export const JIT_LINK = 0x708;

@@ -27,6 +27,10 @@ export interface WasmVcpuOptions {
   readonly bootTime?: () => number;
 }
 
+/** What one `run` may cost beside its instructions, in the units of core/work.ts: about a millisecond. */
+const RUN_WORK = 1_000_000;
+const CALL_COST = 1000;
+
 export class WasmVcpu implements Vcpu {
   readonly id: number;
   readonly #core: Core;
@@ -151,9 +155,17 @@ export class WasmVcpu implements Vcpu {
     return this.#takeInterrupts();
   }
 
+  /** Counts a call of the core; false when what the run may cost is used up. */
+  #charge(): boolean {
+    const left = this.#view.getInt32(L.WORK, true) - CALL_COST;
+    this.#view.setInt32(L.WORK, Math.max(left, 0), true);
+    return left > 0;
+  }
+
   /** Runs until `limit` instructions have retired since the VM was made, without looking at interrupts. */
   advance(limit: bigint): VcpuStop {
     const view = this.#view;
+    view.setInt32(L.WORK, 0, true);
     for (;;) {
       if (view.getUint32(L.HALTED, true) !== 0) return 'halt';
       Atomics.and(this.#words, L.POLL / 4, ~(L.POLL_HOST | L.POLL_WINDOW));
@@ -168,12 +180,13 @@ export class WasmVcpu implements Vcpu {
   run(budget: number): VcpuStop {
     const view = this.#view;
     const limit = view.getBigUint64(L.ICOUNT, true) + BigInt(budget);
+    view.setInt32(L.WORK, RUN_WORK, true);
     for (;;) {
       Atomics.and(this.#words, L.POLL / 4, ~(L.POLL_HOST | L.POLL_WINDOW));
       if (!this.#takeInterrupts()) return 'shutdown';
       if (view.getUint32(L.HALTED, true) !== 0) return 'halt';
       const left = Number(limit - view.getBigUint64(L.ICOUNT, true));
-      if (left <= 0) return 'budget';
+      if (left <= 0 || !this.#charge()) return 'budget';
       const reason = this.#tier ? this.#tier.run(left) : this.#core.run(this.#at, left);
       switch (reason) {
         case L.EXIT_BUDGET:

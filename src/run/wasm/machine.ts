@@ -124,8 +124,9 @@ export class Machine {
 
   /** A turn's instructions took so many nanoseconds. */
   #adjustTurn(took: number): void {
-    if (took > 2 * TURN) this.#turn = Math.max(this.#turn / 2, SHORTEST_TURN);
-    else if (took < TURN) this.#turn = Math.min(this.#turn * 2, LONGEST_TURN);
+    if (took > 2 * TURN) {
+      this.#turn = Math.max(Math.floor((this.#turn * TURN) / took), SHORTEST_TURN);
+    } else if (took < TURN) this.#turn = Math.min(this.#turn * 2, LONGEST_TURN);
   }
 
   /** Whether something came in that a sleeping VM must look at. */

@@ -15,6 +15,7 @@ import {
 } from "../layout";
 import { protectCode } from "./mmu";
 import { BREAK } from "./ops";
+import { charge, COST_BLOCK_WRITTEN, COST_BLOCKS_FLUSH } from "./work";
 
 /** Room that a block may need: header, operations, FALL. */
 export const BLOCK_MAX_OPERATIONS: u32 = 32;
@@ -80,6 +81,7 @@ function clearWords(start: usize, bytes: usize): void {
 
 /** Throws all blocks away. What is zero is only read: a write would make the host keep a page for it. */
 export function flushBlocks(): void {
+  charge(VCPU_BLOCKS, COST_BLOCKS_FLUSH);
   clearWords(BLOCK_HASH, BLOCK_HASH_ENTRIES * 4);
   clearWords(PAGE_CODE, load<u32>(VCPU_BLOCKS, RAM_PAGES) * PAGE_CODE_ENTRY);
   store<u32>(VCPU_BLOCKS, BLOCK_ARENA, ARENA_NEXT);
@@ -124,6 +126,7 @@ export function codeWritten(cpu: usize, phys: u32, size: u32): void {
   let bitmap: u32 = 0;
   let at = page + 4;
   while (load<u32>(at) != 0) {
+    charge(cpu, COST_BLOCK_WRITTEN);
     const block = load<u32>(at) as usize;
     const start = load<u32>(block, BLK_PHYS);
     const length = load<u16>(block, BLK_LENGTH) as u32;

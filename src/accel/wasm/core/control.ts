@@ -17,6 +17,7 @@ import {
   ATTR_L, attrOf, CR0_ET, CR0_PE, CR0_PG, CR4_PAE, CR4_PGE, CR4_VME, EFER_LMA, EFER_LME, isCode64, isLong, MTRR_FIXED,
   MTRR_FIXED_COUNT, privileged, protection, STEP_STATE, updateMode, writeFlags,
 } from "./system-state";
+import { charge, COST_DEVICE } from "./work";
 
 const CR0_NW: u64 = 0x20000000;
 const CR0_CD: u64 = 0x40000000;
@@ -46,7 +47,10 @@ export function readControl(cpu: usize, rec: usize): bool {
     case 2: value = load<u64>(cpu, CR2); break;
     case 3: value = load<u64>(cpu, CR3); break;
     case 4: value = load<u64>(cpu, CR4); break;
-    default: value = hostReadCr8(); break;
+    default:
+      charge(cpu, COST_DEVICE);
+      value = hostReadCr8();
+      break;
   }
   writeReg(cpu, load<u8>(rec, REC_B), isCode64(cpu) ? 3 : 2, value);
   return true;
@@ -70,6 +74,7 @@ export function writeControl(cpu: usize, rec: usize): bool {
     case 4: return writeCr4(cpu, value);
     default:
       if (value > 15) return protection(cpu);
+      charge(cpu, COST_DEVICE);
       hostWriteCr8(value as u32);
       return true;
   }

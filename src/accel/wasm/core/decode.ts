@@ -14,6 +14,7 @@ import { raiseError, VEC_GP } from "./fault";
 import { execPage, fetchPhys, isRam, NO_PAGE } from "./mmu";
 import { FALL, MOV_CR, MOV_DR, MOV_RC, MOV_RD, NOP, UD, XCHG_A } from "./ops";
 import { WALK_FAULT } from "./walk";
+import { charge, COST_DECODE } from "./work";
 
 /* Table entries: see isa/table.ts. */
 const ENTRY_MODRM: u32 = 1 << 1;
@@ -369,6 +370,7 @@ function header(block: usize, phys: u32, mode: u32, falls: bool): void {
  * the fetch faults (exception raised).
  */
 export function decodeBlock(cpu: usize, linear: u64, phys: u64, mode: u32): usize {
+  charge(cpu, COST_DECODE);
   if (!isRam(cpu, phys)) {
     // Nothing but RAM holds code here: bytes of no device decode to an instruction.
     raiseError(cpu, VEC_GP, 0);

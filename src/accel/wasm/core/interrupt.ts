@@ -24,6 +24,7 @@ import {
   isCanonical, isLong, isVm, NMI_BLOCKED, protection, STEP_ARMED, STEP_STATE, updateMode, writeFlags,
 } from "./system-state";
 import { switchTask, TASK_INTERRUPT } from "./task";
+import { charge, COST_DELIVERY } from "./work";
 
 /** An exception, external interrupt, NMI or INT1: no check of the gate's DPL. */
 const EVENT_HARDWARE: u32 = 0;
@@ -111,6 +112,7 @@ export function debugInterrupt(cpu: usize, next: u64): bool {
 function transfer(
   cpu: usize, vector: u32, kind: u32, from: u64, hasError: bool, error: u32, resume: u32,
 ): bool {
+  charge(cpu, COST_DELIVERY);
   const saved = getFlags(cpu) | resume;
   let done: bool;
   if (!(load<u64>(cpu, CR0) & CR0_PE)) done = realMode(cpu, vector, from, saved);

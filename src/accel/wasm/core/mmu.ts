@@ -22,6 +22,7 @@ import { AC } from "./flags";
 import { hostMmioRead, hostMmioWrite } from "./host";
 import { forgetPage, forgetWritable, putAside, recall } from "./victims";
 import { ACCESS_EXEC, ACCESS_READ, ACCESS_WRITE, WALK_FAULT, walk, walkGlobal, walkLarge } from "./walk";
+import { charge, COST_DEVICE, COST_PAGE_WALK, COST_TLB_FLUSH } from "./work";
 
 const CR0_AM: u64 = 0x40000;
 
@@ -149,6 +150,7 @@ function translate(cpu: usize, set: u32, va: u64, access: u32): u64 {
     }
   }
   if (!legal(cpu, va)) return WALK_FAULT;
+  charge(cpu, COST_PAGE_WALK);
   const pa = walk(cpu, va, access, set == TLB_USER);
   if (pa == WALK_FAULT || !isRam(cpu, pa)) return pa;
   if (access != ACCESS_EXEC && (load<u32>(cpu, DR7) & 0xff || alignmentChecked(cpu, set))) return pa;
@@ -203,6 +205,7 @@ function readPhysical(cpu: usize, pa: u64, to: usize, size: u32): void {
     const at = pa + done;
     const left = size - done;
     const step: u32 = left >= 4 && (at & 3) == 0 ? 4 : left >= 2 && (at & 1) == 0 ? 2 : 1;
+    charge(cpu, COST_DEVICE);
     const value = hostMmioRead(at as u32, (at >> 32) as u32, step);
     if (step == 4) store<u32>(to + done, value);
     else if (step == 2) store<u16>(to + done, value as u16);
@@ -224,6 +227,7 @@ function writePhysical(cpu: usize, pa: u64, from: usize, size: u32): void {
     const left = size - done;
     const step: u32 = left >= 4 && (at & 3) == 0 ? 4 : left >= 2 && (at & 1) == 0 ? 2 : 1;
     const value: u32 = step == 4 ? load<u32>(from + done) : step == 2 ? load<u16>(from + done) : load<u8>(from + done);
+    charge(cpu, COST_DEVICE);
     hostMmioWrite(at as u32, (at >> 32) as u32, step, value);
     done += step;
   }
@@ -323,6 +327,7 @@ export function probeWrite(cpu: usize, set: u32, va: u64, size: u32): bool {
 
 /** Forgets every translation; `keepGlobal` spares pages with the G bit. */
 export function flushTlb(cpu: usize, keepGlobal: bool): void {
+  charge(cpu, COST_TLB_FLUSH);
   if (!keepGlobal) {
     memory.fill(cpu + TLB_SUPERVISOR, 0xff, 3 * TLB_BYTES);
     memory.fill(cpu + TLB_SUPERVISOR + TLB_EXEC_SECOND, 0xff, TLB_BYTES);

@@ -14,6 +14,7 @@ import {
   CR0_PE, CR0_PG, CR4_TSD, cplOf, EFER_LMA, EFER_LME, EFER_NXE, EFER_SCE, isCanonical, MSR_DEBUGCTL, MSR_MCG_STATUS,
   MTRR_FIXED, MTRR_VARIABLE, privileged, protection, updateMode,
 } from "./system-state";
+import { charge, COST_CLOCK, COST_MSR } from "./work";
 
 const IA32_TIME_STAMP_COUNTER: u32 = 0x10;
 const MSR_KVM_WALL_CLOCK_OLD: u32 = 0x11;
@@ -66,6 +67,7 @@ const DEBUGCTL_ACCEPTED: u64 = 3;
 
 /** The time-stamp counter: nanoseconds of guest time plus IA32_TSC_ADJUST. */
 export function timeStamp(cpu: usize): u64 {
+  charge(cpu, COST_CLOCK);
   return (hostClock() as u64) + load<u64>(cpu, TSC_OFFSET);
 }
 
@@ -91,6 +93,7 @@ export function rdmsr(cpu: usize): bool {
   if (!privileged(cpu)) return false;
   const index = load<u32>(cpu, GPR + RCX);
   if (!known(cpu, index)) {
+    charge(cpu, COST_MSR);
     if (!hostReadMsr(index)) return protection(cpu);
     setPair(cpu, load<u64>(cpu, HOST_VALUE));
     return true;
@@ -170,6 +173,7 @@ export function wrmsr(cpu: usize): bool {
   const at = storage(index);
   if (!at) {
     store<u64>(cpu, value, HOST_VALUE);
+    charge(cpu, COST_MSR);
     return hostWriteMsr(index) != 0 || protection(cpu);
   }
   if (!valid(index, value)) return protection(cpu);

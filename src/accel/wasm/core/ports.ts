@@ -5,6 +5,7 @@ import { faulted } from "./fault";
 import { hostPortIn, hostPortOut } from "./host";
 import { readMemAs, readReg, writeReg } from "./operand";
 import { attrOf, CR0_PE, cplOf, iopl, isVm, protection } from "./system-state";
+import { charge, COST_DEVICE } from "./work";
 
 const IO_MAP_BASE: u32 = 0x66;
 
@@ -29,6 +30,7 @@ export function portIn(cpu: usize, port: u32, size: u32): bool {
   if (size == 3) size = 2;
   if (!portAllowed(cpu, port, 1 << size)) return false;
   watchPort(cpu, port, 1 << size);
+  charge(cpu, COST_DEVICE);
   writeReg(cpu, RAX, size, hostPortIn(port, 1 << size) as u64);
   return true;
 }
@@ -38,6 +40,7 @@ export function portOut(cpu: usize, port: u32, size: u32): bool {
   if (size == 3) size = 2;
   if (!portAllowed(cpu, port, 1 << size)) return false;
   watchPort(cpu, port, 1 << size);
+  charge(cpu, COST_DEVICE);
   hostPortOut(port, 1 << size, readReg(cpu, RAX, size) as u32);
   return true;
 }

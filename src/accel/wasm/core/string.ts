@@ -2,13 +2,13 @@
  * String operations (Intel SDM vol. 2, "MOVS", "CMPS", "STOS", "LODS", "SCAS", "INS", "OUTS", "REP").
  *
  * RSI, RDI and RCX are brought up to date after each iteration, so a fault leaves them at the
- * iteration that met it. A repeated operation stops after a slice of work with ST_AGAIN, so interrupts
- * are not held off for long. CMPS and SCAS set the flags when they are done, never at a fault (SDM
+ * iteration that met it. A repeated operation stops with ST_AGAIN between two iterations when POLL is set, and after
+ * a slice of work, so interrupts and the host are not held off for long. CMPS and SCAS set the flags when they are done, never at a fault (SDM
  * vol. 2, "REP").
  */
 import {
   EA_ADDR16, EA_ADDR32, EA_SEG_SHIFT, FLAGS, GPR, MODE, MODE_CODE64, MODE_CODE_MASK, MODE_STEP, RAX, RCX, RDI, RDX,
-  REC_EA, REC_R, RSI, SEG_ES, ST_AGAIN, ST_FAULT, ST_NEXT, TLB_SET,
+  POLL, REC_EA, REC_R, RSI, SEG_ES, ST_AGAIN, ST_FAULT, ST_NEXT, TLB_SET,
 } from "../layout";
 import { watchPort } from "./debug";
 import { faulted, raise, VEC_UD } from "./fault";
@@ -19,6 +19,7 @@ import { readMem, readReg, segmented, signed, sizeOf, writeMem, writeReg } from 
 import * as OP from "./ops";
 import { bulkCompare, bulkCopy, bulkFill, bulkScan } from "./string-bulk";
 import { portAllowed } from "./ports";
+import { BULK_SHIFT, charge, COST_DEVICE, COST_ELEMENT } from "./work";
 
 const REPEAT_NONE: u32 = 0;
 const REPEAT_EQUAL: u32 = 1;
@@ -93,6 +94,7 @@ function step(cpu: usize, op: u32, ea: u32, size: u32, width: u32, by: u64): boo
       // The port is read once the bytes are known to have a place.
       if (!probeWrite(cpu, load<u32>(cpu, TLB_SET), va, 1 << size)) return false;
       watchPort(cpu, load<u16>(cpu, GPR + RDX), 1 << size);
+      charge(cpu, COST_DEVICE);
       const value = hostPortIn(load<u16>(cpu, GPR + RDX), 1 << size);
       if (!writeMem(cpu, va, size, value as u64)) return false;
       advance(cpu, RDI, width, by);
@@ -102,6 +104,7 @@ function step(cpu: usize, op: u32, ea: u32, size: u32, width: u32, by: u64): boo
       const value = readMem(cpu, segmented(cpu, ea, load<u64>(cpu, GPR + RSI)), size);
       if (faulted(cpu)) return false;
       watchPort(cpu, load<u16>(cpu, GPR + RDX), 1 << size);
+      charge(cpu, COST_DEVICE);
       hostPortOut(load<u16>(cpu, GPR + RDX), 1 << size, value as u32);
       advance(cpu, RSI, width, by);
       return true;
@@ -137,17 +140,24 @@ function transfer(cpu: usize, rec: usize, op: u32, size: u32): u32 {
   let slice = sliceOf(cpu, size);
   let count = readReg(cpu, RCX, width);
   while (count != 0) {
-    if (slice == 0) return ST_AGAIN;
     let done: u64 = inBulk ? bulk(cpu, op, ea, size, width, least(count, slice)) : 0;
     if (done == 0) {
       if (!step(cpu, op, ea, size, width, by)) return ST_FAULT;
+      charge(cpu, COST_ELEMENT);
       done = 1;
-    }
+    } else chargeBulk(cpu, done, size);
     slice -= done;
     count -= done;
     writeReg(cpu, RCX, width, count);
+    if (count != 0 && (slice == 0 || load<u32>(cpu, POLL) != 0)) return ST_AGAIN;
   }
   return ST_NEXT;
+}
+
+// @ts-ignore: decorator
+@inline
+function chargeBulk(cpu: usize, elements: u64, size: u32): void {
+  charge(cpu, (elements >> (BULK_SHIFT - size)) as i32);
 }
 
 /** CMPS and SCAS with or without REPE or REPNE. */
@@ -167,7 +177,10 @@ function compare(cpu: usize, rec: usize, op: u32, size: u32): u32 {
       const done = skip(cpu, ea, size, width, both, repeat == REPEAT_EQUAL, least(count, slice) - 1);
       count -= done;
       slice -= done;
-      if (done) writeReg(cpu, RCX, width, count);
+      if (done) {
+        writeReg(cpu, RCX, width, count);
+        chargeBulk(cpu, done, size);
+      }
     }
     const second = segmented(cpu, destinationOf(cpu, ea), load<u64>(cpu, GPR + RDI));
     const first = both ? readMem(cpu, segmented(cpu, ea, load<u64>(cpu, GPR + RSI)), size) : readReg(cpu, RAX, size);
@@ -175,6 +188,7 @@ function compare(cpu: usize, rec: usize, op: u32, size: u32): u32 {
     const a = signed(first, size);
     const b = signed(readMem(cpu, second, size), size);
     if (faulted(cpu)) return ST_FAULT;
+    charge(cpu, COST_ELEMENT);
     if (both) advance(cpu, RSI, width, by);
     advance(cpu, RDI, width, by);
     count--;
@@ -184,7 +198,7 @@ function compare(cpu: usize, rec: usize, op: u32, size: u32): u32 {
       setSub(cpu, a, b, signed((a - b) as u64, size));
       return ST_NEXT;
     }
-    if (slice == 0) return ST_AGAIN;
+    if (slice == 0 || load<u32>(cpu, POLL) != 0) return ST_AGAIN;
   }
 }
 

@@ -21,6 +21,7 @@ import {
   ATTR_ACCESSED, ATTR_CODE, ATTR_CONFORMING, ATTR_P, ATTR_S, attrOf, CR0_PG, CR0_TS, CR4_PAE, DEBUG_PENDING, updateMode,
   writeFlags,
 } from "./system-state";
+import { charge, COST_TASK_SWITCH } from "./work";
 
 export const TASK_JUMP: u32 = 0;
 export const TASK_CALL: u32 = 1;
@@ -53,6 +54,7 @@ function reachable(cpu: usize, base: u64, last: u32, write: bool): bool {
 export function switchTask(
   cpu: usize, selector: u32, kind: u32, from: u64, flags: u32, hasError: bool, error: u32,
 ): bool {
+  charge(cpu, COST_TASK_SWITCH);
   const vector = kind == TASK_RETURN ? VEC_TS : VEC_GP;
   if (isNull(selector) || selector & 4) return selectorFault(cpu, vector, selector);
   if (!readDescriptor(cpu, selector, vector)) return false;

@@ -32,6 +32,7 @@ import {
   stackFault, stAt, SW_C1, SW_ES, x87Begin, x87Enter,
 } from "./x87-state";
 import { arctangent, TRIG_COS, TRIG_SIN, TRIG_SINCOS, TRIG_TAN, trigonometric } from "./x87-trigonometric";
+import { charge, COST_TRANSCENDENTAL } from "./work";
 
 const CR0_EM: u32 = 4;
 const CR0_TS: u32 = 8;
@@ -423,6 +424,7 @@ function putConstant(cpu: usize, exp: i32, sig: u64): void {
 
 /** D9 F0–F7. */
 function transcendentalForm(cpu: usize, i: u32): void {
+  if (i < 6) charge(cpu, COST_TRANSCENDENTAL);
   switch (i) {
     case 0: exponential(cpu); break;
     case 1: logarithm(cpu); break;
@@ -443,6 +445,7 @@ function transcendentalForm(cpu: usize, i: u32): void {
 
 /** D9 F8–FF. */
 function moreForm(cpu: usize, i: u32): void {
+  if (i != 2 && i != 4) charge(cpu, COST_TRANSCENDENTAL);
   switch (i) {
     case 0: partialRemainder(cpu, false); break;
     case 1: logarithmPlusOne(cpu); break;
