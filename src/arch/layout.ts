@@ -47,6 +47,8 @@ export const RESET_CONTROL_PORT = 0xcf9;
 export const RESET_CONTROL_VALUE = 0x06;
 /** The timer's I/O APIC input: 0 is where a PC has the 8259A; the MADT says so. */
 export const TIMER_GSI = 2;
+/** Inputs of the I/O APIC. */
+export const INTERRUPT_INPUTS = 24;
 /** CMOS index of the century, which the FADT names. */
 export const RTC_CENTURY = 0x32;
 

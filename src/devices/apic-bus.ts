@@ -2,7 +2,7 @@
  * What carries interrupt messages between I/O APIC and local APICs: who is addressed, who takes it.
  *
  * Source: Intel SDM vol. 3A, 11.6.1 interrupt command register, 11.6.2 determining IPI destination,
- * 11.12.9 ICR operation in x2APIC mode.
+ * 11.12.9 ICR operation in x2APIC mode, 11.11 message signalled interrupts.
  */
 /** Delivery modes of ICR, redirection entries and LVT entries. */
 export const DELIVERY = {
@@ -28,6 +28,15 @@ const ICR_SHORTHAND_SHIFT = 18;
 const SHORTHAND_NONE = 0;
 const SHORTHAND_SELF = 1;
 const SHORTHAND_ALL = 2;
+
+// Message address and data (11.11.1, 11.11.2)
+const MESSAGE_FIXED_MASK = 0xfff00000;
+const MESSAGE_FIXED = 0xfee00000;
+const MESSAGE_DESTINATION_SHIFT = 12;
+const MESSAGE_LOGICAL = 0x4;
+const MESSAGE_VECTOR = 0xff;
+const MESSAGE_DELIVERY_SHIFT = 8;
+const MESSAGE_LEVEL = 0x8000;
 
 /** What the bus needs of a local APIC. */
 export interface ApicTarget {
@@ -70,6 +79,21 @@ export class ApicBus {
       }
     }
     return accepted;
+  }
+
+  /**
+   * A device's interrupt message; dropped when it is not addressed to local APICs.
+   * @param address below 2^32 in the only format that there is
+   */
+  sendMessage(address: bigint, data: number): void {
+    if (address >> 32n !== 0n) return;
+    const low = Number(address);
+    if ((low & MESSAGE_FIXED_MASK) >>> 0 !== MESSAGE_FIXED) return;
+    const logical = (low & MESSAGE_LOGICAL) !== 0;
+    const byte = (low >>> MESSAGE_DESTINATION_SHIFT) & 0xff;
+    const destination = byte === 0xff && !logical ? BROADCAST : byte;
+    const mode = (data >>> MESSAGE_DELIVERY_SHIFT) & 7;
+    this.deliver(mode, data & MESSAGE_VECTOR, (data & MESSAGE_LEVEL) !== 0, destination, logical);
   }
 
   /** An inter-processor interrupt, as the sender's ICR holds it. */

@@ -9,12 +9,14 @@ import {
   SCI_IRQ,
   TIMER_GSI,
 } from '../arch/layout.js';
+import { PandoError } from '../error.js';
 import { ACPI_PM_PORTS, AcpiPm } from './acpi-pm.js';
 import { ApicBus } from './apic-bus.js';
 import type { BoardOptions } from './board-options.js';
-import { BOARD_STATE, SERIAL_RINGS } from './board-state.js';
+import { BOARD_STATE, DECLARED_STATE_BYTES, MAX_DECLARED_DEVICES } from './board-state.js';
 import { MmioBus, PortBus } from './bus.js';
-import { ByteRing } from './byte-ring.js';
+import { ByteRing, RING_HEADER_BYTES } from './byte-ring.js';
+import type { DeclaredDevice, DeviceConnections } from './declared-device.js';
 import {
   type Device,
   type InterruptLine,
@@ -22,6 +24,7 @@ import {
   stateBlock,
   type TimedDevice,
 } from './device.js';
+import { DeviceMemory } from './device-memory.js';
 import { ExternalLines } from './external-lines.js';
 import { I8042, I8042_COMMAND_PORT, I8042_DATA_PORT } from './i8042.js';
 import { IOAPIC_MMIO_BYTES, IoApic } from './ioapic.js';
@@ -31,6 +34,7 @@ import { PIT_PORT, Pit8254 } from './pit8254.js';
 import { Rate } from './rate.js';
 import { RESET_CONTROL_FIRST_PORT, RESET_CONTROL_PORTS, ResetControl } from './reset-control.js';
 import { RTC_PORT, Rtc } from './rtc.js';
+import { StateLock } from './state-lock.js';
 import {
   BootStagePorts,
   DIAGNOSTIC_PORT,
@@ -45,6 +49,9 @@ const IRQ_TIMER = 0;
 const IRQ_SERIAL = 4;
 const IRQ_RTC = 8;
 
+/** Inputs of the two 8259A. */
+const PIC_INPUTS = 16;
+
 const SERIAL_PORT = 0x3f8;
 const DEFAULT_PHYSICAL_ADDRESS_BITS = 40;
 
@@ -55,6 +62,10 @@ export interface BoardSignals {
   bootStage(value: number, time: number, port: number): void;
   /** Something that may interrupt a vCPU has changed. */
   changed(vcpu: number): void;
+  /** See DeviceConnections. */
+  afterwards(call: () => void): void;
+  locked(call: () => void): void;
+  ring(device: number): void;
 }
 
 /** The devices that the board itself deals with, and all of them by what they need. */
@@ -68,6 +79,8 @@ export interface BoardDevices {
   readonly apics: readonly LocalApic[];
   /** Missing, and `apics` empty, when the interrupt controllers are outside the board. */
   readonly pic: Pic8259 | undefined;
+  /** Carries messages to the local APICs; undefined as `pic`. */
+  readonly bus: ApicBus | undefined;
   readonly uart: Uart16550;
   readonly pm: AcpiPm;
   readonly serialInput: ByteRing;
@@ -90,18 +103,21 @@ export function assembleDevices(options: BoardOptions, signals: BoardSignals): B
     timed.push(device);
     return add(device);
   };
-  const { input, output } = SERIAL_RINGS;
-  const serialInput = new ByteRing(state, byteOffset + input.offset, input.capacity);
-  const serialOutput = new ByteRing(state, byteOffset + output.offset, output.capacity);
+  const ring = (place: { readonly offset: number; readonly bytes: number }): ByteRing =>
+    new ByteRing(state, byteOffset + place.offset, place.bytes - RING_HEADER_BYTES);
+  const serialInput = ring(BOARD_STATE.serialInput);
+  const serialOutput = ring(BOARD_STATE.serialOutput);
 
   const block = (place: { readonly offset: number; readonly bytes: number }): StateBlock =>
     stateBlock(state, byteOffset + place.offset, place.bytes);
   const { interruptLines } = options;
   let pic: Pic8259 | undefined;
+  let bus: ApicBus | undefined;
   let isaLine: (irq: number) => InterruptLine;
   if (interruptLines === undefined) {
     const own = addControllers({ options, signals, block, ports, mmio, apics, add, addTimed });
     pic = own.pic;
+    bus = own.bus;
     isaLine = own.isaLine;
   } else {
     const lines = add(new ExternalLines(block(BOARD_STATE.externalLines), interruptLines));
@@ -141,7 +157,40 @@ export function assembleDevices(options: BoardOptions, signals: BoardSignals): B
   ports.attach(pm, PM1A_EVENT_PORT, ACPI_PM_PORTS, 4);
   ports.attach(resetControl, RESET_CONTROL_FIRST_PORT, RESET_CONTROL_PORTS, 4);
 
-  return { ports, mmio, all, timed, apics, pic, uart, pm, serialInput, serialOutput };
+  addDeclared(options, signals, isaLine, (declared, connections) => {
+    mmio.attach(add(declared.make(connections)), declared.address, declared.length);
+  });
+  return { ports, mmio, all, timed, apics, pic, bus, uart, pm, serialInput, serialOutput };
+}
+
+/** Makes the devices that the machine has beside those of every board. */
+function addDeclared(
+  options: BoardOptions,
+  signals: BoardSignals,
+  line: (gsi: number) => InterruptLine,
+  add: (declared: DeclaredDevice, connections: DeviceConnections) => void,
+): void {
+  const { state, byteOffset, declared = [], memory = new DeviceMemory([]) } = options;
+  if (declared.length > MAX_DECLARED_DEVICES) {
+    throw new PandoError(
+      'DEVICES_TOO_MANY',
+      `${declared.length} devices exceed the ${MAX_DECLARED_DEVICES} that a board has room for`,
+      { remedy: `give the VM ${MAX_DECLARED_DEVICES} devices or fewer` },
+    );
+  }
+  declared.forEach((device, index) => {
+    const offset = byteOffset + BOARD_STATE.declared.offset + index * DECLARED_STATE_BYTES;
+    const { deviceLocks } = BOARD_STATE;
+    add(device, {
+      state: stateBlock(state, offset, DECLARED_STATE_BYTES),
+      memory,
+      interrupt: line(device.gsi),
+      lock: new StateLock(state, byteOffset + deviceLocks.offset + index * deviceLocks.bytes),
+      afterwards: signals.afterwards,
+      locked: signals.locked,
+      ring: () => signals.ring(index),
+    });
+  });
 }
 
 /** What the interrupt controllers are made with: the board under construction. */
@@ -159,6 +208,7 @@ interface Assembly {
 /** I/O APIC, local APICs, 8259A pair, 8254 and port 61h, where it shows. */
 function addControllers(assembly: Assembly): {
   pic: Pic8259;
+  bus: ApicBus;
   isaLine: (irq: number) => InterruptLine;
 } {
   const { options, signals, block, ports, mmio, apics, add, addTimed } = assembly;
@@ -188,7 +238,7 @@ function addControllers(assembly: Assembly): {
     const pin = irq === IRQ_TIMER ? TIMER_GSI : irq;
     return {
       set: (level) => {
-        pic.setLine(irq, level);
+        if (irq < PIC_INPUTS) pic.setLine(irq, level);
         ioapic.setLine(pin, level);
       },
     };
@@ -201,5 +251,5 @@ function addControllers(assembly: Assembly): {
   ports.attach(pit, PIT_PORT, 4);
   ports.attach(control, SYSTEM_CONTROL_PORT, 1);
   mmio.attach(ioapic, IOAPIC_ADDRESS, IOAPIC_MMIO_BYTES);
-  return { pic, isaLine };
+  return { pic, bus, isaLine };
 }

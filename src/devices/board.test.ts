@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PandoError } from '../error.js';
 import { Board, type BoardHooks } from './board.js';
-import { BOARD_STATE, BOARD_STATE_BYTES, BOARD_TOTAL_BYTES, MAX_VCPUS } from './board-state.js';
+import { BOARD_STATE, BOARD_TOTAL_BYTES, checkStatePlaces } from './board-state.js';
+import type { DeclaredDevice } from './declared-device.js';
+import { DeviceMemory } from './device-memory.js';
 import { PM_TIMER_RATE } from './rate.js';
 
 function setUp(vcpus = 1) {
@@ -47,18 +49,147 @@ const INITIALIZE_PIC = [
   [0xa1, 0x01],
 ] as const;
 
-test('the state table holds no overlaps and ends before the rings', () => {
-  const places = Object.entries(BOARD_STATE).map(([name, place]) => ({
-    name,
-    start: place.offset,
-    end: place.offset + place.bytes * (name === 'localApics' ? MAX_VCPUS : 1),
-  }));
-  places.sort((a, b) => a.start - b.start);
-  for (let i = 1; i < places.length; i += 1) {
-    assert.ok(places[i - 1]!.end <= places[i]!.start, `${places[i - 1]!.name}, ${places[i]!.name}`);
+test('the state table holds no overlaps and fits its bytes exactly', () => {
+  checkStatePlaces(BOARD_STATE, BOARD_TOTAL_BYTES);
+  assert.throws(
+    () => checkStatePlaces(BOARD_STATE, BOARD_TOTAL_BYTES - 1),
+    (error) => error instanceof PandoError && error.code === 'BOARD_STATE_TOO_SMALL',
+  );
+});
+
+test('a device whose state grows over the next one is refused', () => {
+  const grown = { ...BOARD_STATE, pit: { ...BOARD_STATE.pit, bytes: BOARD_STATE.pit.bytes + 8 } };
+  assert.throws(
+    () => checkStatePlaces(grown, BOARD_TOTAL_BYTES),
+    (error) =>
+      error instanceof PandoError &&
+      error.code === 'BOARD_STATE_OVERLAP' &&
+      error.message.includes('"ioapic"'),
+  );
+  const state = new SharedArrayBuffer(BOARD_TOTAL_BYTES + 64);
+  const clock = { now: () => 0 };
+  const options = { state, byteOffset: 64, vcpus: 1, clock, tscFrequency: 1e9, wallClock: () => 0 };
+  assert.throws(
+    () => new Board({ ...options, room: BOARD_TOTAL_BYTES - 64 }),
+    (error) => error instanceof PandoError && error.code === 'BOARD_STATE_TOO_SMALL',
+  );
+});
+
+test('a message reaches the local APIC that its address names, and no other', () => {
+  const { board, events } = setUp(2);
+  for (const vcpu of [0, 1]) board.mmioWrite(vcpu, 0xfee000f0, 4, 0x1ff);
+  events.length = 0;
+  board.message(0xfee01000n, 0x4055);
+  assert.deepEqual(events, ['wake 1']);
+  assert.equal(board.pendingVector(1), 0x55);
+  assert.equal(board.pendingVector(0), -1);
+  board.message(0xfec01000n, 0x4056);
+  board.message(0x1_fee0_0000n, 0x4057);
+  assert.equal(board.pendingVector(0), -1, 'other addresses carry no interrupt');
+});
+
+test('a saved board goes on in another one, to the nanosecond', () => {
+  const run = (board: Board, time: { now: number }, until: number): number[] => {
+    const seen: number[] = [];
+    while (time.now < until) {
+      time.now = Math.min(board.nextDeadline(), until);
+      board.advance(time.now);
+      const vector = board.acknowledge(0);
+      if (vector < 0) continue;
+      seen.push(time.now, vector);
+      board.portOut(0x20, 1, 0x20);
+    }
+    return seen;
+  };
+  const first = setUp();
+  out(first.board, ...INITIALIZE_PIC, [0x43, 0x34], [0x40, 0xa9], [0x40, 0x04]);
+  run(first.board, first.time, 3_456_789);
+  const saved = first.board.save();
+  const second = setUp();
+  second.time.now = first.time.now;
+  second.board.restore(saved);
+  assert.deepEqual(
+    run(second.board, second.time, 9_876_543),
+    run(first.board, first.time, 9_876_543),
+  );
+  assert.deepEqual(second.board.save(), first.board.save());
+});
+
+test('a saved board with a part missing, damaged or of another version changes nothing', () => {
+  const { board } = setUp();
+  const saved = board.save();
+  const [part] = saved;
+  assert.ok(part);
+  const before = board.save();
+  for (const [code, parts] of [
+    ['STATE_PART_MISSING', saved.slice(1)],
+    ['STATE_PART_VERSION', [{ ...part, version: 99 }, ...saved.slice(1)]],
+    ['STATE_PART_SIZE', [{ ...part, bytes: new Uint8Array(3) }, ...saved.slice(1)]],
+  ] as const) {
+    assert.throws(
+      () => board.restore(parts),
+      (error) => error instanceof PandoError && error.code === code,
+    );
   }
-  for (const place of places) assert.equal(place.start % 8, 0, place.name);
-  assert.equal(places.at(-1)!.end, BOARD_STATE_BYTES);
+  assert.deepEqual(board.save(), before);
+});
+
+test('a declared device answers at its place on every board, and calls its host end once', () => {
+  const calls: number[] = [];
+  const state = new SharedArrayBuffer(BOARD_TOTAL_BYTES);
+  const memory = new DeviceMemory([{ address: 0, bytes: new Uint8Array(4096) }]);
+  const declared: DeclaredDevice = {
+    name: 'test0',
+    version: 1,
+    address: 0xd0000000,
+    length: 0x1000,
+    gsi: 20,
+    make: ({ state: { u32 }, interrupt, ring, memory: ram }) => ({
+      name: 'test0',
+      reset: () => u32.fill(0),
+      readMmio: (offset) => u32[offset / 4] ?? 0,
+      writeMmio: (offset, _size, value) => {
+        u32[offset / 4] = value;
+        ram.storeU32(64, value);
+        interrupt.set(true);
+        interrupt.set(false);
+        ring();
+      },
+    }),
+  };
+  const attach = (): Board =>
+    new Board({
+      state,
+      byteOffset: 0,
+      vcpus: 1,
+      clock: { now: () => 0 },
+      tscFrequency: 1e9,
+      wallClock: () => 0,
+      memory,
+      declared: [declared],
+      hooks: { onDoorbell: (device) => calls.push(device) },
+    });
+  const board = attach();
+  board.reset();
+  board.mmioWrite(0, 0xfee000f0, 4, 0x1ff);
+  board.mmioWrite(0, 0xfec00000, 4, 0x10 + 2 * 20);
+  board.mmioWrite(0, 0xfec00010, 4, 0x61);
+  const other = attach();
+  other.mmioWrite(0, 0xd0000008, 4, 0x1234);
+  other.mmioWrite(0, 0xd0000008, 4, 0x5678);
+  assert.equal(board.mmioRead(0, 0xd0000008, 4), 0x5678);
+  assert.equal(memory.loadU32(64), 0x5678);
+  assert.equal(board.pendingVector(0), 0x61);
+  assert.deepEqual(calls, [0], 'one call until the host end has looked');
+  assert.equal(board.takeDoorbell(0), true);
+  assert.equal(board.takeDoorbell(0), false);
+  assert.deepEqual(
+    board
+      .save()
+      .find(({ name }) => name === 'test0')
+      ?.bytes.slice(8, 10),
+    Uint8Array.of(0x78, 0x56),
+  );
 });
 
 test('the timer reaches the first vCPU through the 8259A and LINT0', () => {
@@ -238,7 +369,7 @@ test('the NMI button and CR8 reach the local APIC', () => {
 
 test('a reset brings back the state after power-on', () => {
   const { board, state, time } = setUp();
-  const fresh = new Uint8Array(state).slice(0, BOARD_STATE_BYTES);
+  const fresh = new Uint8Array(state).slice(0, BOARD_STATE.serialInput.offset);
   out(board, ...INITIALIZE_PIC, [0x43, 0x34], [0x40, 1], [0x40, 1], [0x3fb, 0x80], [0x61, 3]);
   board.writeMsr(0, 0x1b, 0xfee00d00n);
   board.mmioWrite(0, 0xfec00000, 4, 0x14);
@@ -247,7 +378,7 @@ test('a reset brings back the state after power-on', () => {
   board.pressPowerButton();
   board.advance(time.now);
   board.reset();
-  assert.deepEqual(new Uint8Array(state).slice(0, BOARD_STATE_BYTES), fresh);
+  assert.deepEqual(new Uint8Array(state).slice(0, BOARD_STATE.serialInput.offset), fresh);
 });
 
 test('boards over the same state are one machine: any of them may take any access', () => {

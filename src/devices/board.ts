@@ -14,10 +14,12 @@ import {
   IA32_X2APIC_FIRST,
   IA32_X2APIC_LAST,
 } from '../arch/msr.js';
+import { type StatePart, statePart } from '../arch/state-part.js';
 import { PandoError } from '../error.js';
 import { assembleDevices, type BoardDevices } from './board-devices.js';
-import type { BoardHooks, BoardOptions } from './board-options.js';
-import { BOARD_STATE, BOARD_TOTAL_BYTES, MAX_VCPUS } from './board-state.js';
+import type { BoardHooks, BoardOptions, InterruptLines } from './board-options.js';
+import { savedParts } from './board-parts.js';
+import { BOARD_STATE, checkStatePlaces, MAX_DECLARED_DEVICES, MAX_VCPUS } from './board-state.js';
 import type { ByteRing } from './byte-ring.js';
 import { LOCAL_APIC_MMIO_BYTES } from './local-apic.js';
 import { StateLock } from './state-lock.js';
@@ -32,7 +34,10 @@ export class Board {
   readonly serialOutput: ByteRing;
   readonly #clock: Clock;
   readonly #hooks: BoardHooks;
+  readonly #lines: InterruptLines | undefined;
   readonly #lock: StateLock;
+  readonly #parts: readonly StatePart[];
+  readonly #doorbells: Int32Array;
   readonly #devices: BoardDevices;
   /** What must happen once the lock is released; empty between calls. */
   readonly #changed: Uint8Array;
@@ -41,7 +46,7 @@ export class Board {
 
   /**
    * Attaches to the state; whoever creates the machine calls `reset` on the first Board.
-   * @throws PandoError BOARD_VCPUS_INVALID or BOARD_STATE_TOO_SMALL
+   * @throws PandoError BOARD_VCPUS_INVALID, BOARD_STATE_TOO_SMALL, DEVICES_TOO_MANY, MMIO_RANGE_OVERLAP
    */
   constructor(options: BoardOptions) {
     const { state, byteOffset, vcpus, clock } = options;
@@ -50,27 +55,29 @@ export class Board {
         remedy: `choose 1 to ${MAX_VCPUS} vCPUs`,
       });
     }
-    if (byteOffset % 64 !== 0 || byteOffset + BOARD_TOTAL_BYTES > state.byteLength) {
-      throw new PandoError(
-        'BOARD_STATE_TOO_SMALL',
-        `board state of ${BOARD_TOTAL_BYTES} bytes at offset ${byteOffset} does not fit ${state.byteLength} bytes at a multiple of 64`,
-        { remedy: 'reserve BOARD_TOTAL_BYTES for the board' },
-      );
-    }
+    const room = options.room ?? state.byteLength - byteOffset;
+    checkStatePlaces(BOARD_STATE, byteOffset % 64 === 0 ? room : 0);
     this.vcpus = vcpus;
     this.#clock = clock;
     this.#hooks = options.hooks ?? {};
     this.#changed = new Uint8Array(vcpus);
+    this.#lines = options.interruptLines;
     this.#lock = new StateLock(state, byteOffset + BOARD_STATE.lock.offset);
+    this.#parts = savedParts(options);
+    this.#doorbells = new Int32Array(
+      state,
+      byteOffset + BOARD_STATE.doorbells.offset,
+      MAX_DECLARED_DEVICES,
+    );
     this.#devices = assembleDevices(options, {
       powerOff: () => this.#afterwards.push(() => this.#hooks.onPowerOff?.()),
       resetMachine: () => this.#afterwards.push(() => this.#hooks.onReset?.()),
       bootStage: (value, time, port) =>
         this.#afterwards.push(() => this.#hooks.onBootStage?.(value, time, port)),
-      changed: (vcpu) => {
-        this.#changed[vcpu] = 1;
-        this.#anyChanged = true;
-      },
+      changed: (vcpu) => this.#change(vcpu),
+      afterwards: (call) => this.#afterwards.push(call),
+      locked: (call) => this.#locked(call),
+      ring: (device) => this.#ring(device),
     });
     this.serialInput = this.#devices.serialInput;
     this.serialOutput = this.#devices.serialOutput;
@@ -78,33 +85,24 @@ export class Board {
 
   /** Power-on or reset of all devices, with the APICs in virtual wire mode as firmware leaves them. */
   reset(): void {
-    this.#enter();
-    try {
+    this.#locked(() => {
       for (const device of this.#devices.all) device.reset();
       this.#devices.apics[0]?.configureVirtualWire();
-    } finally {
-      this.#leave();
-    }
+    });
   }
 
   /** @param size 1, 2 or 4 bytes */
   portIn(port: number, size: number): number {
-    this.#enter();
-    try {
+    return this.#locked(() => {
       return this.#devices.ports.read(port, size);
-    } finally {
-      this.#leave();
-    }
+    });
   }
 
   /** @param size 1, 2 or 4 bytes */
   portOut(port: number, size: number, value: number): void {
-    this.#enter();
-    try {
+    this.#locked(() => {
       this.#devices.ports.write(port, size, value);
-    } finally {
-      this.#leave();
-    }
+    });
   }
 
   /**
@@ -113,23 +111,19 @@ export class Board {
    * @param size 1, 2 or 4 bytes
    */
   mmioRead(vcpu: number, gpa: number, size: number): number {
-    this.#enter();
-    try {
+    return this.#locked(() => {
       const apic = this.#devices.apics[vcpu];
       const base = apic?.mmioBase ?? -1;
       if (apic !== undefined && base >= 0 && gpa >= base && gpa < base + LOCAL_APIC_MMIO_BYTES) {
         return apic.readMmio(gpa - base, size);
       }
       return this.#devices.mmio.read(gpa, size);
-    } finally {
-      this.#leave();
-    }
+    });
   }
 
   /** @param size 1, 2 or 4 bytes */
   mmioWrite(vcpu: number, gpa: number, size: number, value: number): void {
-    this.#enter();
-    try {
+    this.#locked(() => {
       const apic = this.#devices.apics[vcpu];
       const base = apic?.mmioBase ?? -1;
       if (apic !== undefined && base >= 0 && gpa >= base && gpa < base + LOCAL_APIC_MMIO_BYTES) {
@@ -137,15 +131,12 @@ export class Board {
       } else {
         this.#devices.mmio.write(gpa, size, value);
       }
-    } finally {
-      this.#leave();
-    }
+    });
   }
 
   /** IA32_APIC_BASE, IA32_TSC_DEADLINE, the time-stamp counter, x2APIC; undefined means #GP. */
   readMsr(vcpu: number, index: number): bigint | undefined {
-    this.#enter();
-    try {
+    return this.#locked(() => {
       const apic = this.#devices.apics[vcpu];
       if (apic === undefined) return undefined;
       if (index === IA32_APIC_BASE) return apic.base;
@@ -153,15 +144,12 @@ export class Board {
       if (index === IA32_TIME_STAMP_COUNTER) return apic.timer.timeStamp(this.#clock.now());
       if (index >= IA32_X2APIC_FIRST && index <= IA32_X2APIC_LAST) return apic.readMsr(index);
       return undefined;
-    } finally {
-      this.#leave();
-    }
+    });
   }
 
   /** Writes one of the same MSRs; false means #GP. */
   writeMsr(vcpu: number, index: number, value: bigint): boolean {
-    this.#enter();
-    try {
+    return this.#locked(() => {
       const apic = this.#devices.apics[vcpu];
       if (apic === undefined) return false;
       if (index === IA32_APIC_BASE) return apic.setBase(value);
@@ -177,9 +165,7 @@ export class Board {
         return apic.writeMsr(index, value);
       }
       return false;
-    } finally {
-      this.#leave();
-    }
+    });
   }
 
   /** What RDTSC of a vCPU adds to the machine's counter, modulo 2^64. */
@@ -193,33 +179,27 @@ export class Board {
   }
 
   writeCr8(vcpu: number, value: number): void {
-    this.#enter();
-    this.#devices.apics[vcpu]!.taskPriority = (value & 15) << 4;
-    this.#leave();
+    this.#locked(() => {
+      this.#devices.apics[vcpu]!.taskPriority = (value & 15) << 4;
+    });
   }
 
   /** The vector a vCPU would take now were its interrupts enabled, or -1. */
   pendingVector(vcpu: number): number {
-    this.#enter();
-    try {
+    return this.#locked(() => {
       return this.#pendingVector(vcpu);
-    } finally {
-      this.#leave();
-    }
+    });
   }
 
   /** Takes that interrupt and returns its vector; -1 when it was withdrawn in between. */
   acknowledge(vcpu: number): number {
-    this.#enter();
-    try {
+    return this.#locked(() => {
       const apic = this.#devices.apics[vcpu]!;
       if (this.#hasExtInt(vcpu)) return this.#devices.pic!.acknowledge();
       const vector = apic.pendingVector();
       if (vector >= 0) apic.acknowledge(vector);
       return vector;
-    } finally {
-      this.#leave();
-    }
+    });
   }
 
   /** Whether an NMI waits. */
@@ -229,26 +209,17 @@ export class Board {
 
   /** Takes the NMI; false when there was none. */
   takeNmi(vcpu: number): boolean {
-    this.#enter();
-    const taken = this.#devices.apics[vcpu]!.takeNmi();
-    this.#leave();
-    return taken;
+    return this.#locked(() => this.#devices.apics[vcpu]!.takeNmi());
   }
 
   /** Takes an INIT; false when there was none. */
   takeInit(vcpu: number): boolean {
-    this.#enter();
-    const taken = this.#devices.apics[vcpu]!.takeInit();
-    this.#leave();
-    return taken;
+    return this.#locked(() => this.#devices.apics[vcpu]!.takeInit());
   }
 
   /** Takes a start-up IPI and returns its vector (the vCPU starts at vector << 12), or -1. */
   takeSipi(vcpu: number): number {
-    this.#enter();
-    const vector = this.#devices.apics[vcpu]!.takeSipi();
-    this.#leave();
-    return vector;
+    return this.#locked(() => this.#devices.apics[vcpu]!.takeSipi());
   }
 
   /** Whether a vCPU sleeps until a start-up IPI, as all but the first do after a reset. */
@@ -258,67 +229,95 @@ export class Board {
 
   /** When `advance` must next be called, in guest nanoseconds; Infinity for never. */
   nextDeadline(): number {
-    this.#enter();
-    let earliest = Number.POSITIVE_INFINITY;
-    for (let i = 0; i < this.#devices.timed.length; i += 1) {
-      const deadline = this.#devices.timed[i]!.deadline();
-      if (deadline < earliest) earliest = deadline;
-    }
-    this.#leave();
-    return earliest;
+    return this.#locked(() => {
+      let earliest = Number.POSITIVE_INFINITY;
+      for (let i = 0; i < this.#devices.timed.length; i += 1) {
+        const deadline = this.#devices.timed[i]!.deadline();
+        if (deadline < earliest) earliest = deadline;
+      }
+      return earliest;
+    });
   }
 
   /** Lets everything happen that is due by `now`. */
   advance(now: number): void {
-    this.#enter();
-    try {
+    this.#locked(() => {
       for (let i = 0; i < this.#devices.timed.length; i += 1) {
         const device = this.#devices.timed[i]!;
         if (device.deadline() <= now) device.expire(now);
       }
-    } finally {
-      this.#leave();
-    }
+    });
   }
 
   /** Takes console input from the ring, after the host has put some in. */
   pumpInput(): void {
-    this.#enter();
-    try {
+    this.#locked(() => {
       this.#devices.uart.pumpInput();
-    } finally {
-      this.#leave();
-    }
+    });
   }
 
   /** Lets a transmitter that found the ring full go on, after the host has taken some out. */
   pumpOutput(): void {
-    this.#enter();
-    try {
+    this.#locked(() => {
       this.#devices.uart.pumpOutput();
-    } finally {
-      this.#leave();
-    }
+    });
   }
 
   /** The power button: asks the guest to shut down. */
   pressPowerButton(): void {
-    this.#enter();
-    try {
+    this.#locked(() => {
       this.#devices.pm.pressPowerButton();
-    } finally {
-      this.#leave();
-    }
+    });
   }
 
-  /** The NMI button: LINT1 of every vCPU. */
+  /** The NMI button: LINT1 of every vCPU whose local APIC is the board's. */
   injectNmi(): void {
-    this.#enter();
-    for (const apic of this.#devices.apics) {
-      apic.setLint(1, true);
-      apic.setLint(1, false);
-    }
-    this.#leave();
+    this.#locked(() => {
+      for (const apic of this.#devices.apics) {
+        apic.setLint(1, true);
+        apic.setLint(1, false);
+      }
+    });
+  }
+
+  /** An interrupt message of a device (Intel SDM vol. 3A, 11.11); from any thread. */
+  message(address: bigint, data: number): void {
+    this.#locked(() => {
+      if (this.#devices.bus === undefined) this.#lines?.message(address, data);
+      else this.#devices.bus.sendMessage(address, data);
+    });
+  }
+
+  /**
+   * The host end of a declared device takes its call, and looks at everything that waits: a call after
+   * this comes anew.
+   * @returns whether it had been called
+   */
+  takeDoorbell(device: number): boolean {
+    return Atomics.exchange(this.#doorbells, device, 0) !== 0;
+  }
+
+  /** The state of all devices, by name; no vCPU runs. */
+  save(): StatePart[] {
+    return this.#locked(() =>
+      this.#parts.map(({ name, version, bytes }) => ({ name, version, bytes: bytes.slice() })),
+    );
+  }
+
+  /**
+   * Puts a saved state in the place of this board's, of a machine with the same devices. No vCPU runs.
+   * @throws PandoError STATE_PART_MISSING, STATE_PART_VERSION, STATE_PART_SIZE; nothing is changed then
+   */
+  restore(saved: readonly StatePart[]): void {
+    const news = this.#parts.map(({ name, version, bytes }) =>
+      statePart(saved, name, { version, bytes: bytes.length }),
+    );
+    this.#locked(() => {
+      this.#parts.forEach(({ bytes }, index) => {
+        bytes.set(news[index]!);
+      });
+      for (let vcpu = 0; vcpu < this.#devices.apics.length; vcpu += 1) this.#change(vcpu);
+    });
   }
 
   #hasExtInt(vcpu: number): boolean {
@@ -331,8 +330,24 @@ export class Board {
       : this.#devices.apics[vcpu]!.pendingVector();
   }
 
-  #enter(): void {
+  /** Runs `body` under the lock; what it caused outside the board happens after that. */
+  #locked<T>(body: () => T): T {
     this.#lock.acquire();
+    try {
+      return body();
+    } finally {
+      this.#leave();
+    }
+  }
+
+  #change(vcpu: number): void {
+    this.#changed[vcpu] = 1;
+    this.#anyChanged = true;
+  }
+
+  #ring(device: number): void {
+    if (Atomics.exchange(this.#doorbells, device, 1) !== 0) return;
+    this.#hooks.onDoorbell?.(device);
   }
 
   /** Releases the lock, then tells the machine what has happened. */

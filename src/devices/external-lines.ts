@@ -1,5 +1,5 @@
 /**
- * The ISA interrupt inputs of controllers outside the board: keeps their levels, so that these hear of
+ * The inputs of interrupt controllers outside the board: keeps their levels, so that these hear of
  * changes only. A device drives its line at every access, and telling a kernel costs a system call.
  */
 import type { InterruptLines } from './board-options.js';
@@ -19,7 +19,7 @@ export class ExternalLines implements Device {
     for (let irq = 0; irq < this.#levels.length; irq += 1) this.set(irq, false);
   }
 
-  /** @param irq ISA interrupt, 0–15 */
+  /** @param irq 0–23, the ISA interrupts first */
   set(irq: number, level: boolean): void {
     const value = level ? 1 : 0;
     if (this.#levels[irq] === value) return;

@@ -65,6 +65,11 @@ export class VmControl implements Clock {
     this.#times[PAUSED_AT] = 0;
   }
 
+  /** Guest time, which stands, is `time` nanoseconds. */
+  setTime(time: number): void {
+    this.#times[TIME_ORIGIN] = (this.#times[PAUSED_AT] ?? 0) - time;
+  }
+
   /** What guest time 0 is on the host's clock, for putting guest times among the host's. */
   get origin(): number {
     return this.#times[TIME_ORIGIN] ?? 0;

@@ -5,6 +5,7 @@
 import type { EntryState } from '../arch/entry-state.js';
 import type { VcpuState } from '../arch/vcpu-state.js';
 import type { Board } from '../devices/board.js';
+import type { MachineState } from './machine-state.js';
 import type { StageName } from './types.js';
 
 /** What a running VM lets its owner know. */
@@ -46,6 +47,15 @@ export interface Execution {
   readonly parked: boolean;
   /** The host put console input in, or took output out. */
   consoleMoved(): void;
+  /** The NMI button; from the owner's thread, at any time. */
+  injectNmi(): void;
+  /** Everything but RAM, as plain data; all are parked and guest time stands. */
+  save(): MachineState;
+  /**
+   * Goes on from a saved state, in a machine of the same options whose RAM is as it was then. As `save`.
+   * @throws PandoError MACHINE_STATE_*, STATE_PART_*
+   */
+  restore(state: MachineState): void;
   /** Registers, while the VM runs too. */
   vcpuState(vcpu: number): VcpuState;
   /** Instructions retired by all vCPUs; 0 where they are not counted. */

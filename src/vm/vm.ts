@@ -321,6 +321,16 @@ export class Vm implements AsyncDisposable {
     return () => this.#stageListeners.delete(listener);
   }
 
+  /** Presses the power button: asks the guest to shut down, which may ignore it. */
+  pressPowerButton(): void {
+    if (this.#phase === 'running') this.#guest.execution.board.pressPowerButton();
+  }
+
+  /** Raises a non-maskable interrupt: a guest that hangs may say where it is. */
+  injectNmi(): void {
+    if (this.#phase === 'running') this.#guest.execution.injectNmi();
+  }
+
   /** Instructions retired so far; 0 where the accelerator does not count them. */
   instructions(): bigint {
     return this.#guest.execution.instructions();

@@ -61,6 +61,17 @@ export class KvmIrqLines {
     const result = ioctlBytes(this.#fd, KVM.KVM_IRQ_LINE, this.#bytes);
     if (result < 0) throw kvmFailure('KVM_IRQ_LINE', result, `input ${gsi}`);
   }
+
+  /** A message to the local APICs; one that no vCPU takes is lost, as on hardware. */
+  message(address: bigint, data: number): void {
+    const { size, address_lo, address_hi, data: at } = STRUCT.kvm_msi;
+    const bytes = new Uint8Array(size);
+    const view = new DataView(bytes.buffer);
+    view.setUint32(address_lo, Number(address & 0xffffffffn), true);
+    view.setUint32(address_hi, Number(address >> 32n), true);
+    view.setUint32(at, data, true);
+    kvmStruct(this.#fd, 'KVM_SIGNAL_MSI', bytes);
+  }
 }
 
 /** Where an ioeventfd listens. */

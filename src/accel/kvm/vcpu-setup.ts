@@ -128,6 +128,17 @@ export class KvmVcpuOwner {
     writeBack(this.handle.fd, msrs);
   }
 
+  /** The time-stamp counter, which `save` leaves out. */
+  timeStamp(): bigint {
+    const bytes = encodeMsrs([[IA32_TIME_STAMP_COUNTER, 0n]]);
+    kvmStruct(this.handle.fd, 'KVM_GET_MSRS', bytes, `vCPU ${this.handle.id}`);
+    return new DataView(bytes.buffer).getBigUint64(MSRS.entries + ENTRY.data, true);
+  }
+
+  setTimeStamp(value: bigint): void {
+    writeMsrs(this.handle.fd, [[IA32_TIME_STAMP_COUNTER, value]]);
+  }
+
   /** Lets a guest with a paravirtual clock know that it was stopped, so that no watchdog barks. */
   tellPaused(): void {
     // Refused to a guest that has no such clock.

@@ -138,6 +138,12 @@ export class KvmVcpu implements Vcpu {
     return this.state().halted;
   }
 
+  /** Raises an NMI; from any thread. */
+  injectNmi(): void {
+    const result = ioctl(this.#fd, KVM.KVM_NMI);
+    if (result < 0) throw kvmFailure('KVM_NMI', result, `vCPU ${this.id}`);
+  }
+
   kick(): void {
     this.#bytes[RUN.immediate_exit] = 1;
     const thread = Atomics.load(this.#thread, 0);

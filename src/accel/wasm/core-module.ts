@@ -40,6 +40,10 @@ export interface Core {
   enterOutlier(cpu: number, block: number, phys: number, context: number, bitmap: number): void;
   /** Whether the region of `context` may go on in its page `number` at linear address `page`; not 0 when it may. */
   enterPage(cpu: number, context: number, number: number, page: bigint): number;
+  /** Drops the code of pages that others than the vCPU have written. */
+  dropForeignWrites(cpu: number): void;
+  /** Forgets address translations; `keepGlobal` (0 or 1) spares pages with the G bit. */
+  flushTlb(cpu: number, keepGlobal: number): void;
   /** The state after a hardware reset. */
   resetVcpu(cpu: number): void;
   /** Recomputes what decoding and privilege checks depend on, after a change of registers from outside. */

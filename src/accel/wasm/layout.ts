@@ -11,6 +11,7 @@
  *   0x0f0000  which modules of translated code the VM uses
  *   0x100000  block hash table
  *   0x180000  per-page code maps: u32 sub-block bitmap and u32 list head for each guest page
+ *   0x780000  code pages that somebody else than the vCPU has written: a bit for each guest page
  *   0x800000  decoded blocks
  *  0x1000000  guest RAM
  */
@@ -39,6 +40,8 @@ export const BLOCK_HASH = 0x100000;
 export const BLOCK_HASH_ENTRIES = 0x8000;
 export const PAGE_CODE = 0x180000;
 export const PAGE_CODE_ENTRY = 8;
+/** Bits of guest pages in words, written with atomics; see core/foreign-writes.ts. */
+export const WRITTEN_PAGES = 0x780000;
 export const BLOCK_ARENA = 0x800000;
 export const BLOCK_ARENA_END = 0xd00000;
 /** Contexts of installed translations. */
@@ -164,6 +167,10 @@ export const JIT_STATUS = 0x70c;
 export const CONTEXT_NEXT = 0x710;
 /** u32: how many calls of translated code by translated code are under way. */
 export const JIT_DEPTH = 0x718;
+/** u32: counts writes to guest RAM by others than the vCPU (vCPU 0's is the VM's). With atomics. */
+export const FOREIGN_WRITES = 0x720;
+/** u32: 1 while there may be bits in WRITTEN_PAGES (vCPU 0's is the VM's). With atomics. */
+export const WRITTEN_PENDING = 0x724;
 /** u32: heat at which a block is put on the list; 0 never; 1 before it first runs, and `run` returns. */
 export const HOT_THRESHOLD = 0x714;
 /** u32: entries of a translation at which its block is put on the list again; 0 never. */

@@ -183,6 +183,22 @@ describe('model-specific registers', () => {
     assert.equal(guest.peek(DATA + 29, 1), 1n);
   });
 
+  test('no KVM clock is written outside guest RAM, wherever the guest wants it', () => {
+    const addresses = [0xfffffffffffffff4n, 0xffffffffffffffe0n, 0xfffffffffffffffcn, 1n << 32n];
+    for (const address of addresses) {
+      for (const [index, value] of [
+        [0x4b564d00, address],
+        [0x4b564d01, address | 1n],
+      ] as const) {
+        const guest = new Guest('long');
+        const before = new Uint8Array(guest.memory.buffer).slice(L.GUEST_BASE - 64, L.GUEST_BASE);
+        assert.equal(guest.vector(code(wrmsr(index, value), 'f4')), 13, address.toString(16));
+        const after = new Uint8Array(guest.memory.buffer).slice(L.GUEST_BASE - 64, L.GUEST_BASE);
+        assert.deepEqual(after, before);
+      }
+    }
+  });
+
   test('the KVM wall clock is the time of the boot', () => {
     const guest = new Guest('long', { bootTime: () => 1_700_000_000_123.5 });
     assert.equal(guest.run(code(wrmsr(0x4b564d00, BigInt(DATA)), 'f4')), L.EXIT_HALT);

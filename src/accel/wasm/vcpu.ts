@@ -5,6 +5,7 @@
 
 import type { Clock } from '../../arch/clock.js';
 import type { EntryState, SegmentState } from '../../arch/entry-state.js';
+import { type StatePart, statePart } from '../../arch/state-part.js';
 import type { VcpuState } from '../../arch/vcpu-state.js';
 import { PandoError } from '../../error.js';
 import type { MachineBus, Vcpu, VcpuStop } from '../accelerator.js';
@@ -12,6 +13,13 @@ import { type Core, instantiateCore } from './core-module.js';
 import * as L from './layout.js';
 import type { Library } from './translate/library.js';
 import { Tier, type TierOptions } from './translate/tier.js';
+import {
+  restoreRegisters,
+  saveRegisters,
+  VCPU_STATE_BYTES,
+  VCPU_STATE_VERSION,
+  wasmVcpuState,
+} from './vcpu-state.js';
 
 /** The host's hooks of one vCPU. */
 export interface WasmVcpuOptions {
@@ -40,6 +48,8 @@ export class WasmVcpu implements Vcpu {
   readonly #view: DataView;
   readonly #words: Int32Array;
   readonly #tier: Tier | undefined;
+  /** WRITTEN_PENDING of the VM. */
+  readonly #pending: Int32Array;
 
   constructor(options: WasmVcpuOptions) {
     const { module, memory, id, bus, clock, library, tier } = options;
@@ -48,6 +58,8 @@ export class WasmVcpu implements Vcpu {
     this.#at = L.VCPU_BLOCKS + id * L.VCPU_SIZE;
     this.#view = new DataView(memory.buffer, this.#at, L.VCPU_SIZE);
     this.#words = new Int32Array(memory.buffer, this.#at, L.VCPU_SIZE / 4);
+    const pending = L.VCPU_BLOCKS + L.WRITTEN_PENDING;
+    this.#pending = new Int32Array(memory.buffer, pending, 1);
     const view = this.#view;
     this.#core = instantiateCore(module, memory, {
       portIn: (port, size) => bus.portIn(port, size),
@@ -108,6 +120,32 @@ export class WasmVcpu implements Vcpu {
     this.#core.flushBlocks();
   }
 
+  get #part(): string {
+    return `vcpu${this.id}`;
+  }
+
+  get #block(): Uint8Array {
+    return new Uint8Array(this.#view.buffer, this.#at, L.VCPU_SIZE);
+  }
+
+  /** Registers, MSRs, x87 and SSE state; the vCPU does not run. */
+  save(): StatePart {
+    const bytes = saveRegisters(this.#block);
+    return { name: this.#part, version: VCPU_STATE_VERSION, bytes };
+  }
+
+  /**
+   * Goes on from a saved state, over the memory that it was saved with; the vCPU does not run.
+   * @throws PandoError STATE_PART_MISSING, STATE_PART_VERSION, STATE_PART_SIZE
+   */
+  restore(parts: readonly StatePart[]): void {
+    const place = { version: VCPU_STATE_VERSION, bytes: VCPU_STATE_BYTES };
+    restoreRegisters(this.#block, statePart(parts, this.#part, place));
+    this.forgetCode();
+    this.#core.flushTlb(this.#at, 0);
+    this.#core.updateMode(this.#at);
+  }
+
   #segment(slot: number, segment: SegmentState): void {
     const view = this.#view;
     view.setBigUint64(L.SEG_BASE + slot * 8, BigInt(segment.base), true);
@@ -123,6 +161,11 @@ export class WasmVcpu implements Vcpu {
       (segment.db << 14) |
       (segment.g << 15);
     view.setUint32(L.SEG_ATTR + slot * 4, attributes, true);
+  }
+
+  /** Code that devices have overwritten is not run again. */
+  #dropForeignWrites(): void {
+    if (Atomics.load(this.#pending, 0) !== 0) this.#core.dropForeignWrites(this.#at);
   }
 
   /** Delivers what waits. False after a triple fault. */
@@ -169,6 +212,7 @@ export class WasmVcpu implements Vcpu {
     for (;;) {
       if (view.getUint32(L.HALTED, true) !== 0) return 'halt';
       Atomics.and(this.#words, L.POLL / 4, ~(L.POLL_HOST | L.POLL_WINDOW));
+      this.#dropForeignWrites();
       const left = Number(limit - view.getBigUint64(L.ICOUNT, true));
       if (left <= 0) return 'budget';
       const reason = this.#tier ? this.#tier.run(left) : this.#core.run(this.#at, left);
@@ -183,6 +227,7 @@ export class WasmVcpu implements Vcpu {
     view.setInt32(L.WORK, RUN_WORK, true);
     for (;;) {
       Atomics.and(this.#words, L.POLL / 4, ~(L.POLL_HOST | L.POLL_WINDOW));
+      this.#dropForeignWrites();
       if (!this.#takeInterrupts()) return 'shutdown';
       if (view.getUint32(L.HALTED, true) !== 0) return 'halt';
       const left = Number(limit - view.getBigUint64(L.ICOUNT, true));
@@ -222,7 +267,7 @@ export class WasmVcpu implements Vcpu {
     Atomics.or(this.#words, L.POLL / 4, L.POLL_HOST);
   }
 
-  /** Asks the run loop to come out and look at the interrupts; the same thread's devices call it. */
+  /** Asks the run loop to come out and look at the interrupts; from any thread. */
   interruptsChanged(): void {
     Atomics.or(this.#words, L.POLL / 4, L.POLL_HOST);
   }
@@ -239,23 +284,4 @@ export class WasmVcpu implements Vcpu {
   state(): VcpuState {
     return wasmVcpuState(this.#view, BigInt(this.#core.getFlags(this.#at) >>> 0));
   }
-}
-
-/** Reads a vCPU's registers from its block in the control area. */
-export function wasmVcpuState(view: DataView, rflags: bigint): VcpuState {
-  const word = (offset: number): bigint => view.getBigUint64(offset, true);
-  return {
-    rip: word(L.RIP),
-    rflags,
-    gpr: Array.from({ length: 16 }, (_, index) => word(L.GPR + index * 8)),
-    cr0: word(L.CR0),
-    cr2: word(L.CR2),
-    cr3: word(L.CR3),
-    cr4: word(L.CR4),
-    efer: word(L.EFER),
-    segments: Array.from({ length: 6 }, (_, index) =>
-      view.getUint32(L.SEG_SEL + (L.SEG_ES + index) * 4, true),
-    ),
-    halted: view.getUint32(L.HALTED, true) !== 0,
-  };
 }

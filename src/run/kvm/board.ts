@@ -1,8 +1,10 @@
 /** A VM on KVM as its threads share it, and its board: the kernel has the interrupt controllers. */
 
-import { KvmIrqLines } from '../../accel/kvm/kvm-vm.js';
-import { BOARD_STATE_AREA } from '../../accel/kvm/layout.js';
+import { ramRuns } from '../../accel/kvm/guest-views.js';
+import { KvmIrqLines, memorySlots } from '../../accel/kvm/kvm-vm.js';
+import { BOARD_STATE_AREA, VM_CONTROL } from '../../accel/kvm/layout.js';
 import { Board, type BoardHooks } from '../../devices/board.js';
+import { DeviceMemory } from '../../devices/device-memory.js';
 import type { VmControl } from '../control.js';
 
 /** What it takes to reach a VM from another thread of the process. */
@@ -32,6 +34,8 @@ export function attachKvmBoard(
   return new Board({
     state: vm.control,
     byteOffset: BOARD_STATE_AREA,
+    room: VM_CONTROL - BOARD_STATE_AREA,
+    memory: new DeviceMemory(ramRuns(memorySlots(vm.ramHostAddress, vm.ramBytes))),
     vcpus: vm.vcpus.length,
     clock: control,
     tscFrequency: UNUSED_FREQUENCY,

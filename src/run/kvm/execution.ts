@@ -11,6 +11,12 @@ import {
 } from '../../accel/kvm/cpuid.js';
 import { KvmVm, memorySlots } from '../../accel/kvm/kvm-vm.js';
 import { vcpuWords, WORD_STILL } from '../../accel/kvm/layout.js';
+import {
+  machineParts,
+  restoreMachine,
+  restoreVcpu,
+  vcpuParts,
+} from '../../accel/kvm/state-parts.js';
 import { KvmSystem } from '../../accel/kvm/system.js';
 import { KvmVcpu } from '../../accel/kvm/vcpu.js';
 import { KvmVcpuOwner } from '../../accel/kvm/vcpu-setup.js';
@@ -21,6 +27,7 @@ import { PandoError } from '../../error.js';
 import type { GuestRam } from '../../memory/guest-ram.js';
 import { REQUEST_DETACH, REQUEST_HOLD, REQUEST_PARK, type VmControl } from '../control.js';
 import type { Ending, Execution, MachineEvent } from '../execution.js';
+import { checkMachineState, MACHINE_STATE_VERSION, type MachineState } from '../machine-state.js';
 import { attachKvmBoard, type KvmDescription } from './board.js';
 import type { VcpuEvent } from './vcpu-event.js';
 import { type VcpuThread, VcpuThreads } from './vcpu-threads.js';
@@ -204,6 +211,26 @@ export class KvmExecution implements Execution {
     this.board.pumpInput();
     this.board.pumpOutput();
     this.#arm();
+  }
+
+  injectNmi(): void {
+    for (const vcpu of this.#vcpus) vcpu.injectNmi();
+  }
+
+  save(): MachineState {
+    const parts = [...this.board.save(), ...machineParts(this.#machine.save(), this.#clock)];
+    for (const owner of this.#owners) parts.push(...vcpuParts(owner));
+    const time = this.#control.now();
+    return { version: MACHINE_STATE_VERSION, accelerator: 'kvm', time, parts };
+  }
+
+  restore(state: MachineState): void {
+    checkMachineState(state, 'kvm');
+    this.board.restore(state.parts);
+    this.#clock = restoreMachine(this.#machine, state.parts);
+    for (const owner of this.#owners) restoreVcpu(owner, state.parts);
+    this.#control.setTime(state.time);
+    this.#fresh = false;
   }
 
   vcpuState(vcpu: number): VcpuState {

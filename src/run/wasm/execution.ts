@@ -13,6 +13,7 @@ import { PandoError } from '../../error.js';
 import type { GuestMemory } from '../../memory/guest-memory.js';
 import { REQUEST_PARK, type VmControl } from '../control.js';
 import type { Execution, MachineEvent } from '../execution.js';
+import { checkMachineState, MACHINE_STATE_VERSION, type MachineState } from '../machine-state.js';
 import { attachBoard, TSC_FREQUENCY } from './machine.js';
 import { WorkerPool } from './pool.js';
 import { SLOT_PARKED, SLOT_READY } from './schedule.js';
@@ -42,7 +43,12 @@ export class WasmExecution implements Execution {
     const wasm = memory.memory;
     const module = coreModule();
     installDecodeTables(wasm);
-    this.board = attachBoard(wasm, 1, control);
+    this.board = attachBoard(wasm, 1, control, {
+      wake: () => {
+        this.#vcpu.interruptsChanged();
+        this.#pool.schedule.wake(this.#slot);
+      },
+    });
     this.#vcpu = new WasmVcpu({ module, memory: wasm, id: 0, bus: this.board, clock: control });
     this.#slot = this.#pool.allocate(listener);
     const machine = { slot: this.#slot, memory: wasm, vcpus: 1, module, translate };
@@ -79,6 +85,23 @@ export class WasmExecution implements Execution {
 
   consoleMoved(): void {
     this.#pool.schedule.wake(this.#slot);
+  }
+
+  injectNmi(): void {
+    this.board.injectNmi();
+  }
+
+  save(): MachineState {
+    const parts = [...this.board.save(), this.#vcpu.save()];
+    const time = this.#control.now();
+    return { version: MACHINE_STATE_VERSION, accelerator: 'wasm', time, parts };
+  }
+
+  restore(state: MachineState): void {
+    checkMachineState(state, 'wasm');
+    this.#vcpu.restore(state.parts);
+    this.#control.setTime(state.time);
+    this.board.restore(state.parts);
   }
 
   vcpuState(): VcpuState {

@@ -2,10 +2,12 @@
  * A VM as one worker thread sees it: board and vCPUs over the VM's memory. Any number of threads may
  * have a Machine of the same VM; the schedule lets one at a time run it.
  */
-import { BOARD_STATE_AREA, VM_CONTROL } from '../../accel/wasm/layout.js';
+import { ForeignWrites } from '../../accel/wasm/foreign-writes.js';
+import { BOARD_STATE_AREA, GUEST_BASE, VM_CONTROL } from '../../accel/wasm/layout.js';
 import type { Library } from '../../accel/wasm/translate/library.js';
 import { WasmVcpu } from '../../accel/wasm/vcpu.js';
 import { Board, type BoardHooks } from '../../devices/board.js';
+import { DeviceMemory } from '../../devices/device-memory.js';
 import { REQUEST_PARK, VmControl } from '../control.js';
 import type { MachineEvent } from '../execution.js';
 import { hostNanoseconds } from '../host-time.js';
@@ -40,9 +42,14 @@ export function attachBoard(
   control: VmControl,
   hooks: BoardHooks = {},
 ): Board {
+  const state = memory.buffer as unknown as SharedArrayBuffer;
+  const foreign = new ForeignWrites(state);
+  const ram = { address: 0, bytes: new Uint8Array(state, GUEST_BASE) };
   return new Board({
-    state: memory.buffer as unknown as SharedArrayBuffer,
+    state,
     byteOffset: BOARD_STATE_AREA,
+    room: VM_CONTROL - BOARD_STATE_AREA,
+    memory: new DeviceMemory([ram], (address, length) => foreign.written(address, length)),
     vcpus,
     clock: control,
     tscFrequency: TSC_FREQUENCY,
@@ -132,6 +139,7 @@ export class Machine {
   /** Whether something came in that a sleeping VM must look at. */
   hasInput(): boolean {
     return (
+      !this.#vcpu.asleep() ||
       this.#board.serialInput.length > this.#inputLeft ||
       (this.#control.requests() & REQUEST_PARK) !== 0
     );

@@ -9,7 +9,8 @@ import {
   MODE_CODE16, MODE_CODE64, MODE_CODE_MASK, MODE_STEP, REC_B, REC_DISP, REC_EA, REC_IMM, REC_LEN, REC_OFF,
   REC_OP, REC_R, REC_SIZE, REC_X, RIP, SEG_DS, SEG_ES, SEG_SS, SLOT_4G, SLOT_ZERO, TLB_SET,
 } from "../layout";
-import { BLOCK_MAX_OPERATIONS, enterBlock, reserveBlock } from "./blocks";
+import { BLOCK_MAX_OPERATIONS, codeWritten, enterBlock, reserveBlock } from "./blocks";
+import { foreignWrites, unchangedSince } from "./foreign-writes";
 import { raiseError, VEC_GP } from "./fault";
 import { execPage, fetchPhys, isRam, NO_PAGE } from "./mmu";
 import { FALL, MOV_CR, MOV_DR, MOV_RC, MOV_RD, NOP, UD, XCHG_A } from "./ops";
@@ -370,6 +371,16 @@ function header(block: usize, phys: u32, mode: u32, falls: bool): void {
  * the fetch faults (exception raised).
  */
 export function decodeBlock(cpu: usize, linear: u64, phys: u64, mode: u32): usize {
+  while (true) {
+    const before = foreignWrites();
+    const block = decodeOnce(cpu, linear, phys, mode);
+    // A crossing instruction's bytes are compared each time.
+    if (block == 0 || load<u32>(block, BLK_PHYS) == DEAD_BLOCK || unchangedSince(before)) return block;
+    codeWritten(cpu, phys as u32, load<u16>(block, BLK_LENGTH));
+  }
+}
+
+function decodeOnce(cpu: usize, linear: u64, phys: u64, mode: u32): usize {
   charge(cpu, COST_DECODE);
   if (!isRam(cpu, phys)) {
     // Nothing but RAM holds code here: bytes of no device decode to an instruction.

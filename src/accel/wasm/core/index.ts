@@ -2,12 +2,12 @@
 export { coverCode, enterOutlier, flushBlocks } from "./blocks";
 export { callRegion, enterPage } from "./chain";
 export { mulHigh } from "./divide";
+export { dropForeignWrites } from "./foreign-writes";
 export { getFlags, setSome } from "./flags";
-export { commit, modifyMiss, readMiss, storeMiss } from "./mmu";
+export { commit, flushTlb, modifyMiss, readMiss, storeMiss } from "./mmu";
 export { execute, run, wild } from "./run";
-export { deliver, interrupt, interruptible, nmi, nmiBlocked } from "./interrupt";
+export { interrupt, interruptible, nmi, nmiBlocked } from "./interrupt";
 export { resetVcpu } from "./control";
-export { updateKvmClock } from "./msr-kvm";
 export { updateMode } from "./system-state";
 export { lazyCarry, lazyCondition, read16Miss, store16Miss, storeFlags } from "./translated";
 export { x87Registers } from "./x87";

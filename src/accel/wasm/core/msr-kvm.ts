@@ -20,11 +20,20 @@ const WALL_CLOCK_SIZE: u32 = 12;
 
 /** Pointer to `size` bytes of guest RAM at physical `pa`, or 0. */
 function guest(cpu: usize, pa: u64, size: u32): usize {
-  return pa + size <= (load<u32>(cpu, RAM_PAGES) as u64) << 12 ? GUEST_BASE + (pa as usize) : 0;
+  const ram = (load<u32>(cpu, RAM_PAGES) as u64) << 12;
+  return pa < ram && size <= ram - pa ? GUEST_BASE + (pa as usize) : 0;
 }
 
+/** Code in the `size` bytes at `pa`, which may lie in two pages, is old. */
 function written(cpu: usize, pa: u64, size: u32): void {
-  if (load<u32>(PAGE_CODE + ((pa >> 12) as usize) * PAGE_CODE_ENTRY)) codeWritten(cpu, pa as u32, size);
+  const room: u32 = 0x1000 - ((pa as u32) & 0xfff);
+  const first = room < size ? room : size;
+  pageWritten(cpu, pa as u32, first);
+  if (first < size) pageWritten(cpu, (pa as u32) + first, size - first);
+}
+
+function pageWritten(cpu: usize, pa: u32, size: u32): void {
+  if (load<u32>(PAGE_CODE + ((pa >> 12) as usize) * PAGE_CODE_ENTRY)) codeWritten(cpu, pa, size);
 }
 
 /** Bit 0 enables, the rest is the physical address. False: the value is refused. */

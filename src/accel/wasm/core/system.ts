@@ -3,14 +3,13 @@
  *
  * The run loop and the host side use of the system routines:
  *   execSystem(cpu, rec, op)      here
- *   deliver(cpu)                  interrupt.ts: pending exception at RIP; false is a triple fault
+ *   deliver(cpu)                  interrupt.ts: pending exception at RIP; false is a triple fault; the run loop's
  *   interruptible(cpu)            interrupt.ts: whether an external interrupt may be delivered now
  *   interrupt(cpu, vector)        interrupt.ts: external interrupt at RIP; false is a triple fault
  *   nmi(cpu), nmiBlocked(cpu)     interrupt.ts
  *   stepCheck(cpu)                debug.ts: at each boundary while POLL_STEP is set; true: #DB is pending
  *   updateMode(cpu)               system-state.ts: after the host changed CS, SS, CR0, EFER, RFLAGS or DR7
  *   resetVcpu(cpu)                control.ts: power-on state
- *   updateKvmClock(cpu)           msr-kvm.ts: after guest time jumped (pause, snapshot)
  *   portAllowed(cpu, port, size)  ports.ts: for INS and OUTS
  */
 import {

@@ -55,7 +55,6 @@ export type Mode = 'long' | 'protected' | 'real';
 export interface SystemCore extends Core {
   updateMode(cpu: number): void;
   resetVcpu(cpu: number): void;
-  updateKvmClock(cpu: number): void;
   interruptible(cpu: number): number;
 }
 

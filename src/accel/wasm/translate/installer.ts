@@ -4,6 +4,7 @@
  * each thread that runs the VM has their functions in its own core's table.
  */
 import { type Core, TABLE_SIZE } from '../core-module.js';
+import { ForeignWrites } from '../foreign-writes.js';
 import * as L from '../layout.js';
 import { knownPage, pageFrom } from './exec-tlb.js';
 import type { Candidate, Library, TableOwner } from './library.js';
@@ -16,6 +17,7 @@ import type { TranslatedRegion } from './translator.js';
 /** What core/blocks.ts `enterOutlier` fills, in steps of 16: one for each page but the root's, behind the records. */
 const OUTLIER_BYTES = (L.BLK_HEADER + 15) & ~15;
 
+const PAGE_BYTES = 0x1000;
 const TARGETS_KEPT = 16_384;
 
 const recordsEnd = ({ records }: TranslatedRegion): number => L.CTX_RECORDS + records.length;
@@ -26,6 +28,7 @@ export class Installer implements TableOwner {
   readonly #memory: WebAssembly.Memory;
   readonly #view: DataView;
   readonly #bytes: Uint8Array;
+  readonly #foreign: ForeignWrites;
   readonly #library: Library;
   /** Modules whose functions are in this core's table, by sequence. */
   readonly #present = new Set<number>();
@@ -44,6 +47,7 @@ export class Installer implements TableOwner {
     this.#memory = memory;
     this.#view = new DataView(memory.buffer);
     this.#bytes = new Uint8Array(memory.buffer);
+    this.#foreign = new ForeignWrites(memory.buffer as SharedArrayBuffer);
     this.#library = library;
     library.serve(this);
   }
@@ -180,6 +184,7 @@ export class Installer implements TableOwner {
     const view = this.#view;
     const phys = view.getUint32(block + L.BLK_PHYS, true);
     const [own, ...others] = head.pages;
+    const before = this.#foreign.count();
     if (!own || !sameCode(this.#bytes, phys - (phys & 0xfff), own, head.bytes)) return false;
     if (!this.#announce(release)) return false;
     const linkBytes = (region.links * 4 + 15) & ~15;
@@ -192,6 +197,7 @@ export class Installer implements TableOwner {
     view.setUint32(context + L.CTX_ENTRIES, head.wide ? L.CTX_SETTLED : 0, true);
     this.#bytes.set(region.records, context + L.CTX_RECORDS);
     this.#core.coverCode(L.VCPU_BLOCKS, phys, own.bitmap | 0);
+    this.#recheck(before, phys - (phys & 0xfff));
     others.forEach((_, index) => {
       this.#setSlot(context, index + 1, L.PAGE_UNBOUND);
     });
@@ -232,11 +238,18 @@ export class Installer implements TableOwner {
     if (!candidate || !part) return;
     const phys = knownPage(view, this.#cpu + set, page);
     this.#setSlot(context, number, phys < 0 ? L.PAGE_UNBOUND : L.PAGE_ASKED);
+    const before = this.#foreign.count();
     if (phys < 0 || !sameCode(this.#bytes, phys, part, candidate.head.bytes)) return;
     const outlier = context + recordsEnd(candidate.region) + (number - 1) * OUTLIER_BYTES;
     this.#core.enterOutlier(this.#cpu, outlier, phys, context, part.bitmap | 0);
+    this.#recheck(before, phys);
     this.#setSlot(context, number, phys);
     this.#enterTargets(context, phys, part);
+  }
+
+  /** Code that was compared may be old when somebody has written since: it is dropped before it runs. */
+  #recheck(before: number, page: number): void {
+    if (this.#foreign.count() !== before) this.#foreign.written(page, PAGE_BYTES);
   }
 
   #enterTargets(context: number, page: number, { targets }: PackedPage): void {
