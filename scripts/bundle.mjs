@@ -35,6 +35,8 @@ const ENTRIES = [...PROGRAMS, ...THREADS];
 const QUIET = ['ignore', 'ignore', 'ignore', 'ipc'];
 
 const TRAINING_KERNEL = 'training-kernel';
+/** The user's own image store does not hear of it. */
+const TRAINING_STORE = 'training-store';
 
 /** Names of a bundle's files, without their ends. */
 function bundleOf(entry) {
@@ -117,6 +119,7 @@ export async function makeBundles(root, { rolldown }) {
     console.error(`build: no code cache: ${error.message}`);
   }
   rmSync(join(bundles, TRAINING_KERNEL));
+  rmSync(join(bundles, TRAINING_STORE), { recursive: true, force: true });
   placeLaunchers(bundles, []);
   writeFileSync(join(bundles, 'complete'), '');
 }
@@ -143,11 +146,12 @@ process.on('exit', () => {
 async function train(bundles) {
   const kernel = join(bundles, TRAINING_KERNEL);
   writeFileSync(kernel, trainingKernel());
+  const env = { ...process.env, PANDO_STORE: join(bundles, TRAINING_STORE) };
   const run = ['run', '--kernel', kernel, '--accel', 'wasm', '--serial', 'null'];
   const until = ['--until', TRAINING_WORD, '--timeout', '60'];
   const command = async (...words) => {
     const entry = join(bundles, 'run-main.cjs');
-    await ended(fork(entry, [...run, ...until, ...words], { stdio: QUIET }));
+    await ended(fork(entry, [...run, ...until, ...words], { stdio: QUIET, env }));
   };
   placeLaunchers(bundles, THREADS);
   await command('--tier', '1');
@@ -156,7 +160,7 @@ async function train(bundles) {
   await ended(fork(join(bundles, 'main.cjs'), ['--help'], { stdio: QUIET }));
   await command('--tier', '0', '--isolate', 'process');
   await command('--tier', '0');
-  await trainBench(join(bundles, 'bench-process.cjs'), kernel);
+  await trainBench(join(bundles, 'bench-process.cjs'), kernel, env);
 }
 
 /** Waits for the end of a process that should end well. */
@@ -166,8 +170,9 @@ async function ended(child) {
 }
 
 /** As `pando bench` does. */
-async function trainBench(entry, kernel) {
+async function trainBench(entry, kernel, env) {
   const child = fork(entry, [], {
+    env,
     serialization: 'advanced',
     stdio: ['ignore', 'ignore', 2, 'ipc'],
   });

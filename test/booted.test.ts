@@ -1,6 +1,6 @@
 /** Guests of one image write most of their pages alike: those are in memory once, and nobody notices. */
 import assert from 'node:assert/strict';
-import { cp, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { copyFile, cp, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -63,4 +63,33 @@ test('a second guest shares what it wrote as the first did, works on, and boots 
   await second.vm.trim();
   assert.ok(own(second.vm).all < alone.all / 2, 'shared again after the reboot');
   assert.equal(await first.console.run('tail -n 1 /tmp/numbers'), '200000\n');
+});
+
+test('a kernel and an initrd given by path share as the image of the same kernel does', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'pando-by-path-'));
+  const before = process.env.PANDO_STORE;
+  t.after(async () => {
+    if (before === undefined) delete process.env.PANDO_STORE;
+    else process.env.PANDO_STORE = before;
+    await rm(folder, { recursive: true, force: true });
+  });
+  const image = await debianImage();
+  process.env.PANDO_STORE = join(folder, 'store');
+  const mine = join(folder, 'mine', 'build');
+  await mkdir(mine, { recursive: true });
+  const [kernel, initrd] = [join(mine, 'vmlinux'), join(mine, 'initrd')];
+  await copyFile(image.kernelPath, kernel);
+  await copyFile(image.initrdPath!, initrd);
+  const options = { kernel, initrd, immutableImages: false, memory: 256 << 20 };
+  const first = await bootToShell(image, options);
+  await using _first = first.vm;
+  await first.vm.trim();
+  const second = await bootToShell(image, options);
+  await using _second = second.vm;
+  await second.vm.trim();
+  assert.ok(own(second.vm).text < 300, `${own(second.vm).text} pages of code of its own`);
+  assert.deepEqual(await readdir(mine), ['initrd', 'vmlinux']);
+  assert.deepEqual(await readdir(join(folder, 'mine')), ['build']);
+  const { sha256 } = image.manifest.kernel;
+  assert.deepEqual(await readdir(join(folder, 'store', 'booted')), [`${sha256}-wasm-1-256`]);
 });

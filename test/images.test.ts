@@ -127,9 +127,9 @@ test('bad input gives one error each, leaves nothing, and a VM beside it goes on
     return path;
   };
   const others: readonly (readonly [string, string, Partial<VmOptions>])[] = [
-    ['no such kernel', 'IMAGE_NOT_FOUND', { kernel: join(folder, 'none') }],
-    ['a folder as kernel', 'IMAGE_NOT_REGULAR', { kernel: folder }],
-    ['no such initrd', 'IMAGE_NOT_FOUND', { initrd: join(folder, 'none') }],
+    ['no such kernel', 'FILE_NOT_FOUND', { kernel: join(folder, 'none') }],
+    ['a folder as kernel', 'FILE_NOT_REGULAR', { kernel: folder }],
+    ['no such initrd', 'FILE_NOT_FOUND', { initrd: join(folder, 'none') }],
     ['an empty initrd', 'INITRD_EMPTY', { initrd: await file('empty', new Uint8Array(0)) }],
     [
       'an initrd larger than memory',

@@ -131,7 +131,7 @@ export async function benchBoot(
   const opened = await openSubject(flags, options, command, until);
   const benches: Bench[] = [];
   try {
-    if (until === USER_SPACE_STAGE) await warmUp(opened.vm, limit, say);
+    if (until === USER_SPACE_STAGE) await warmUp(opened, limit, say);
     for (const series of seriesOf(['shared'], options.load, options.against, opened.accelerator)) {
       if (series.system === 'qemu') {
         benches.push(qemuBench(series, { vm: opened.vm, until, limit }));

@@ -12,9 +12,8 @@ import {
   mapCells,
   whereabouts,
 } from '../measure/whereabouts.js';
+import { bootedPath } from '../run/boot-gains.js';
 import { controlArea } from '../run/control-area.js';
-import { bootedPath } from '../run/stored-kernel.js';
-import type { AcceleratorName, VmOptions } from '../vm/types.js';
 import { createFleet, USER_SPACE_STAGE } from './fleet.js';
 import type {
   FootprintCell,
@@ -36,14 +35,15 @@ const PATIENCE = 10;
 const PAGES_PER_CELL = 32;
 
 /** Everything that guests' memory is mapped from. */
-function imageFiles(vm: VmOptions, accelerator: AcceleratorName): string[] {
-  const { kernel, initrd, memory = 0 } = vm;
-  const booted = bootedPath(kernel, { accelerator, memory, cpus: 1 });
-  return [kernel, initrd, booted].filter((path) => path !== undefined);
+function imageFiles({ vm, images, accelerator }: OpenSubject): string[] {
+  const { kernel, initrd } = images;
+  const booted = bootedPath(kernel, { accelerator, memory: vm.memory ?? 0, cpus: 1 });
+  return [kernel.path, initrd?.path, booted].filter((path) => path !== undefined);
 }
 
 /** How a system lays out its guests' memory. */
-function shapeOf(series: SeriesName, { vm, images, accelerator }: OpenSubject): GuestShape {
+function shapeOf(series: SeriesName, opened: OpenSubject): GuestShape {
+  const { vm, images, accelerator } = opened;
   const area = series.system === 'pando' ? controlArea(accelerator) : undefined;
   return {
     controlBytes: area?.bytes ?? 0,
@@ -54,7 +54,7 @@ function shapeOf(series: SeriesName, { vm, images, accelerator }: OpenSubject): 
       length,
     })),
     control: area?.parts ?? [],
-    images: imageFiles(vm, accelerator),
+    images: imageFiles(opened),
   };
 }
 
@@ -148,7 +148,7 @@ export async function benchFootprint(
     const maps: GuestMap[] = [];
     const most = options.instances.at(-1) ?? 0;
     let done = 0;
-    await warmUp(opened.vm, options.timeoutMs, say);
+    await warmUp(opened, options.timeoutMs, say);
     for (const name of names) {
       const shape = shapeOf(name, opened);
       const cells: FootprintCell[] = [];

@@ -53,9 +53,8 @@ export async function openSubject(
   const image = await chooseBootImage(flags, progress.sink).finally(() => progress.end());
   const vm: VmOptions = {
     kernel: image.kernel,
-    ...(image.initrd === undefined ? {} : { initrd: image.initrd }),
+    initrd: image.initrd,
     commandLine: image.commandLine,
-    immutableImages: image.immutable,
     memory: options.memory,
     accelerator,
     tier: options.tier,
@@ -66,13 +65,12 @@ export async function openSubject(
     kernel: image.kernel,
     initrd: image.initrd,
     memory: options.memory,
-    immutable: image.immutable,
+    immutable: false,
   });
   const shared: VmOptions = {
     ...vm,
     kernel: images.kernel.path,
-    ...(images.initrd === undefined ? {} : { initrd: images.initrd.path }),
-    immutableImages: true,
+    initrd: images.initrd?.path,
   };
   const peer = qemuArguments(peerOptions(vm, last));
   return {

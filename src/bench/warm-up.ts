@@ -1,14 +1,14 @@
 /**
- * What boots leave in the store for later ones (run/stored-kernel.ts), made before anything is measured:
+ * What boots leave in the store for later ones (run/boot-gains.ts), made before anything is measured:
  * the first boot on a machine must not be another case than the tenth.
  */
 import { statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ForkedVm } from '../fleet/forked-vm.js';
-import { profilePath } from '../run/stored-kernel.js';
-import type { VmOptions } from '../vm/types.js';
+import { profilePath } from '../run/boot-gains.js';
 import { TRIM_DELAY } from '../vm/vm.js';
 import { startForked, within } from './fleet.js';
+import type { OpenSubject } from './subject.js';
 
 /** A boot adds what the one before it did not find hot, less and less. */
 const BOOTS = 4;
@@ -22,18 +22,18 @@ function versionOf(path: string): string | undefined {
 }
 
 /**
- * Boots one instance after the other until the profile of its kernel stays as it is. Kernels outside of a
- * store leave nothing, and are not booted.
+ * Boots one instance after the other until the profile of its kernel stays as it is. A kernel that is in
+ * memory alone leaves nothing, and is not booted.
  * @param limitMs how long a boot may take
  * @param say takes a line of progress
  * @throws PandoError what creating VMs throws, VM_PROCESS_DIED, BENCH_GUEST_ENDED, BENCH_TIMEOUT
  */
 export async function warmUp(
-  vm: VmOptions,
+  { vm, images }: OpenSubject,
   limitMs: number,
   say: (line: string) => void,
 ): Promise<void> {
-  const profile = profilePath(vm.kernel);
+  const profile = profilePath(images.kernel);
   if (profile === undefined) return;
   for (let boot = 1; boot <= BOOTS; boot++) {
     say(`boot ${boot} for what boots leave in the store`);

@@ -204,7 +204,7 @@ export async function lockstepCommand(
     kernel: image.kernel,
     initrd: image.initrd,
     memory,
-    immutable: image.immutable,
+    immutable: false,
   });
   const progress = showProgress(terminal);
   try {

@@ -30,9 +30,8 @@ export async function demo(
     {
       vm: {
         kernel: image.kernel,
-        ...(image.initrd === undefined ? {} : { initrd: image.initrd }),
+        initrd: image.initrd,
         commandLine: image.commandLine,
-        immutableImages: image.immutable,
         memory: DEFAULT_MEMORY,
       },
       count: VM_COUNT,

@@ -85,7 +85,7 @@ describe('pando image', () => {
     });
     assert.equal(
       pando('prune').stdout,
-      'pruned 0 objects, 0.0 MB; 0 profiles, 0.0 MB; 1 downloads, 0.0 MB\n',
+      'pruned 0 objects, 0.0 MB; 0 files, 0.0 MB; 0 profiles, 0.0 MB; 1 downloads, 0.0 MB\n',
     );
     assert.deepEqual(readdirSync(downloads).sort(), [`linux_${used}.deb`, 'mine.deb']);
     const { downloads: pruned } = JSON.parse(pando('prune', '--all', '--json').stdout) as {
@@ -97,11 +97,8 @@ describe('pando image', () => {
   it('refuses what it cannot do, with a code', () => {
     assert.equal(pando('pull', 'plan9').stderr, 'DISTRIBUTION_UNKNOWN\n');
     assert.equal(pando('pull', 'debian', '--name', '../x').stderr, 'IMAGE_NAME_INVALID\n');
-    assert.equal(
-      pando('import', 'x', '--kernel', join(folder, 'none')).stderr,
-      'FILE_UNREADABLE\n',
-    );
-    assert.equal(pando('inspect', join(folder, 'none')).stderr, 'SOURCE_NOT_READABLE\n');
+    assert.equal(pando('import', 'x', '--kernel', join(folder, 'none')).stderr, 'FILE_NOT_FOUND\n');
+    assert.equal(pando('inspect', join(folder, 'none')).stderr, 'FILE_NOT_FOUND\n');
   });
 
   it('makes an initrd', () => {

@@ -128,15 +128,15 @@ async function remove(name: string, flags: Output): Promise<void> {
 }
 
 async function prune(flags: Output & { readonly all?: boolean }): Promise<void> {
-  const store = new ImageStore();
-  const { objects, profiles } = await store.prune();
-  const downloads = await pruneDownloads(store, flags.all === true);
+  const { objects, files, profiles } = await new ImageStore().prune();
+  const downloads = await pruneDownloads(flags.all === true);
   const text = [
     `${objects.length} objects, ${megabytes(sizeOf(objects))}`,
+    `${files.length} files, ${megabytes(sizeOf(files))}`,
     `${profiles.length} profiles, ${megabytes(sizeOf(profiles))}`,
     `${downloads.length} downloads, ${megabytes(sizeOf(downloads))}`,
   ].join('; ');
-  print(flags, { objects, profiles, downloads }, `pruned ${text}`);
+  print(flags, { objects, files, profiles, downloads }, `pruned ${text}`);
 }
 
 function initrd(folder: string, flags: Output & { readonly output: string }): void {
@@ -186,7 +186,7 @@ export function registerImageCommand(program: Command): void {
   image
     .command('prune')
     .description(
-      'remove what no image needs: stray objects, profiles, downloads that were replaced',
+      'remove what no image needs: stray objects, copies of files, profiles, replaced downloads',
     )
     .option('--all', 'every download, too: the next pull fetches it again')
     .option(...json)

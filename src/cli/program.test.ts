@@ -28,7 +28,7 @@ const REFUSED: readonly (readonly [readonly string[], number, RegExp])[] = [
   [['fly'], 2, /^USAGE: unknown command 'fly' \(see `pando --help`\)\n$/],
   [['run', '--memry', '1G'], 2, /^USAGE: .*--memry.* \(see `pando run --help`\)\n$/],
   [['run', '--memory', '1x'], 1, /^SIZE_INVALID: .*\n$/],
-  [['run', '--kernel', join(folder, 'none')], 1, /^IMAGE_NOT_FOUND: .*none.*\n$/],
+  [['run', '--kernel', join(folder, 'none')], 1, /^FILE_NOT_FOUND: .*none.*\n$/],
   [['run', '--kernel', notElf], 1, /^[A-Z_]+: .*neither ELF nor bzImage.*\n$/],
   [['run', '--kernel', notElf, '--isolate', 'process', '--count', '4'], 1, /^[A-Z_]+: .*\n$/],
   [['run', '--kernel', notElf, '--report', join(folder, 'none', 'r')], 1, /^REPORT_UNWRITABLE: /],

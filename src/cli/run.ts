@@ -63,9 +63,8 @@ export async function run(
     {
       vm: {
         kernel: image.kernel,
-        ...(image.initrd === undefined ? {} : { initrd: image.initrd }),
+        initrd: image.initrd,
         commandLine: image.commandLine,
-        immutableImages: image.immutable,
         memory: options.memory,
         cpus: options.cpus,
         ...(options.cpu === undefined ? {} : { cpu: options.cpu }),

@@ -84,7 +84,7 @@ export async function runSession(
     const vm = {
       ...options.vm,
       kernel: images.kernel,
-      ...(images.initrd === undefined ? {} : { initrd: images.initrd }),
+      initrd: images.initrd,
       immutableImages: true,
     };
     const machines = await createVms(vm, options.count, options.isolate, makers);

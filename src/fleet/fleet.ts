@@ -55,8 +55,7 @@ export async function createVms(
 }
 
 /**
- * Opens the images once for all VMs of a command: a kernel outside the store is copied (a bzImage is
- * unpacked) into sealed memory of this process, whatever number of VMs map it.
+ * Opens the images once for all VMs of a command, whatever number of VMs map them.
  * @throws PandoError what the loader throws about a malformed image, and when it does not fit
  */
 export function shareImages(options: VmOptions): SharedImages {

@@ -19,8 +19,6 @@ export interface BootImage {
   readonly kernel: string;
   readonly initrd: string | undefined;
   readonly commandLine: string;
-  /** All files are the store's, which nobody changes. */
-  readonly immutable: boolean;
 }
 
 /**
@@ -40,13 +38,12 @@ export async function chooseBootImage(
         remedy: 'give one of them',
       });
     }
-    return { kernel, initrd, commandLine: append ?? '', immutable: false };
+    return { kernel, initrd, commandLine: append ?? '' };
   }
   const image = await ensureImage(choice.image ?? DEFAULT_IMAGE_NAME, { progress });
   return {
     kernel: image.kernelPath,
     initrd: initrd ?? image.initrdPath,
     commandLine: mergeCommandLine(image.commandLine, append ?? ''),
-    immutable: initrd === undefined,
   };
 }

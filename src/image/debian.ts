@@ -7,6 +7,7 @@ import { writeCpio } from '../loader/cpio-writer.js';
 import { Apt, type PackageRecord } from './apt.js';
 import { readPackageFile } from './deb.js';
 import { cacheDirectory } from './directories.js';
+import { registerStore } from './downloads.js';
 import { initrdEntries, listApplets } from './initrd.js';
 import { prepareKernel } from './kernel-file.js';
 import type { Manifest, ObjectReference, PackageProvenance } from './manifest.js';
@@ -139,6 +140,7 @@ async function pullInitrd(
 export async function pullDebian(options: PullOptions = {}): Promise<Image> {
   const { store = new ImageStore(), cache = cacheDirectory(), progress = silent } = options;
   const name = checkImageName(options.name ?? DEFAULT_IMAGE_NAME);
+  await registerStore(store, cache);
   const apt = await Apt.open(cache, progress);
   try {
     progress('resolving packages');

@@ -2,10 +2,10 @@
  * Where images and downloads are kept, after the XDG Base Directory Specification 0.8: data that
  * must last under XDG_DATA_HOME, what can be fetched again under XDG_CACHE_HOME.
  */
-import { mkdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import { PandoError } from '../error.js';
+import { makeFolders } from './store-folders.js';
 
 /** The part of the process environment that decides about directories. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -35,7 +35,7 @@ export function cacheDirectory(env: Environment = process.env): string {
  */
 export async function makeDirectory(path: string, variable: string): Promise<void> {
   try {
-    await mkdir(path, { recursive: true });
+    makeFolders(path);
   } catch (cause) {
     throw new PandoError(
       'DIRECTORY_NOT_WRITABLE',

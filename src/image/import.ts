@@ -1,8 +1,7 @@
 /** Makes an image of files that the user has: a bzImage or an ELF kernel, and perhaps an initrd. */
-import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { PandoError } from '../error.js';
-import { reason } from './directories.js';
+import { FileSource } from '../loader/byte-source.js';
 import { prepareKernel } from './kernel-file.js';
 import { checkImageName, DEFAULT_COMMAND_LINE } from './manifest.js';
 import { type ProgressSink, silent } from './progress.js';
@@ -19,29 +18,30 @@ export interface ImportOptions {
   readonly progress?: ProgressSink;
 }
 
-/** @throws PandoError FILE_UNREADABLE */
-async function readUserFile(what: string, path: string): Promise<Uint8Array> {
+/** A file is read whole, by one call (read(2) takes 2 GiB at most). */
+const FILE_LIMIT = 2 ** 31 - 1;
+
+function readUserFile(path: string): Uint8Array {
+  const source = FileSource.open(path);
   try {
-    return await readFile(path);
-  } catch (cause) {
-    throw new PandoError('FILE_UNREADABLE', `${what} ${path}: ${reason(cause)}`, {
-      remedy: 'name a file that you may read',
-      cause,
-    });
+    if (source.size <= FILE_LIMIT) return source.read(0, source.size);
+    const message = `${path} has ${source.size} bytes, an image's file at most ${FILE_LIMIT}`;
+    throw new PandoError('FILE_TOO_LARGE', message, { remedy: 'import a smaller file' });
+  } finally {
+    source.close();
   }
 }
 
 /**
  * Copies a kernel, unpacked and page-aligned, and an initrd, as it is, into the store.
- * @throws PandoError FILE_UNREADABLE, and what the loader and the store throw
+ * @throws PandoError FILE_NOT_FOUND, FILE_UNREADABLE, FILE_NOT_REGULAR, FILE_TOO_LARGE, and what the loader and the store throw
  */
 export async function importImage(options: ImportOptions): Promise<Image> {
   const { store = new ImageStore(), progress = silent } = options;
   const name = checkImageName(options.name);
   progress('reading the kernel');
-  const packed = await readUserFile('kernel', options.kernel);
-  const initrdBytes =
-    options.initrd === undefined ? undefined : await readUserFile('initrd', options.initrd);
+  const packed = readUserFile(options.kernel);
+  const initrdBytes = options.initrd === undefined ? undefined : readUserFile(options.initrd);
   progress('unpacking the kernel');
   const vmlinux = prepareKernel(packed);
   progress('storing');

@@ -136,7 +136,7 @@ function reference(fields: FieldReader): ObjectReference {
 /**
  * Parses a manifest.
  * @param file its path, for the error's message
- * @throws PandoError MANIFEST_INVALID
+ * @throws PandoError MANIFEST_INVALID, MANIFEST_TOO_NEW
  */
 export function parseManifest(file: string, json: string): Manifest {
   let value: unknown;
@@ -146,7 +146,15 @@ export function parseManifest(file: string, json: string): Manifest {
     throw invalid(file, '', 'JSON');
   }
   const fields = FieldReader.of(file, '', value);
-  if (fields.size('format') !== 1) throw invalid(file, 'format', '1');
+  const format = fields.size('format');
+  if (format > 1) {
+    throw new PandoError(
+      'MANIFEST_TOO_NEW',
+      `manifest ${file}: format ${format} is of a newer version of Pando, this one knows 1`,
+      { remedy: 'use that version of Pando' },
+    );
+  }
+  if (format !== 1) throw invalid(file, 'format', '1');
   const origin = fields.object('provenance');
   return {
     format: 1,
@@ -169,6 +177,11 @@ export function parseManifest(file: string, json: string): Manifest {
       })),
     },
   };
+}
+
+/** Whatever in a manifest looks like a SHA-256: all that can be told of one that cannot be parsed. */
+export function hashesIn(json: string): string[] {
+  return json.match(/(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])/g) ?? [];
 }
 
 /** A manifest as it is written to its file. */

@@ -213,7 +213,7 @@ describe('image store', () => {
     const cases: readonly [string, RegExp][] = [
       ['{', /the whole is not JSON/],
       ['[]', /the whole is not an object/],
-      [JSON.stringify({ ...good, format: 2 }), /format is not 1/],
+      [JSON.stringify({ ...good, format: 0 }), /format is not 1/],
       [
         JSON.stringify({ ...good, kernel: { sha256: '../../etc/passwd', size: 1 } }),
         /kernel\.sha256/,
@@ -227,6 +227,29 @@ describe('image store', () => {
     }
     await store.remove('one');
     assert.deepEqual(await store.names(), []);
+  });
+
+  it('keeps all that a manifest of a newer version refers to', async () => {
+    const bytes = [1, 2, 3].map((byte) => Uint8Array.of(byte));
+    const [kernel, disk, stray] = await Promise.all(bytes.map((byte) => store.put(byte)));
+    await store.commit(manifest('one', kernel!));
+    const path = join(folder, 'manifests', 'one.json');
+    const newer = {
+      format: 2,
+      parts: { vmlinux: kernel!.sha256 },
+      disks: [`sha256:${disk!.sha256}`],
+    };
+    writeFileSync(path, JSON.stringify(newer));
+    mkdirSync(join(folder, 'profiles'));
+    writeFileSync(join(folder, 'profiles', kernel!.sha256), 'hot');
+    const old = new Date(Date.now() - 2 * STALE_AFTER_MS);
+    for (const object of [kernel!, disk!, stray!]) utimesSync(store.objectPath(object), old, old);
+    const { objects, profiles } = await store.prune();
+    assert.deepEqual(objects, [stray]);
+    assert.deepEqual(profiles, []);
+    await assert.rejects(store.open('one'), { code: 'MANIFEST_TOO_NEW', remedy: /version/ });
+    const removed = (await store.remove('one')).objects.map(({ sha256: hash }) => hash);
+    assert.deepEqual(removed.sort(), [kernel!.sha256, disk!.sha256].sort());
   });
 
   it('refuses names that would leave its folder', async () => {

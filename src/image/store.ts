@@ -4,6 +4,7 @@
  *
  *     objects/<sha256>       mode 0444; never written after it got its name
  *     manifests/<name>.json  replaced as a whole
+ *     files/, known/         files that were given by path (file-cache.ts); may go at any time
  *     profiles/<sha256>      what became hot in boots of that kernel; may go at any time
  *     booted/<sha256>-…      pages that guests of that kernel have alike; may go at any time
  *     temporary/             what is being written; cleaned by age
@@ -30,11 +31,13 @@ import { makeDirectory, storeDirectory } from './directories.js';
 import {
   checkImageName,
   formatManifest,
+  hashesIn,
   type Manifest,
   type ObjectReference,
   type Provenance,
   parseManifest,
 } from './manifest.js';
+import { HASH_DIGITS, type StoreFolders, storeFolders } from './store-folders.js';
 
 /** An image that is ready to boot. */
 export interface Image {
@@ -52,13 +55,15 @@ export interface Image {
 export interface Removal {
   /** Objects that no other image needed. */
   readonly objects: readonly ObjectReference[];
-  /** Profiles and booted pages of kernels that no image has any more. */
+  /** Copies of files that were given by path. */
+  readonly files: readonly RemovedFile[];
+  /** Profiles and booted pages of kernels that the store does not have any more. */
   readonly profiles: readonly RemovedFile[];
 }
 
 const MANIFEST_SUFFIX = '.json';
-/** Length of a SHA-256 in hexadecimal digits. */
-const HASH_DIGITS = 64;
+/** A file that was used in the last minute may be about to be mapped. */
+const IN_USE_MS = 60_000;
 
 /** SHA-256 of bytes in memory, as 64 hexadecimal digits. */
 export function sha256(bytes: Uint8Array): string {
@@ -80,32 +85,25 @@ function isMissing(cause: unknown): boolean {
 
 /** One store; cheap to make, holds nothing open. */
 export class ImageStore {
-  private readonly objects: string;
-  private readonly manifests: string;
-  private readonly profiles: string;
-  private readonly booted: string;
-  private readonly temporary: string;
+  private readonly folders: StoreFolders;
 
   /** @param folder made when something is first written */
   constructor(readonly folder: string = storeDirectory()) {
-    this.objects = join(folder, 'objects');
-    this.manifests = join(folder, 'manifests');
-    this.profiles = join(folder, 'profiles');
-    this.booted = join(folder, 'booted');
-    this.temporary = join(folder, 'temporary');
+    this.folders = storeFolders(folder);
   }
 
   /** Makes the folders and deletes what dead processes left behind. */
   private async prepare(): Promise<void> {
-    for (const path of [this.objects, this.manifests, this.temporary]) {
+    const { objects, manifests, temporary } = this.folders;
+    for (const path of [objects, manifests, temporary]) {
       await makeDirectory(path, 'PANDO_STORE');
     }
-    await removeStale(this.temporary);
+    await removeStale(temporary);
   }
 
   /** Where an object is, or would be. */
   objectPath(reference: ObjectReference): string {
-    return join(this.objects, reference.sha256);
+    return join(this.folders.objects, reference.sha256);
   }
 
   /**
@@ -123,7 +121,7 @@ export class ImageStore {
       await utimes(path, new Date(), new Date());
       return reference;
     }
-    const written = await writeTemporary(this.temporary, bytes, 0o444);
+    const written = await writeTemporary(this.folders.temporary, bytes, 0o444);
     if (state === 'missing') await publishNew(written, path);
     else await publishReplacing(written, path);
     return reference;
@@ -156,7 +154,7 @@ export class ImageStore {
       ? await this.objectsOf(manifest.name)
       : [];
     const bytes = new TextEncoder().encode(formatManifest(manifest));
-    const written = await writeTemporary(this.temporary, bytes, 0o644);
+    const written = await writeTemporary(this.folders.temporary, bytes, 0o644);
     await publishReplacing(written, this.manifestPath(manifest.name));
     const image = await this.open(manifest.name);
     await this.discardAll(replaced);
@@ -164,17 +162,21 @@ export class ImageStore {
   }
 
   private manifestPath(name: string): string {
-    return join(this.manifests, name + MANIFEST_SUFFIX);
+    return join(this.folders.manifests, name + MANIFEST_SUFFIX);
   }
 
   /**
    * Reads an image's manifest.
-   * @throws PandoError IMAGE_NOT_FOUND, IMAGE_NAME_INVALID, MANIFEST_INVALID
+   * @throws PandoError IMAGE_NOT_FOUND, IMAGE_NAME_INVALID, MANIFEST_INVALID, MANIFEST_TOO_NEW
    */
   async manifest(name: string): Promise<Manifest> {
-    const path = this.manifestPath(checkImageName(name));
+    return parseManifest(this.manifestPath(name), await this.manifestText(name));
+  }
+
+  /** @throws PandoError IMAGE_NOT_FOUND, IMAGE_NAME_INVALID */
+  private async manifestText(name: string): Promise<string> {
     try {
-      return parseManifest(path, await readFile(path, 'utf8'));
+      return await readFile(this.manifestPath(checkImageName(name)), 'utf8');
     } catch (cause) {
       if (!isMissing(cause)) throw cause;
       throw new PandoError('IMAGE_NOT_FOUND', `no image ${name} in ${this.folder}`, {
@@ -217,7 +219,7 @@ export class ImageStore {
   /** Names of all images, sorted. */
   async names(): Promise<string[]> {
     try {
-      const files = await readdir(this.manifests);
+      const files = await readdir(this.folders.manifests);
       return files
         .filter((file) => file.endsWith(MANIFEST_SUFFIX))
         .map((file) => file.slice(0, -MANIFEST_SUFFIX.length))
@@ -228,29 +230,21 @@ export class ImageStore {
     }
   }
 
-  /** The manifests of all images; one that cannot be read is left out. */
-  private async readable(): Promise<Manifest[]> {
-    const found: Manifest[] = [];
+  /**
+   * SHA-256 of everything that images refer to, objects and packages. Of a manifest that this version
+   * cannot read, whatever looks like one: what a newer version needs must stay.
+   */
+  async referenced(): Promise<Set<string>> {
+    const hashes = new Set<string>();
     for (const name of await this.names()) {
-      const manifest = await this.manifest(name).catch((cause: unknown) => {
-        if (cause instanceof PandoError) return undefined;
+      // Another process may have removed the image meanwhile.
+      const text = await this.manifestText(name).catch((cause: unknown) => {
+        if (cause instanceof PandoError) return '';
         throw cause;
       });
-      if (manifest !== undefined) found.push(manifest);
+      for (const hash of hashesIn(text)) hashes.add(hash);
     }
-    return found;
-  }
-
-  /** Hashes of all objects that images refer to; an unreadable manifest keeps nothing. */
-  private async referenced(): Promise<Set<string>> {
-    const references = (await this.readable()).flatMap(({ kernel, initrd }) => [kernel, initrd]);
-    return new Set(references.flatMap((reference) => reference?.sha256 ?? []));
-  }
-
-  /** SHA-256 of all packages that images were made of. */
-  async packages(): Promise<Set<string>> {
-    const all = (await this.readable()).flatMap(({ provenance }) => provenance.packages);
-    return new Set(all.map(({ sha256 }) => sha256));
+    return hashes;
   }
 
   /**
@@ -263,46 +257,52 @@ export class ImageStore {
     await rm(path, { force: true });
     await this.prepare();
     const objects = [...(await this.discardAll(own)), ...(await this.sweep())];
-    return { objects, profiles: await this.sweepProfiles() };
-  }
-
-  /** Takes away what no image needs: what interrupted pulls, replaced kernels and old cores left. */
-  async prune(): Promise<Removal> {
-    await this.prepare();
-    return { objects: await this.sweep(), profiles: await this.sweepProfiles() };
+    return { objects, files: [], profiles: await this.sweepProfiles() };
   }
 
   /**
-   * Deletes what was kept of boots of kernels that no image has, and what a dead process left half
-   * written. Files have the kernel's hash as the beginning of their name.
+   * Takes away what no image needs: what interrupted pulls, replaced kernels and old cores left, and copies
+   * of files that were given by path.
+   */
+  async prune(): Promise<Removal> {
+    await this.prepare();
+    const objects = await this.sweep();
+    const files = await removeFiles(this.folders.files, (_, age) => age > IN_USE_MS);
+    await removeFiles(this.folders.known, (_, age) => age > IN_USE_MS);
+    return { objects, files, profiles: await this.sweepProfiles() };
+  }
+
+  /**
+   * Deletes what was kept of boots of kernels that the store does not have, and what a dead process left
+   * half written. Files have the kernel's hash as the beginning of their name.
    */
   private async sweepProfiles(): Promise<RemovedFile[]> {
-    const wanted = await this.referenced();
+    const kept = await readdir(this.folders.files).catch(() => []);
+    const wanted = new Set([...(await this.referenced()), ...kept]);
     const unwanted = (name: string, age: number): boolean => {
       if (!wanted.has(name.slice(0, HASH_DIGITS))) return true;
       // One that is being written has a suffix.
       return name.includes('.') && age > STALE_AFTER_MS;
     };
-    const profiles = await removeFiles(this.profiles, unwanted);
-    return [...profiles, ...(await removeFiles(this.booted, unwanted))];
+    const profiles = await removeFiles(this.folders.profiles, unwanted);
+    return [...profiles, ...(await removeFiles(this.folders.booted, unwanted))];
   }
 
-  /** The objects of an image; none when its manifest is unreadable, for it must be removable. */
+  /** The objects that an image's manifest mentions, in whatever format. */
   private async objectsOf(name: string): Promise<ObjectReference[]> {
-    try {
-      const { kernel, initrd } = await this.manifest(name);
-      return initrd === undefined ? [kernel] : [kernel, initrd];
-    } catch (cause) {
-      if (cause instanceof PandoError && cause.code === 'MANIFEST_INVALID') return [];
-      throw cause;
+    const objects: ObjectReference[] = [];
+    for (const hash of new Set(hashesIn(await this.manifestText(name)))) {
+      const found = await stat(this.objectPath({ sha256: hash, size: 0 })).catch(() => undefined);
+      if (found !== undefined) objects.push({ sha256: hash, size: found.size });
     }
+    return objects;
   }
 
   /** Takes away old objects that no image refers to: what interrupted pulls left behind. */
   private async sweep(): Promise<ObjectReference[]> {
     const old: ObjectReference[] = [];
-    for (const name of await readdir(this.objects)) {
-      const found = await stat(join(this.objects, name)).catch(() => undefined);
+    for (const name of await readdir(this.folders.objects)) {
+      const found = await stat(join(this.folders.objects, name)).catch(() => undefined);
       if (found === undefined || Date.now() - found.mtimeMs < STALE_AFTER_MS) continue;
       old.push({ sha256: name, size: found.size });
     }
@@ -324,7 +324,7 @@ export class ImageStore {
   private async discard(reference: ObjectReference): Promise<boolean> {
     if ((await this.referenced()).has(reference.sha256)) return false;
     const path = this.objectPath(reference);
-    const aside = temporaryName(this.temporary);
+    const aside = temporaryName(this.folders.temporary);
     try {
       await rename(path, aside);
     } catch (cause) {

@@ -2,7 +2,7 @@
  * Where the loader's bytes come from: a file descriptor or memory, read at offsets. Nothing here maps
  * or seeks, so one descriptor serves a loader and a mapping at once.
  */
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { PandoError } from '../error.js';
 
 /** Random access to a fixed number of bytes. */
@@ -42,46 +42,46 @@ export class BytesSource implements ByteSource {
   }
 }
 
+/** Longer than the kernel's tick, by which files are stamped (1 to 10 ms). */
+const STAMP_SETTLES_MS = 20;
+
 /**
  * A source over an open regular file. The size is taken once; a file that shrinks afterwards gives
- * SOURCE_SHRANK on the read that misses bytes.
+ * FILE_CHANGED on the read that misses bytes.
  */
 export class FileSource implements ByteSource {
   readonly size: number;
   readonly fd: number;
-  readonly #name: string;
+  /** What error messages call the file. */
+  readonly name: string;
+  #identity: string | undefined;
 
   /**
    * @param fd an open descriptor; it stays the caller's to close
-   * @param name what error messages call the file
-   * @throws PandoError SOURCE_NOT_A_FILE for directories, pipes and devices
+   * @throws PandoError FILE_NOT_REGULAR for directories, pipes and devices
    */
   constructor(fd: number, name = `descriptor ${fd}`) {
     const stat = fstatSync(fd);
     if (!stat.isFile()) {
-      throw new PandoError('SOURCE_NOT_A_FILE', `${name} is not a regular file`, {
-        remedy: 'give the path of a kernel or initrd file',
+      throw new PandoError('FILE_NOT_REGULAR', `${name} is not a regular file`, {
+        remedy: 'save it to a file first',
       });
     }
     this.fd = fd;
     this.size = stat.size;
-    this.#name = name;
+    this.name = name;
   }
 
   /**
-   * Opens a file for reading; `close()` it afterwards.
-   * @throws PandoError SOURCE_NOT_READABLE with the system's error as its cause
+   * Opens a file for reading; `close()` it afterwards. Does not wait for the other end of a pipe.
+   * @throws PandoError FILE_NOT_FOUND, FILE_UNREADABLE, FILE_NOT_REGULAR
    */
   static open(path: string): FileSource {
     let fd: number;
     try {
-      fd = openSync(path, 'r');
+      fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     } catch (cause) {
-      const reason = cause instanceof Error ? cause.message : String(cause);
-      throw new PandoError('SOURCE_NOT_READABLE', `cannot open ${path}: ${reason}`, {
-        remedy: 'check the path and its permissions',
-        cause,
-      });
+      throw fileError(path, cause);
     }
     try {
       return new FileSource(fd, path);
@@ -94,22 +94,81 @@ export class FileSource implements ByteSource {
   read(offset: number, length: number): Uint8Array {
     checkRange(this.size, offset, length);
     const bytes = new Uint8Array(length);
-    let done = 0;
-    while (done < length) {
-      const count = readSync(this.fd, bytes, done, length - done, offset + done);
+    this.readInto(bytes, offset);
+    return bytes;
+  }
+
+  /**
+   * Fills `bytes` from `offset`.
+   * @throws PandoError FILE_CHANGED, FILE_UNREADABLE
+   */
+  readInto(bytes: Uint8Array, offset: number): void {
+    for (let done = 0; done < bytes.length; ) {
+      let count: number;
+      try {
+        count = readSync(this.fd, bytes, done, bytes.length - done, offset + done);
+      } catch (cause) {
+        throw fileError(this.name, cause);
+      }
       if (count === 0) {
-        throw new PandoError(
-          'SOURCE_SHRANK',
-          `${this.#name} ended at offset ${offset + done}; it was ${this.size} bytes when opened`,
-          { remedy: 'do not change an image while it is being loaded' },
-        );
+        throw this.#changed(`ended at offset ${offset + done}, was ${this.size} bytes when opened`);
       }
       done += count;
     }
-    return bytes;
+  }
+
+  /**
+   * Tells this content from any other that the file had or will have, without reading it: device, inode,
+   * size and times. A file that was written a moment ago is waited for, at most 20 ms, until a further
+   * change must leave another time.
+   */
+  identify(): string {
+    const stat = fstatSync(this.fd, { bigint: true });
+    if (Date.now() - Number(stat.ctimeMs) <= STAMP_SETTLES_MS) {
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, STAMP_SETTLES_MS);
+    }
+    this.#identity = identityOf(fstatSync(this.fd, { bigint: true }));
+    return this.#identity;
+  }
+
+  /**
+   * Call it when everything has been read.
+   * @throws PandoError FILE_CHANGED when the file is no longer what `identify` saw
+   */
+  checkUnchanged(): void {
+    if (identityOf(fstatSync(this.fd, { bigint: true })) !== this.#identity) {
+      throw this.#changed('changed while it was being read');
+    }
+  }
+
+  #changed(how: string): PandoError {
+    return new PandoError('FILE_CHANGED', `${this.name} ${how}`, {
+      remedy: 'start again once nobody writes to it',
+    });
   }
 
   close(): void {
     closeSync(this.fd);
   }
+}
+
+function identityOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
+  return [dev, ino, size, mtimeNs, ctimeNs].join(':');
+}
+
+/** A system error about a file that a user names. */
+function fileError(path: string, cause: unknown): PandoError {
+  const code = (cause as NodeJS.ErrnoException).code;
+  if (code === 'ENOENT') {
+    return new PandoError('FILE_NOT_FOUND', `${path} does not exist`, {
+      remedy: 'check the path',
+      cause,
+    });
+  }
+  const reason = code ?? (cause instanceof Error ? cause.message : String(cause));
+  const remedy =
+    code === 'EMFILE' || code === 'ENFILE'
+      ? 'allow more open files (ulimit -n)'
+      : 'name a file that you may read';
+  return new PandoError('FILE_UNREADABLE', `${path}: ${reason}`, { remedy, cause });
 }

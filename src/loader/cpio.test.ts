@@ -124,12 +124,12 @@ test('an initrd is read from a file', () => {
       assert.equal([...readInitrd(source, LIMIT)].length, ENTRIES.length);
       assert.throws(() => source.read(source.size, 1), coded('SOURCE_READ_PAST_END'));
       writeFileSync(path, archive.subarray(0, 100));
-      assert.throws(() => source.read(0, 200), coded('SOURCE_SHRANK'));
+      assert.throws(() => source.read(0, 200), coded('FILE_CHANGED'));
     } finally {
       source.close();
     }
-    assert.throws(() => FileSource.open(folder), coded('SOURCE_NOT_A_FILE'));
-    assert.throws(() => FileSource.open(join(folder, 'none')), coded('SOURCE_NOT_READABLE'));
+    assert.throws(() => FileSource.open(folder), coded('FILE_NOT_REGULAR'));
+    assert.throws(() => FileSource.open(join(folder, 'none')), coded('FILE_NOT_FOUND'));
   } finally {
     rmSync(folder, { recursive: true });
   }

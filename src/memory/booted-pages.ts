@@ -23,6 +23,7 @@ import {
   readSync,
   renameSync,
   rmSync,
+  utimesSync,
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
@@ -52,12 +53,17 @@ interface Run {
 export class BootedPages {
   readonly #guest: GuestRam;
   readonly #path: string;
+  readonly #written: () => void;
   #ranges: ImageRange[] = [];
 
-  /** @param path of the file; guests that name the same one have the same RAM size and kernel */
-  constructor(guest: GuestRam, path: string) {
+  /**
+   * @param path of the file; guests that name the same one have the same RAM size and kernel
+   * @param written called when this guest has left its pages there
+   */
+  constructor(guest: GuestRam, path: string, written: () => void = () => {}) {
     this.#guest = guest;
     this.#path = path;
+    this.#written = written;
   }
 
   /** What is mapped from the file now: dropping such a page brings the file's bytes back, not zeros. */
@@ -108,13 +114,25 @@ export class BootedPages {
     for (let attempt = 0; ; attempt++) {
       try {
         const fd = openSync(this.#path, 'r');
-        if (fstatSync(fd).size === this.#guest.ramBytes) return fd;
+        if (fstatSync(fd).size === this.#guest.ramBytes) {
+          this.#touch();
+          return fd;
+        }
         closeSync(fd);
         this.#write(own, renameSync);
       } catch (error) {
         if (errnoOf(error) !== 'ENOENT' || attempt > 0) throw error;
         this.#write(own, linkSync);
       }
+    }
+  }
+
+  /** The file's time tells when it was last of use; another user's store keeps it as it is. */
+  #touch(): void {
+    try {
+      utimesSync(this.#path, new Date(), new Date());
+    } catch (error) {
+      if (errnoOf(error) === undefined) throw error;
     }
   }
 
@@ -134,6 +152,7 @@ export class BootedPages {
       ftruncateSync(fd, this.#guest.ramBytes);
       fchmodSync(fd, 0o400);
       publish(temporary, this.#path);
+      this.#written();
     } catch (error) {
       // Another guest was first: its file serves.
       if (errnoOf(error) !== 'EEXIST') throw error;

@@ -2,6 +2,7 @@
  * The guest's memory with everything in it that a boot needs: images and boot data. `restore` makes it
  * new, as a reset does.
  */
+import { dirname } from 'node:path';
 import { CONTROL_BYTES, VM_CONTROL as KVM_VM_CONTROL } from '../accel/kvm/layout.js';
 import { GUEST_BASE, VM_CONTROL as WASM_VM_CONTROL } from '../accel/wasm/layout.js';
 import { type EntryState, pvhEntryState } from '../arch/entry-state.js';
@@ -11,6 +12,7 @@ import { GuestMemory } from '../memory/guest-memory.js';
 import type { GuestRam } from '../memory/guest-ram.js';
 import { MappedMemory } from '../memory/mapped-memory.js';
 import { type PlacedImages, placeImages } from '../memory/place-images.js';
+import { boundBooted } from './boot-gains.js';
 import { VmControl } from './control.js';
 import type { Execution, MachineEvent } from './execution.js';
 import type { GuestImages } from './images.js';
@@ -46,7 +48,10 @@ export class Guest {
     const { images, load, booted } = options;
     const { memory, controlOffset, execute } = machineFor(options, listener);
     this.memory = memory;
-    this.booted = booted === undefined ? undefined : new BootedPages(memory, booted);
+    this.booted =
+      booted === undefined
+        ? undefined
+        : new BootedPages(memory, booted, () => boundBooted(dirname(booted)));
     let execution: Execution | undefined;
     try {
       const files = {

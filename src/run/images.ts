@@ -1,21 +1,14 @@
-/**
- * From file names to images that can be placed: opened once, protected from later changes, planned.
- */
-
+/** What is placed in a guest's memory at its start: kernel and initrd, opened, checked and planned. */
 import { LOW_MEMORY_LIMIT } from '../arch/layout.js';
-import { BytesSource, FileSource } from '../loader/byte-source.js';
-import { planElf } from '../loader/elf-plan.js';
-import { relayoutElf } from '../loader/elf-relayout.js';
 import { checkKernelFits, initrdPlacement, placeInitrd } from '../loader/initrd.js';
-import { openKernel } from '../loader/open-kernel.js';
 import type { KernelPlan, PartRange, Placement } from '../loader/plan.js';
-import { type SealedImage, sealBytes, sealImage } from '../memory/seal-image.js';
+import { type BootFile, openInitrdFile, openKernelFile } from './boot-file.js';
 
 /** Everything that is placed in a guest's memory at its start. */
 export interface GuestImages {
   readonly plan: KernelPlan;
-  readonly kernel: SealedImage;
-  readonly initrd: SealedImage | undefined;
+  readonly kernel: BootFile;
+  readonly initrd: BootFile | undefined;
   /** Guest address of the initrd. */
   readonly initrdAddress: number;
   readonly placements: readonly Placement[];
@@ -27,47 +20,50 @@ export interface GuestImages {
 /** What a VM is to be started with. */
 export interface ImageOptions {
   readonly kernel: string;
-  readonly initrd: string | undefined;
+  readonly initrd?: string | undefined;
+  /** Guest RAM in bytes. */
   readonly memory: number;
-  /** The files are the store's: nobody changes them. */
+  /** Nobody changes the files, see VmOptions. */
   readonly immutable: boolean;
 }
 
-/** Opens and plans kernel and initrd. A bzImage's vmlinux is unpacked into memory, pages aligned. */
+/**
+ * Opens and plans kernel and initrd.
+ * @throws PandoError what `openKernelFile` and `openInitrdFile` throw, and KERNEL_DOES_NOT_FIT,
+ * INITRD_EMPTY, INITRD_DOES_NOT_FIT
+ */
 export function openImages({ kernel, initrd, memory, immutable }: ImageOptions): GuestImages {
-  const held: SealedImage[] = [];
+  const held: BootFile[] = [];
   const close = (): void => {
-    for (const image of held) image.close();
+    for (const file of held) file.close();
   };
   try {
-    let image = sealImage(kernel, { immutable });
-    held.push(image);
-    const opened = openKernel(new FileSource(image.fd));
-    let plan = opened.plan;
-    if (opened.format === 'bzImage') {
-      const elf = relayoutElf(opened.elf.read(0, opened.elf.size));
-      plan = planElf(new BytesSource(elf));
-      image = sealBytes(kernel, elf);
-      held.push(image);
-    }
-    checkKernelFits(plan, memory);
+    const kernelFile = openKernelFile(kernel, immutable, (plan) => checkKernelFits(plan, memory));
+    held.push(kernelFile);
+    const { plan } = kernelFile;
     const placements: Placement[] = [...plan.placements];
     const parts: PartRange[] = [...plan.parts];
-    let initrdImage: SealedImage | undefined;
+    let initrdFile: BootFile | undefined;
     let initrdAddress = 0;
     if (initrd !== undefined) {
-      initrdImage = sealImage(initrd, { immutable });
-      held.push(initrdImage);
-      initrdAddress = placeInitrd({
-        ramBytes: memory,
-        kernelHighest: plan.highest,
-        initrdSize: initrdImage.size,
-        limit: LOW_MEMORY_LIMIT,
+      initrdFile = openInitrdFile(initrd, immutable, (initrdSize) => {
+        const kernelHighest = plan.highest;
+        const limit = LOW_MEMORY_LIMIT;
+        initrdAddress = placeInitrd({ ramBytes: memory, kernelHighest, initrdSize, limit });
       });
-      placements.push(initrdPlacement(initrdAddress, initrdImage.size));
-      parts.push({ part: 'initrd', guestAddress: initrdAddress, length: initrdImage.size });
+      held.push(initrdFile);
+      placements.push(initrdPlacement(initrdAddress, initrdFile.size));
+      parts.push({ part: 'initrd', guestAddress: initrdAddress, length: initrdFile.size });
     }
-    return { plan, kernel: image, initrd: initrdImage, initrdAddress, placements, parts, close };
+    return {
+      plan,
+      kernel: kernelFile,
+      initrd: initrdFile,
+      initrdAddress,
+      placements,
+      parts,
+      close,
+    };
   } catch (error) {
     close();
     throw error;

@@ -17,7 +17,7 @@ export interface VmOptions {
   /** Path of a kernel: an ELF with the PVH note, or a bzImage that holds one. */
   readonly kernel: string;
   /** Path of an initial RAM disk. */
-  readonly initrd?: string;
+  readonly initrd?: string | undefined;
   /** Kernel command line, at most 2047 bytes. */
   readonly commandLine?: string;
   /** Guest RAM in bytes, a multiple of 4096; 1 GiB when absent. */
@@ -31,12 +31,12 @@ export interface VmOptions {
   readonly cpu?: string;
   /** `auto` takes kvm where it opens and works; `auto` when absent. */
   readonly accelerator?: AcceleratorName | 'auto';
-  /** The files are immutable (the image store's): map them as they are instead of a sealed copy. */
-  readonly immutableImages?: boolean;
   /**
-   * Share pages that guests of an immutable, mapped image have alike once they have booted; true when
-   * absent.
+   * Nobody changes the files while VMs use them: map them as they are instead of a copy in the store. Files
+   * of an image store need not be told; false when absent.
    */
+  readonly immutableImages?: boolean;
+  /** Share pages that guests of a mapped kernel have alike once they have booted; true when absent. */
   readonly shareBooted?: boolean;
   /** Tier of the wasm accelerator, see TierChoice; `auto` when absent. */
   readonly tier?: TierChoice;

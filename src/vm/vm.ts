@@ -8,12 +8,12 @@ import type { ImagePart } from '../loader/plan.js';
 import { accountSharing } from '../memory/sharing.js';
 import { discardZeroPages, trimHeap } from '../memory/zero-pages.js';
 import { chooseAccelerator, type WasmRefusal } from '../run/accelerators.js';
+import { bootedPath, profilePath } from '../run/boot-gains.js';
 import type { MachineEvent } from '../run/execution.js';
 import { Guest } from '../run/guest.js';
 import { hostNanoseconds } from '../run/host-time.js';
 import { type GuestImages, openImages } from '../run/images.js';
 import { VcpuThreads } from '../run/kvm/vcpu-threads.js';
-import { bootedPath, profilePath } from '../run/stored-kernel.js';
 import { WorkerPool } from '../run/wasm/pool.js';
 import type {
   AcceleratorName,
@@ -88,9 +88,7 @@ export class Vm implements AsyncDisposable {
     const { commandLine = '', cpu = DEFAULT_CPU, tier = 'auto', load = 'map' } = options;
     const pool = WorkerPool.shared();
     if (accelerator === 'kvm') VcpuThreads.shared().prepare(cpus);
-    else if (tier !== '0') {
-      pool.prepare(options.immutableImages ? profilePath(options.kernel) : undefined);
-    }
+    else if (tier !== '0') pool.prepare();
     let images: GuestImages | undefined;
     try {
       images = openImages({
@@ -99,9 +97,11 @@ export class Vm implements AsyncDisposable {
         memory,
         immutable: options.immutableImages ?? false,
       });
+      const profile = profilePath(images.kernel);
+      if (accelerator === 'wasm' && tier !== '0' && profile) pool.prepare(profile);
       const booted =
-        options.immutableImages && load === 'map' && options.shareBooted !== false
-          ? bootedPath(options.kernel, { accelerator, memory, cpus })
+        load === 'map' && options.shareBooted !== false
+          ? bootedPath(images.kernel, { accelerator, memory, cpus })
           : undefined;
       const guestOptions = {
         accelerator,

@@ -1,0 +1,37 @@
+/**
+ * What boots of a kernel leave in the store for later ones: the profile of what became hot, and the pages
+ * that its guests have alike. Both hang on the kernel's content.
+ */
+import { join } from 'node:path';
+import { removeLeastRecent } from '../image/least-recent.js';
+import { storeFolders } from '../image/store-folders.js';
+import type { BootFile } from './boot-file.js';
+import type { AcceleratorName } from './types.js';
+
+/** Bytes on the disk that pages of guests take up at most. */
+const BOOTED_LIMIT = 2 ** 28;
+
+/** The profile of a kernel; undefined for one that is in memory alone. */
+export function profilePath({ content }: BootFile): string | undefined {
+  return content && join(storeFolders(content.store).profiles, content.sha256);
+}
+
+/** The pages that guests of a kernel on the same machine have alike once they have booted. */
+export function bootedPath(
+  { content }: BootFile,
+  machine: {
+    readonly accelerator: AcceleratorName;
+    readonly memory: number;
+    readonly cpus: number;
+  },
+): string | undefined {
+  if (content === undefined) return undefined;
+  const { accelerator, memory, cpus } = machine;
+  const name = `${content.sha256}-${accelerator}-${cpus}-${memory / 2 ** 20}`;
+  return join(storeFolders(content.store).booted, name);
+}
+
+/** Keeps the folder of such pages within its limit. */
+export function boundBooted(folder: string): void {
+  removeLeastRecent(folder, BOOTED_LIMIT, ({ allocated }) => allocated);
+}
