@@ -3,6 +3,7 @@ import { createReadStream } from 'node:fs';
 import { availableParallelism, cpus, release, totalmem } from 'node:os';
 import { quoted } from '../cli/terminal/command-text.js';
 import { progressLine } from '../cli/terminal/image-progress.js';
+import { STANDARD_STREAMS } from '../cli/terminal/standard-streams.js';
 import { qemuArguments, qemuVersion } from '../debug/qemu-peer.js';
 import { PandoError } from '../error.js';
 import type { Isolation } from '../fleet/fleet.js';
@@ -49,7 +50,7 @@ export async function openSubject(
       remedy: 'install it (Debian: qemu-system-x86), or leave --against out',
     });
   }
-  const progress = progressLine(process.stderr);
+  const progress = progressLine(STANDARD_STREAMS.err);
   const image = await chooseBootImage(flags, progress.sink).finally(() => progress.end());
   const vm: VmOptions = {
     kernel: image.kernel,

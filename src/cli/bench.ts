@@ -1,5 +1,4 @@
 /** `pando bench`: footprint and boot time, beside QEMU's in the same run. */
-import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { benchBoot } from '../bench/boot.js';
@@ -13,26 +12,30 @@ import { toSvg } from '../bench/plot/svg.js';
 import { plotsOf, reportPage } from '../bench/report-page.js';
 import { bootTables, footprintTables } from '../bench/tables.js';
 import type { ProgressSink } from '../image/progress.js';
-import { checkReportFile } from './report.js';
+import {
+  checkReportFile,
+  makeReportFolder,
+  type ReportFile,
+  writeReport,
+  writeReportFolder,
+  writtenLine,
+} from './report.js';
 import { commandText } from './terminal/command-text.js';
 import { progressLine } from './terminal/image-progress.js';
+import { STANDARD_STREAMS } from './terminal/standard-streams.js';
 import { styleFor } from './terminal/text-table.js';
 
 type Report = FootprintReport | BootReport;
 
-/** Ending this process ends every instance; the status is a shell's: 128 + the signal's number. */
-const SIGNALS = [
-  ['SIGINT', 130],
-  ['SIGTERM', 143],
-] as const;
-
-/** Writes a folder with the page, and its plots as SVG and PNG. */
-async function writeFolder(folder: string, report: Report): Promise<void> {
-  await writeFile(join(folder, `${report.kind}.html`), reportPage(report));
-  for (const { name, drawing } of plotsOf(report)) {
-    await writeFile(join(folder, `${name}.svg`), toSvg(drawing, true));
-    await writeFile(join(folder, `${name}.png`), toPng(drawing));
-  }
+/** The files of a folder: the page, and its plots as SVG and PNG. */
+function reportFiles(report: Report): ReportFile[] {
+  return [
+    [`${report.kind}.html`, reportPage(report)],
+    ...plotsOf(report).flatMap(({ name, drawing }): ReportFile[] => [
+      [`${name}.svg`, toSvg(drawing, true)],
+      [`${name}.png`, toPng(drawing)],
+    ]),
+  ];
 }
 
 /** Measures, prints the tables, writes what was asked for. */
@@ -42,19 +45,26 @@ async function bench(
 ): Promise<void> {
   if (flags.json !== undefined) await checkReportFile(flags.json);
   if (flags.report !== undefined) {
-    await mkdir(flags.report, { recursive: true });
+    await makeReportFolder(flags.report);
     await checkReportFile(join(flags.report, 'page'));
   }
-  for (const [signal, status] of SIGNALS) process.once(signal, () => process.exit(status));
-  const progress = progressLine(process.stderr);
+  const { out, err } = STANDARD_STREAMS;
+  const progress = progressLine(err);
   const command = commandText(process.argv.slice(2));
   const report = await measure(command, progress.sink).finally(() => progress.end());
-  const style = styleFor(process.stdout);
+  const style = styleFor(out);
   const tables =
     report.kind === 'footprint' ? footprintTables(report, style) : bootTables(report, style);
-  process.stdout.write(tables);
-  if (flags.json !== undefined) await writeFile(flags.json, `${JSON.stringify(report, null, 2)}\n`);
-  if (flags.report !== undefined) await writeFolder(flags.report, report);
+  out.write(tables);
+  if (flags.json !== undefined) {
+    await writeReport(flags.json, `${JSON.stringify(report, null, 2)}\n`);
+    err.write(writtenLine(flags.json));
+  }
+  if (flags.report !== undefined) {
+    const files = reportFiles(report);
+    await writeReportFolder(flags.report, files);
+    err.write(writtenLine(flags.report, files));
+  }
 }
 
 function common(command: Command): Command {
@@ -101,8 +111,8 @@ export function registerBenchCommand(program: Command): void {
     .argument('<second>')
     .option('--within <percent>', 'fail when a figure differs by more')
     .action((first: string, second: string, flags: CompareFlags) =>
-      compareResults([first, second], flags, styleFor(process.stdout), (text) =>
-        process.stdout.write(text),
+      compareResults([first, second], flags, styleFor(STANDARD_STREAMS.out), (text) =>
+        STANDARD_STREAMS.out.write(text),
       ),
     );
 }

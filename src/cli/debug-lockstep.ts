@@ -15,6 +15,7 @@ import { compareWithQemu, type QemuReport } from '../debug/qemu-comparison.js';
 import { type BootImage, chooseBootImage } from '../image/boot-image.js';
 import { type GuestImages, openImages } from '../run/images.js';
 import { LiveLines, type TerminalStream } from './terminal/live-lines.js';
+import { STANDARD_STREAMS } from './terminal/standard-streams.js';
 import { parseCount, parseSize } from './terminal/units.js';
 
 /** Most that --turn and --threshold take. */
@@ -267,8 +268,8 @@ export function registerLockstep(debug: Command): void {
     .option('--json', 'as JSON')
     .action(async (flags: LockstepFlags) => {
       process.exitCode = await lockstepCommand(flags, {
-        print: (line) => process.stdout.write(`${line}\n`),
-        terminal: process.stderr,
+        print: (line) => STANDARD_STREAMS.out.write(`${line}\n`),
+        terminal: STANDARD_STREAMS.err,
       });
     });
 }

@@ -4,9 +4,10 @@ import { DEFAULT_MEMORY, type Makers } from '../fleet/fleet.js';
 import { chooseBootImage } from '../image/boot-image.js';
 import { USER_SPACE_LINE } from '../image/init-script.js';
 import { reportTables } from './report-tables.js';
-import { MAKERS, STANDARD_STREAMS } from './run.js';
-import { runSession, type Streams } from './session.js';
+import { MAKERS } from './run.js';
+import { runSession } from './session.js';
 import { progressLine } from './terminal/image-progress.js';
+import { STANDARD_STREAMS, type Streams } from './terminal/standard-streams.js';
 import { styleFor } from './terminal/text-table.js';
 
 const VM_COUNT = 4;

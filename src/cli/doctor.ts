@@ -6,6 +6,7 @@ import {
   probeCapabilities,
 } from '../measure/capabilities.js';
 import { type AcceleratorProbe, probeAccelerators } from '../run/accelerators.js';
+import { STANDARD_STREAMS } from './terminal/standard-streams.js';
 import { formatTable, type Style, styleFor } from './terminal/text-table.js';
 import { mebibytes } from './terminal/units.js';
 
@@ -118,10 +119,11 @@ export function registerDoctorCommand(program: Command): void {
     .action((flags: { readonly json?: boolean }) => {
       const host = probeCapabilities();
       const list = findings(host, probeAccelerators(), process.version);
-      process.stdout.write(
+      const { out } = STANDARD_STREAMS;
+      out.write(
         flags.json === true
           ? `${JSON.stringify({ node: process.version, ...host, findings: list }, null, 2)}\n`
-          : findingsTable(list, styleFor(process.stdout)),
+          : findingsTable(list, styleFor(out)),
       );
     });
 }

@@ -19,6 +19,7 @@ import {
   megabytes,
 } from './image-text.js';
 import { progressLine } from './terminal/image-progress.js';
+import { STANDARD_STREAMS } from './terminal/standard-streams.js';
 
 /** Every verb has `--json`. */
 interface Output {
@@ -26,12 +27,12 @@ interface Output {
 }
 
 function print(options: Output, object: unknown, text: string): void {
-  process.stdout.write(`${options.json === true ? JSON.stringify(object, null, 2) : text}\n`);
+  STANDARD_STREAMS.out.write(`${options.json === true ? JSON.stringify(object, null, 2) : text}\n`);
 }
 
 /** Runs work with a progress line that is gone when it ends, however it ends. */
 async function withProgress<T>(work: (sink: ProgressSink) => Promise<T>): Promise<T> {
-  const line = progressLine();
+  const line = progressLine(STANDARD_STREAMS.err);
   try {
     return await work(line.sink);
   } finally {

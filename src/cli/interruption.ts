@@ -1,44 +1,70 @@
-/** The user's or the system's wish to end a command: signals, a closed output, the escape key. */
-import type { Interruption } from './supervise.js';
+/**
+ * The user's or the system's wish to end a command: signals, a closed output, the escape key. A session
+ * takes the first wish and ends its VMs; without a session, and at the second signal, the process leaves
+ * at once, through 'exit', where whoever has children or a raw terminal puts things right.
+ */
+import type { PandoError } from '../error.js';
+import { INTERRUPTION_STATUS, type Interruption } from './statuses.js';
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-const IMPATIENT_STATUS = 130;
 
-/** Turns signals into a promise, so that a command ends its VMs before it leaves. */
+/** The session that takes signals. */
+let current: InterruptionSource | undefined;
+let listening = 0;
+
+function onSignal(signal: NodeJS.Signals): void {
+  if (current?.take(signal as Interruption) !== true) {
+    process.exit(INTERRUPTION_STATUS[signal as Interruption]);
+  }
+}
+
+/** Takes the signals from their usual effect; returns what gives it back. */
+export function listenToSignals(): () => void {
+  listening++;
+  if (listening === 1) for (const signal of SIGNALS) process.on(signal, onSignal);
+  return () => {
+    listening--;
+    if (listening === 0) for (const signal of SIGNALS) process.off(signal, onSignal);
+  };
+}
+
+/** One session's interruption. */
 export class InterruptionSource {
-  /** Settles at the first wish; never rejects. */
-  readonly interrupted: Promise<Interruption>;
-  private settle!: (by: Interruption) => void;
-  private signals = 0;
-
-  private readonly onSignal = (signal: NodeJS.Signals): void => {
-    this.signals++;
-    // Whoever asks twice does not want to wait for a tidy end.
-    if (this.signals > 1) process.exit(IMPATIENT_STATUS);
-    this.settle(signal as Interruption);
-  };
-
-  private readonly onOutputError = (error: NodeJS.ErrnoException): void => {
-    if (error.code !== 'EPIPE') throw error;
-    this.settle('SIGPIPE');
-  };
+  /** Settles at the first wish, or at a failure that ends the session; never rejects. */
+  readonly interrupted: Promise<Interruption | PandoError>;
+  private settle!: (by: Interruption | PandoError) => void;
+  private signalled = false;
+  private readonly ignore: () => void;
 
   constructor() {
     this.interrupted = new Promise((resolve) => {
       this.settle = resolve;
     });
-    for (const signal of SIGNALS) process.on(signal, this.onSignal);
-    process.stdout.on('error', this.onOutputError);
+    this.ignore = listenToSignals();
+    current = this;
   }
 
-  /** The escape key. */
-  quit(): void {
-    this.settle('quit');
+  /** A signal; false when it is the second: whoever asks twice does not want to wait for a tidy end. */
+  take(signal: Interruption): boolean {
+    if (this.signalled) return false;
+    this.signalled = true;
+    this.settle(signal);
+    return true;
   }
 
-  /** Gives the signals back their usual effect. */
+  /** The escape key, an output whose reader has gone, or an output that has failed. */
+  end(by: Interruption | PandoError): void {
+    this.settle(by);
+  }
+
+  /** The session ends, for whatever reason: from now on a signal makes the process leave. */
+  conclude(): void {
+    this.signalled = true;
+  }
+
+  /** Gives the signals back to the process. */
   release(): void {
-    for (const signal of SIGNALS) process.off(signal, this.onSignal);
-    process.stdout.off('error', this.onOutputError);
+    this.ignore();
+    if (current === this) current = undefined;
   }
 }

@@ -2,35 +2,53 @@
 import { Command, CommanderError } from 'commander';
 import { PandoError } from '../error.js';
 import { VERSION } from '../version.js';
+import { listenToSignals } from './interruption.js';
+import {
+  INTERRUPTION_STATUS,
+  patienceFor,
+  STATUS_BUG,
+  STATUS_FAILED,
+  STATUS_USAGE,
+} from './statuses.js';
+import type { Output } from './terminal/output.js';
+import {
+  closeLostTerminals,
+  outputEnd,
+  STANDARD_STREAMS,
+  type Streams,
+} from './terminal/standard-streams.js';
 
-const STATUS_ERROR = 1;
-const STATUS_USAGE = 2;
-/** An error that is no PandoError is a fault of Pando (EX_SOFTWARE of sysexits.h). */
-const STATUS_BUG = 70;
+/** Width of help where there is no terminal. */
+const HELP_COLUMNS = 80;
 
-/** Commander would end the process itself, with messages that have no code. */
-function quieten(command: Command): void {
-  command.exitOverride().configureOutput({ writeErr: () => undefined });
-  for (const inner of command.commands) quieten(inner);
+/** Commander would end the process itself, with messages that have no code, and write past `out`. */
+function redirect(command: Command, out: Output): void {
+  command.exitOverride().configureOutput({
+    writeOut: (text) => out.write(text),
+    writeErr: () => undefined,
+    getOutHelpWidth: () => out.columns ?? HELP_COLUMNS,
+    getOutHasColors: () => out.isTTY,
+  });
+  for (const inner of command.commands) redirect(inner, out);
 }
 
 /** Adds a verb to the program. */
 export type Registration = (program: Command) => void;
 
 /** The program with these verbs. */
-function createProgram(verbs: readonly Registration[]): Command {
+function createProgram(verbs: readonly Registration[], out: Output): Command {
   const program = new Command('pando')
     .description('boots Linux VMs from memory-mapped images, many at once')
     .version(VERSION);
   for (const register of verbs) register(program);
-  quieten(program);
+  redirect(program, out);
   return program;
 }
 
 /** What a failure prints on standard error, and the exit status it gives. */
 export function failure(cause: unknown): { readonly text: string; readonly status: number } {
   if (cause instanceof PandoError) {
-    return { text: cause.toLine(), status: cause.code === 'USAGE' ? STATUS_USAGE : STATUS_ERROR };
+    return { text: cause.toLine(), status: cause.code === 'USAGE' ? STATUS_USAGE : STATUS_FAILED };
   }
   const stack = cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
   return { text: stack, status: STATUS_BUG };
@@ -40,14 +58,16 @@ export function failure(cause: unknown): { readonly text: string; readonly statu
  * Runs one command.
  * @param verbs the verbs that there are
  * @param words the command line after the program's name
+ * @param out gets help and version
  * @returns the exit status
  * @throws PandoError, USAGE for a command line that is wrong as such
  */
 export async function runProgram(
   verbs: readonly Registration[],
   words: readonly string[],
+  out: Output,
 ): Promise<number> {
-  const program = createProgram(verbs);
+  const program = createProgram(verbs, out);
   if (words.length === 0) {
     program.outputHelp();
     return STATUS_USAGE;
@@ -66,24 +86,40 @@ export async function runProgram(
   return Number(process.exitCode ?? 0);
 }
 
-/** Waits until a stream has passed on what it was given: exit would cut it off in a pipe. */
-function flushed(stream: NodeJS.WriteStream): Promise<void> {
-  return new Promise((resolve) => {
-    if (stream.destroyed || stream.writableEnded) resolve();
-    else stream.write('', () => resolve());
-  });
+/**
+ * Passes on what standard output and standard error still hold.
+ * @param status of the command so far
+ * @returns the exit status: an output that has failed makes a success an error
+ */
+async function conclude(status: number, { out, err }: Streams): Promise<number> {
+  const patience = patienceFor(status);
+  await out.flush(patience);
+  let concluded = status;
+  if (out.failure !== undefined && status === 0) {
+    const end = outputEnd(out, out.failure);
+    if (end instanceof PandoError) {
+      err.write(`${end.toLine()}\n`);
+      concluded = STATUS_FAILED;
+    } else concluded = INTERRUPTION_STATUS[end];
+  }
+  await err.flush(patience);
+  // A message that nobody waits for is not missed; one that had no room is.
+  const lost = err.failure !== undefined && outputEnd(err, err.failure) instanceof PandoError;
+  return lost && concluded === 0 ? STATUS_FAILED : concluded;
 }
 
 /** The whole life of this process: runs the command that its arguments name, and exits. */
 export async function main(verbs: readonly Registration[]): Promise<never> {
+  const streams = STANDARD_STREAMS;
+  listenToSignals();
+  process.on('exit', closeLostTerminals);
   let status: number;
   try {
-    status = await runProgram(verbs, process.argv.slice(2));
+    status = await runProgram(verbs, process.argv.slice(2), streams.out);
   } catch (cause) {
     const { text, status: failed } = failure(cause);
-    process.stderr.write(`${text}\n`);
+    streams.err.write(`${text}\n`);
     status = failed;
   }
-  await Promise.all([flushed(process.stdout), flushed(process.stderr)]);
-  process.exit(status);
+  process.exit(await conclude(status, streams));
 }

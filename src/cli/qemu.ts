@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { type AcceleratorProbe, probeAccelerators } from '../run/accelerators.js';
 import { parseQemuCommandLine, type QemuRequest, WASM_INSTEAD } from './qemu-options.js';
 import { run } from './run.js';
+import { STANDARD_STREAMS } from './terminal/standard-streams.js';
 
 /** The one note about everything that was not done. */
 export function qemuNote({ ignored }: Pick<QemuRequest, 'ignored'>): string {
@@ -34,7 +35,7 @@ export function registerQemuCommand(program: Command): void {
       const parsed = parseQemuCommandLine(words);
       const request =
         parsed.accelerator === 'auto' ? withAccelerator(parsed, probeAccelerators()) : parsed;
-      process.stderr.write(qemuNote(request));
+      STANDARD_STREAMS.err.write(qemuNote(request));
       const { kernel, initrd, append } = request;
       process.exitCode = await run({
         kernel,

@@ -1,8 +1,8 @@
 /** The measurements of a run: what `--report FILE` holds, and what the tables are made of. */
 import { existsSync, readlinkSync, realpathSync, statSync } from 'node:fs';
-import { access, constants, stat, writeFile } from 'node:fs/promises';
+import { access, constants, mkdir, stat, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, release, totalmem } from 'node:os';
-import { dirname, extname } from 'node:path';
+import { dirname, extname, join } from 'node:path';
 import { GENERAL_REGISTERS, SEGMENT_REGISTERS } from '../arch/vcpu-state.js';
 import { PandoError } from '../error.js';
 import type { FleetVm, Observation } from '../fleet/fleet-vm.js';
@@ -197,7 +197,10 @@ export async function measureRun(
 function unwritable(path: string, cause: unknown): PandoError {
   const reason = (cause as NodeJS.ErrnoException).code ?? String(cause);
   return new PandoError('REPORT_UNWRITABLE', `report file ${path}: ${reason}`, {
-    remedy: 'name a file in a folder that exists and that you may write',
+    remedy:
+      reason === 'ENOSPC'
+        ? 'free some space on its disk'
+        : 'name a file in a folder that exists and that you may write',
     cause,
   });
 }
@@ -235,11 +238,44 @@ export function formatReport(report: RunReport): string {
   return `${JSON.stringify(report, null, 2)}\n`;
 }
 
+/** A file of a report: its name, and its contents. */
+export type ReportFile = readonly [name: string, data: string | Uint8Array];
+
 /** @throws PandoError REPORT_UNWRITABLE */
-export async function writeReport(path: string, report: RunReport): Promise<void> {
+export async function writeReport(path: string, data: string | Uint8Array): Promise<void> {
   try {
-    await writeFile(path, formatReport(report));
+    await writeFile(path, data);
   } catch (cause) {
     throw unwritable(path, cause);
   }
+}
+
+/**
+ * Makes the folder if need be.
+ * @throws PandoError REPORT_UNWRITABLE
+ */
+export async function makeReportFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (cause) {
+    throw unwritable(path, cause);
+  }
+}
+
+/**
+ * Writes the files of a report into a folder, which is made if need be.
+ * @throws PandoError REPORT_UNWRITABLE
+ */
+export async function writeReportFolder(
+  folder: string,
+  files: readonly ReportFile[],
+): Promise<void> {
+  await makeReportFolder(folder);
+  for (const [name, data] of files) await writeReport(join(folder, name), data);
+}
+
+/** The line that tells a user what has been written. */
+export function writtenLine(path: string, files: readonly ReportFile[] = []): string {
+  const names = files.map(([name]) => name).join(', ');
+  return `report written: ${path}${names && `: ${names}`}\n`;
 }

@@ -3,8 +3,8 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { type ReportTarget, type RunReport, reportTarget } from './report.js';
-import { runPage, writeRunPage } from './run-page.js';
+import { type ReportTarget, type RunReport, reportTarget, writeReportFolder } from './report.js';
+import { runFiles, runPage } from './run-page.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'pando-page-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -68,7 +68,7 @@ test('the page has every figure with its source, and refers to nothing outside',
 
 test('a folder holds the page, the measurements and the maps', async () => {
   const path = join(folder, 'out');
-  await writeRunPage({ path, kind: 'folder' }, report, [map], 'pando run');
+  await writeReportFolder(path, runFiles(report, [map], 'pando run'));
   assert.deepEqual(readdirSync(path).sort(), [
     'guest-memory-0.png',
     'guest-memory-0.svg',

@@ -1,6 +1,4 @@
 /** The page of one run: stages, memory by part, processes, and a map of each guest's memory. */
-import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { GuestMap } from '../bench/footprint-report.js';
 import { definitions, htmlPage, plotSection, table } from '../bench/page.js';
 import { guestMapPlot } from '../bench/plot/charts.js';
@@ -19,7 +17,7 @@ import { type Mapping, readMappings } from '../measure/process-memory.js';
 import { guestMaps, mapCells } from '../measure/whereabouts.js';
 import { controlArea } from '../run/control-area.js';
 import { openImages } from '../run/images.js';
-import { formatReport, type ReportTarget, type RunReport, tryObserve } from './report.js';
+import { formatReport, type ReportFile, type RunReport, tryObserve } from './report.js';
 import { mebibytes } from './terminal/units.js';
 
 /** More maps than this tell a reader nothing more. */
@@ -160,21 +158,21 @@ export function runPage(report: RunReport, maps: readonly MappedGuest[], command
   ]);
 }
 
-/** Writes what the target asks for. */
-export async function writeRunPage(
-  { path, kind }: ReportTarget,
+/** The files of a run's folder: the page, the measurements, and each map as SVG and PNG. */
+export function runFiles(
   report: RunReport,
   maps: readonly MappedGuest[],
   command: string,
-): Promise<void> {
-  const page = runPage(report, maps, command);
-  if (kind === 'page') return writeFile(path, page);
-  await mkdir(path, { recursive: true });
-  await writeFile(join(path, 'run.html'), page);
-  await writeFile(join(path, 'run.json'), formatReport(report));
-  for (const [index, map] of maps.entries()) {
-    const drawing = guestMapPlot(map);
-    await writeFile(join(path, `guest-memory-${index}.svg`), toSvg(drawing, true));
-    await writeFile(join(path, `guest-memory-${index}.png`), toPng(drawing));
-  }
+): ReportFile[] {
+  return [
+    ['run.html', runPage(report, maps, command)],
+    ['run.json', formatReport(report)],
+    ...maps.flatMap((map, index): ReportFile[] => {
+      const drawing = guestMapPlot(map);
+      return [
+        [`guest-memory-${index}.svg`, toSvg(drawing, true)],
+        [`guest-memory-${index}.png`, toPng(drawing)],
+      ];
+    }),
+  ];
 }

@@ -1,40 +1,27 @@
 /** `pando run` as a user starts it: guests of a few instructions, and Debian where it has been pulled. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, truncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { USER_SPACE_LINE } from '../image/init-script.js';
 import { ImageStore } from '../image/store.js';
-import { buildElf, concat, ENTRY, kernelLayout } from '../loader/testing/elf-builder.js';
+import { ENTRY } from '../loader/testing/elf-builder.js';
 import type { RunReport } from './report.js';
+import { guestKernel, STAY, say } from './testing/guest-kernel.js';
 
 const LAUNCHER = fileURLToPath(new URL('../../bin/pando.js', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'pando-run-'));
 after(() => rmSync(folder, { recursive: true }));
 
-/** File offset of the entry point in the layout that `kernelLayout` gives. */
-const ENTRY_OFFSET = 0x1040;
-/** CLI; HLT; JMP to the HLT. */
-const STAY = Uint8Array.of(0xfa, 0xf4, 0xeb, 0xfd);
 /** UD2: without an IDT its exception becomes a triple fault. */
 const FAULT = Uint8Array.of(0x0f, 0x0b);
 
-/** MOV DX, COM1; then MOV AL, byte and OUT DX, AL for each byte of the text. */
-function say(text: string): Uint8Array {
-  const bytes = Buffer.from(text, 'latin1');
-  return Uint8Array.of(0x66, 0xba, 0xf8, 0x03, ...[...bytes].flatMap((byte) => [0xb0, byte, 0xee]));
-}
-
 /** Writes a kernel of these instructions and returns its path. */
 function guest(name: string, ...code: Uint8Array[]): string {
-  const layout = kernelLayout(64);
-  const contents = [...(layout.contents ?? []), [ENTRY_OFFSET, concat(...code)] as const];
-  const path = join(folder, name);
-  writeFileSync(path, buildElf({ ...layout, contents }));
-  return path;
+  return guestKernel(join(folder, name), ...code);
 }
 
 function run(...words: string[]) {

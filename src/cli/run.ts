@@ -5,13 +5,23 @@ import { VM_PROCESS_ENTRY } from '../fleet/forked-vm.js';
 import { chooseBootImage } from '../image/boot-image.js';
 import { chooseAccelerator } from '../run/accelerators.js';
 import { Vm, wasmRefusal } from '../vm/vm.js';
-import { checkReportFile, formatReport, reportTarget, writeReport } from './report.js';
+import {
+  checkReportFile,
+  formatReport,
+  type ReportTarget,
+  type RunReport,
+  reportTarget,
+  writeReport,
+  writeReportFolder,
+  writtenLine,
+} from './report.js';
 import { reportTables } from './report-tables.js';
 import { parseRunOptions, type RunFlags } from './run-options.js';
 import type { MappedGuest } from './run-page.js';
-import { runSession, type Streams } from './session.js';
+import { runSession } from './session.js';
 import { commandText } from './terminal/command-text.js';
 import { progressLine } from './terminal/image-progress.js';
+import { STANDARD_STREAMS, type Streams } from './terminal/standard-streams.js';
 import { styleFor } from './terminal/text-table.js';
 
 /** How real VMs are made. */
@@ -21,16 +31,34 @@ export const MAKERS: Makers = {
   vmProcess: VM_PROCESS_ENTRY,
 };
 
-/** The process's own streams. */
-export const STANDARD_STREAMS: Streams = {
-  input: process.stdin,
-  out: process.stdout,
-  err: process.stderr,
-};
-
 const EXIT_STATUSES = `
 Exit status: 0 the guests powered off, --until was met, or Ctrl-A X; 1 an error; 2 a wrong command
 line; 3 time-out; 4 a guest ended in a triple fault; 128 + number of the signal that ended Pando.`;
+
+/**
+ * Writes what `--report` asks for.
+ * @param page undefined where JSON alone is asked for
+ * @returns the line about it
+ * @throws PandoError REPORT_UNWRITABLE
+ */
+async function writeTarget(
+  { path, kind }: ReportTarget,
+  report: RunReport,
+  page: typeof import('./run-page.js') | undefined,
+  maps: readonly MappedGuest[],
+): Promise<string> {
+  const command = commandText(process.argv.slice(2));
+  if (page !== undefined && kind === 'folder') {
+    const files = page.runFiles(report, maps, command);
+    await writeReportFolder(path, files);
+    return writtenLine(path, files);
+  }
+  await writeReport(
+    path,
+    page === undefined ? formatReport(report) : page.runPage(report, maps, command),
+  );
+  return writtenLine(path);
+}
 
 /**
  * Boots, waits, reports.
@@ -89,10 +117,7 @@ export async function run(
   );
   if (complaints.length > 0) streams.err.write(`${complaints.join('\n')}\n`);
   if (report !== undefined) {
-    if (target?.kind === 'json') await writeReport(target.path, report);
-    else if (target !== undefined) {
-      await page?.writeRunPage(target, report, maps, commandText(process.argv.slice(2)));
-    }
+    if (target !== undefined) streams.err.write(await writeTarget(target, report, page, maps));
     if (options.json) streams.out.write(formatReport(report));
     if (tables && outcome.kind === 'until') {
       streams.err.write(`\n${reportTables(report, styleFor(streams.err))}`);

@@ -1,8 +1,9 @@
 /** Where the guests' serial consoles go: `--serial stdio|file:PATTERN|null`. */
-import { closeSync, openSync, writeSync } from 'node:fs';
 import { PandoError } from '../error.js';
 import type { FleetVm } from '../fleet/fleet-vm.js';
 import { LineCutter } from './terminal/console-lines.js';
+import type { Output } from './terminal/output.js';
+import { openOutputFile } from './terminal/output-ports.js';
 
 /** A parsed `--serial`. */
 export type SerialTarget =
@@ -29,60 +30,88 @@ export function parseSerial(value: string, count: number): SerialTarget {
   return { kind: 'file', pattern };
 }
 
-/** Consoles that are connected; `close` flushes and disconnects them. */
+/** Consoles that are connected. */
 export interface SerialOutput {
-  close(): void;
+  /**
+   * Disconnects them, passes on what they have printed, and closes what was opened.
+   * @param patience see `Output.flush`
+   * @throws PandoError SERIAL_FILE_UNWRITABLE
+   */
+  close(patience: number | undefined): Promise<void>;
 }
 
-function openFile(path: string): number {
-  try {
-    return openSync(path, 'w');
-  } catch (cause) {
-    const reason = (cause as NodeJS.ErrnoException).code ?? String(cause);
-    throw new PandoError('SERIAL_FILE_UNWRITABLE', `serial console file ${path}: ${reason}`, {
-      remedy: 'name a file in a folder that exists and that you may write',
-      cause,
-    });
-  }
-}
-
-function writeAll(fd: number, bytes: Uint8Array): void {
-  for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
-}
-
-function toFiles(machines: readonly FleetVm[], pattern: string): SerialOutput {
-  const files: number[] = [];
-  const closers: (() => void)[] = [];
-  const close = (): void => {
-    for (const closer of closers) closer();
-    for (const fd of files) closeSync(fd);
+function unwritable(path: string, cause: unknown): PandoError {
+  const reason = (cause as NodeJS.ErrnoException).code ?? String(cause);
+  const remedies: Readonly<Record<string, string>> = {
+    ENOSPC: 'free some space on its disk',
+    ENXIO: 'start the reader of the FIFO first',
+    EPIPE: 'the reader of the FIFO has gone',
   };
-  try {
-    for (const machine of machines) {
-      const fd = openFile(pattern.replaceAll('%d', String(machine.index)));
-      files.push(fd);
-      closers.push(machine.onConsole((bytes) => writeAll(fd, bytes)));
+  return new PandoError('SERIAL_FILE_UNWRITABLE', `serial console file ${path}: ${reason}`, {
+    remedy: remedies[reason] ?? 'name a file in a folder that exists and that you may write',
+    cause,
+  });
+}
+
+/** Writes a console's bytes; what it returns holds the guest back while too much waits. */
+function writer(output: Output): (bytes: Uint8Array) => Promise<void> | undefined {
+  return (bytes) => {
+    output.write(bytes);
+    return output.full ? output.drained() : undefined;
+  };
+}
+
+function toFiles(
+  machines: readonly FleetVm[],
+  pattern: string,
+  fail: (error: PandoError) => void,
+): SerialOutput {
+  const files: Output[] = [];
+  const closers: (() => void)[] = [];
+  const close = async (patience: number | undefined): Promise<void> => {
+    for (const closer of closers) closer();
+    await Promise.all(files.map((file) => file.flush(patience)));
+    for (const file of files) file.close();
+    for (const { name, failure } of files) if (failure) throw unwritable(name, failure);
+  };
+  for (const machine of machines) {
+    const path = pattern.replaceAll('%d', String(machine.index));
+    try {
+      files.push(openOutputFile(path));
+    } catch (cause) {
+      for (const closer of closers) closer();
+      for (const file of files) file.close();
+      throw unwritable(path, cause);
     }
-  } catch (cause) {
-    close();
-    throw cause;
+    const file = files.at(-1)!;
+    file.onFailure((cause) => fail(unwritable(path, cause)));
+    closers.push(machine.onConsole(writer(file)));
   }
   return { close };
 }
 
-function toLines(machines: readonly FleetVm[], out: (bytes: Uint8Array) => void): SerialOutput {
+function toLines(machines: readonly FleetVm[], out: Output): SerialOutput {
   const closers = machines.map((machine) => {
     const prefix = `[${machine.index}] `;
-    const cutter = new LineCutter((line) => out(Buffer.concat([Buffer.from(prefix), line, LF])));
-    const unsubscribe = machine.onConsole((bytes) => cutter.feed(bytes));
+    const write = writer(out);
+    let held: Promise<void> | undefined;
+    const cutter = new LineCutter((line) => {
+      held = write(Buffer.concat([Buffer.from(prefix), line, LF]));
+    });
+    const unsubscribe = machine.onConsole((bytes) => {
+      held = undefined;
+      cutter.feed(bytes);
+      return held;
+    });
     return () => {
       unsubscribe();
       cutter.flush();
     };
   });
   return {
-    close: () => {
+    close: (patience) => {
       for (const closer of closers) closer();
+      return out.flush(patience);
     },
   };
 }
@@ -93,16 +122,24 @@ const LF = Buffer.from('\n');
  * Connects consoles with their target: one VM's bytes as they are, several VMs' lines each with the
  * number of its VM before it.
  * @param out standard output
+ * @param fail told when a file cannot be written any more; the caller watches standard output itself
  * @throws PandoError SERIAL_FILE_UNWRITABLE; nothing stays open then
  */
 export function connectSerial(
   target: SerialTarget,
   machines: readonly FleetVm[],
-  out: (bytes: Uint8Array) => void,
+  out: Output,
+  fail: (error: PandoError) => void,
 ): SerialOutput {
-  if (target.kind === 'null') return { close: () => undefined };
-  if (target.kind === 'file') return toFiles(machines, target.pattern);
+  if (target.kind === 'null') return { close: () => Promise.resolve() };
+  if (target.kind === 'file') return toFiles(machines, target.pattern, fail);
   const [only] = machines;
   if (machines.length !== 1 || only === undefined) return toLines(machines, out);
-  return { close: only.onConsole(out) };
+  const disconnect = only.onConsole(writer(out));
+  return {
+    close: (patience) => {
+      disconnect();
+      return out.flush(patience);
+    },
+  };
 }

@@ -6,8 +6,10 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Makers } from '../fleet/fleet.js';
 import { FAKE_STATE, FakeVm } from '../fleet/testing/fake-vm.js';
-import { runSession, type SessionOptions, type Streams } from './session.js';
+import { runSession, type SessionOptions } from './session.js';
 import type { InputStream } from './terminal/console-input.js';
+import type { Streams } from './terminal/standard-streams.js';
+import { memoryOutput } from './testing/memory-output.js';
 
 class Input extends EventEmitter implements InputStream {
   resume(): void {}
@@ -17,16 +19,19 @@ class Input extends EventEmitter implements InputStream {
 /** Makers and streams that record, and a kernel path whose mappings can be looked for. */
 function fixture() {
   const vms: FakeVm[] = [];
-  let out = '';
+  let imagesShared = 0;
   let imagesClosed = 0;
   const makers: Makers = {
-    shareImages: () => ({
-      kernel: process.execPath,
-      initrd: undefined,
-      close: () => {
-        imagesClosed++;
-      },
-    }),
+    shareImages: () => {
+      imagesShared++;
+      return {
+        kernel: process.execPath,
+        initrd: undefined,
+        close: () => {
+          imagesClosed++;
+        },
+      };
+    },
     createVm: async (options) => {
       const vm = await FakeVm.create(options);
       vms.push(vm);
@@ -35,14 +40,9 @@ function fixture() {
     vmProcess: new URL('../fleet/testing/fake-vm-process.js', import.meta.url),
   };
   const input = new Input();
-  const stream = {
-    isTTY: false,
-    write: (text: Uint8Array | string) => {
-      out += typeof text === 'string' ? text : new TextDecoder().decode(text);
-      return true;
-    },
-  } as unknown as NodeJS.WriteStream;
-  const streams: Streams = { input, out: stream, err: stream };
+  const out = memoryOutput();
+  const err = memoryOutput();
+  const streams: Streams = { input, out: out.output, err: err.output };
   const run = (commandLine: string, options: Partial<SessionOptions> = {}) =>
     runSession(
       {
@@ -62,8 +62,10 @@ function fixture() {
   return {
     run,
     input,
-    output: () => out,
-    allClosed: () => vms.every((vm) => vm.closed === 1) && imagesClosed === 1,
+    port: out.port,
+    output: () => out.port.text,
+    allClosed: () =>
+      vms.every((vm) => vm.closed === 1) && imagesShared === imagesClosed && imagesClosed > 0,
   };
 }
 
@@ -189,6 +191,33 @@ test('consoles go to files by number', async () => {
   } finally {
     rmSync(folder, { recursive: true });
   }
+});
+
+test('a standard output without room ends the VMs, and is told with a code', async () => {
+  const { run, port, allClosed } = fixture();
+  port.error = 'ENOSPC';
+  await assert.rejects(run('say:lost wait:10000', { serial: { kind: 'stdio' } }), {
+    code: 'OUTPUT_UNWRITABLE',
+    message: 'memory cannot be written: ENOSPC',
+  });
+  assert.ok(allClosed());
+});
+
+test('a reader that goes away ends the VMs as SIGPIPE does', async () => {
+  const { run, port, allClosed } = fixture();
+  port.error = 'EPIPE';
+  const { status, outcome } = await run('say:lost wait:10000', { serial: { kind: 'stdio' } });
+  assert.deepEqual([status, outcome], [141, { kind: 'interrupted', by: 'SIGPIPE' }]);
+  assert.ok(allClosed());
+});
+
+test('a console file without room ends the VMs, however late it is found', async () => {
+  const { run, allClosed } = fixture();
+  const serial = { kind: 'file', pattern: '/dev/full' } as const;
+  for (const script of ['say:lost wait:10000', 'say:lost poweroff']) {
+    await assert.rejects(run(script, { serial }), { code: 'SERIAL_FILE_UNWRITABLE' });
+  }
+  assert.ok(allClosed());
 });
 
 test('SIGTERM ends the VMs and gives 143', async () => {

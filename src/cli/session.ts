@@ -17,8 +17,11 @@ import { InterruptionSource } from './interruption.js';
 import { showVms } from './progress.js';
 import { type ImageFile, measureRun, type RunReport, tryObserve } from './report.js';
 import { connectSerial, type SerialTarget } from './serial.js';
+import { PATIENCE_MS, patienceFor } from './statuses.js';
 import { exitStatus, type Outcome, supervise, Watched } from './supervise.js';
-import { connectInput, type InputStream } from './terminal/console-input.js';
+import { connectInput } from './terminal/console-input.js';
+import { CONSOLE_HINT } from './terminal/escape-filter.js';
+import { outputEnd, type Streams } from './terminal/standard-streams.js';
 
 /** What a session does. */
 export interface SessionOptions {
@@ -34,13 +37,6 @@ export interface SessionOptions {
   readonly inspect?: (machines: readonly FleetVm[], images: SharedImages) => Promise<void>;
   /** Whether the lines of the live progress stay on the terminal. */
   readonly lastingProgress: boolean;
-}
-
-/** The standard streams. */
-export interface Streams {
-  readonly input: InputStream;
-  readonly out: NodeJS.WriteStream;
-  readonly err: NodeJS.WriteStream;
 }
 
 /** How a session ended. */
@@ -61,14 +57,24 @@ class Undo {
     this.steps.push(step);
   }
 
+  /** Every step is done; then what the first that failed has thrown is thrown. */
   async all(): Promise<void> {
-    for (let step = this.steps.pop(); step !== undefined; step = this.steps.pop()) await step();
+    const failures: unknown[] = [];
+    for (let step = this.steps.pop(); step !== undefined; step = this.steps.pop()) {
+      try {
+        await step();
+      } catch (cause) {
+        failures.push(cause);
+      }
+    }
+    if (failures.length > 0) throw failures[0];
   }
 }
 
 /**
  * Makes the VMs, starts them, waits for what ends the session, measures, explains, and closes them.
- * @throws PandoError what creating VMs and connecting their consoles throws
+ * @throws PandoError what creating VMs and connecting their consoles throws, OUTPUT_UNWRITABLE,
+ * SERIAL_FILE_UNWRITABLE
  */
 export async function runSession(
   options: SessionOptions,
@@ -78,6 +84,7 @@ export async function runSession(
   const undo = new Undo();
   const interruption = new InterruptionSource();
   undo.add(() => interruption.release());
+  undo.add(streams.out.onFailure((cause) => interruption.end(outputEnd(streams.out, cause))));
   try {
     const images = makers.shareImages(options.vm);
     undo.add(() => images.close());
@@ -92,22 +99,23 @@ export async function runSession(
     const watched = machines.map((machine) => new Watched(machine, options.until));
     const screen = new Undo();
     undo.add(() => screen.all());
-    const serial = connectSerial(options.serial, machines, (bytes) => streams.out.write(bytes));
-    screen.add(() => serial.close());
+    const serial = connectSerial(options.serial, machines, streams.out, (error) =>
+      interruption.end(error),
+    );
+    let patience: number | undefined = PATIENCE_MS;
+    screen.add(() => serial.close(patience));
     const [only] = machines;
     if (options.serial.kind === 'stdio' && machines.length === 1 && only !== undefined) {
-      const disconnect = connectInput(streams.input, {
-        write: (bytes) => only.writeConsole(bytes),
-        show: (text) => void streams.err.write(text),
-        quit: () => interruption.quit(),
-      });
-      screen.add(disconnect);
+      screen.add(connectConsole(only, streams, interruption));
     }
     if (options.serial.kind !== 'stdio') {
       screen.add(showVms(watched, streams.err, options.lastingProgress));
     }
     for (const machine of machines) machine.start();
     const outcome = await supervise(watched, options.timeoutMs, interruption.interrupted);
+    interruption.conclude();
+    if (outcome.kind === 'failed') throw outcome.error;
+    patience = patienceFor(exitStatus(outcome, watched));
     const report = options.measure
       ? await measureRun(watched, outcome, imageFiles(options.vm, images))
       : undefined;
@@ -120,6 +128,24 @@ export async function runSession(
   } finally {
     await undo.all();
   }
+}
+
+/** The keyboard, or what takes its place, for the only VM. */
+function connectConsole(
+  machine: FleetVm,
+  { input, err }: Streams,
+  interruption: InterruptionSource,
+): () => void {
+  if (input === undefined) return () => undefined;
+  if (input.isTTY === true) err.write(CONSOLE_HINT);
+  return connectInput(input, {
+    write: (bytes) => {
+      machine.writeConsole(bytes);
+      return undefined;
+    },
+    show: (text) => err.write(text),
+    quit: () => interruption.end('quit'),
+  });
 }
 
 /** The files that are mapped, each with the name that the user knows it by. */

@@ -3,13 +3,19 @@
  * or the user interrupts; and what each of these means as an exit status.
  */
 
+import { PandoError } from '../error.js';
 import type { FleetVm } from '../fleet/fleet-vm.js';
 import type { VmExit } from '../vm/types.js';
+import {
+  INTERRUPTION_STATUS,
+  type Interruption,
+  STATUS_FAILED,
+  STATUS_OK,
+  STATUS_TIMEOUT,
+  STATUS_TRIPLE_FAULT,
+} from './statuses.js';
 import { ConsoleTail } from './terminal/console-lines.js';
 import { TextWatch } from './terminal/text-watch.js';
-
-/** Why a user, or the system for them, ends a command. */
-export type Interruption = 'quit' | 'SIGINT' | 'SIGTERM' | 'SIGHUP' | 'SIGPIPE';
 
 /** How the waiting ended. */
 export type Outcome =
@@ -17,21 +23,9 @@ export type Outcome =
   /** VMs have ended: all, or one that can no longer print the text. */
   | { readonly kind: 'ended' }
   | { readonly kind: 'timeout' }
-  | { readonly kind: 'interrupted'; readonly by: Interruption };
-
-/** Exit statuses of `pando run`. */
-export const STATUS_OK = 0;
-export const STATUS_FAILED = 1;
-export const STATUS_TIMEOUT = 3;
-export const STATUS_TRIPLE_FAULT = 4;
-/** A shell's status of a program that a signal ended: 128 + its number (signal(7)). */
-const SIGNAL_STATUS: Readonly<Record<Interruption, number>> = {
-  quit: STATUS_OK,
-  SIGHUP: 129,
-  SIGINT: 130,
-  SIGPIPE: 141,
-  SIGTERM: 143,
-};
+  | { readonly kind: 'interrupted'; readonly by: Interruption }
+  /** The command itself cannot go on. */
+  | { readonly kind: 'failed'; readonly error: PandoError };
 
 /** One VM under supervision. Make it before the VM starts, so that no byte is missed. */
 export class Watched {
@@ -88,12 +82,12 @@ function settled(watched: readonly Watched[]): Outcome | undefined {
 
 /**
  * @param timeoutMs counted from this call; no limit when undefined
- * @param interrupted settles when the user wants an end; never rejects
+ * @param interrupted settles when the user wants an end or something has failed; never rejects
  */
 export function supervise(
   watched: readonly Watched[],
   timeoutMs: number | undefined,
-  interrupted: Promise<Interruption>,
+  interrupted: Promise<Interruption | PandoError>,
 ): Promise<Outcome> {
   return new Promise((resolve) => {
     let timer: NodeJS.Timeout | undefined;
@@ -107,7 +101,9 @@ export function supervise(
       if (outcome !== undefined) end(outcome);
     };
     if (timeoutMs !== undefined) timer = setTimeout(() => end({ kind: 'timeout' }), timeoutMs);
-    void interrupted.then((by) => end({ kind: 'interrupted', by }));
+    void interrupted.then((by) =>
+      end(by instanceof PandoError ? { kind: 'failed', error: by } : { kind: 'interrupted', by }),
+    );
     for (const vm of watched) vm.onChange(look);
     look();
   });
@@ -116,7 +112,8 @@ export function supervise(
 /** The command's exit status. */
 export function exitStatus(outcome: Outcome, watched: readonly Watched[]): number {
   if (outcome.kind === 'timeout') return STATUS_TIMEOUT;
-  if (outcome.kind === 'interrupted') return SIGNAL_STATUS[outcome.by];
+  if (outcome.kind === 'interrupted') return INTERRUPTION_STATUS[outcome.by];
+  if (outcome.kind === 'failed') return STATUS_FAILED;
   if (watched.some((vm) => vm.exit?.kind === 'shutdown')) return STATUS_TRIPLE_FAULT;
   const failed = watched.some((vm) => vm.exit?.kind === 'error' || !vm.done);
   return failed ? STATUS_FAILED : STATUS_OK;

@@ -8,8 +8,9 @@ import { serveVm } from './vm-server.js';
 
 WorkerPool.shared().doWithoutWorkers();
 
-// A terminal's Ctrl-C reaches the whole process group; the command decides, and closes the channel.
-process.on('SIGINT', () => undefined);
+// A terminal's Ctrl-C and its end reach the whole process group, and a service manager's SIGTERM the whole
+// control group; the command decides, and closes the channel.
+for (const signal of ['SIGINT', 'SIGHUP', 'SIGTERM']) process.on(signal, () => undefined);
 serveVm(
   process,
   (options) => Vm.create(options),

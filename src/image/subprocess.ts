@@ -21,13 +21,29 @@ export interface RunOptions {
   readonly onStatusLine?: (line: string) => void;
 }
 
+/** Programs that run; none outlives this process. */
+const running = new Set<ChildProcess>();
+
+function endAll(): void {
+  for (const child of running) child.kill();
+}
+
 /** Starts a program; file descriptor 3 is a pipe that this process reads. */
 export function start(command: string, args: readonly string[], directory?: string): ChildProcess {
-  return spawn(command, args, {
+  const child = spawn(command, args, {
     stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
     env: { ...process.env, LC_ALL: 'C', DEBIAN_FRONTEND: 'noninteractive' },
     ...(directory === undefined ? {} : { cwd: directory }),
   });
+  if (running.size === 0) process.on('exit', endAll);
+  running.add(child);
+  const forget = (): void => {
+    running.delete(child);
+    if (running.size === 0) process.off('exit', endAll);
+  };
+  child.once('exit', forget);
+  child.once('error', forget);
+  return child;
 }
 
 /** The error for a program that could not be started. */

@@ -24,10 +24,16 @@ class FakeInput extends EventEmitter implements InputStream {
 }
 
 function connect(input: FakeInput) {
-  const seen = { guest: '', shown: '', quits: 0 };
+  const seen: { guest: string; shown: string; quits: number; busy: Promise<void> | undefined } = {
+    guest: '',
+    shown: '',
+    quits: 0,
+    busy: undefined,
+  };
   const disconnect = connectInput(input, {
     write: (bytes) => {
       seen.guest += Buffer.from(bytes).toString('latin1');
+      return seen.busy;
     },
     show: (text) => {
       seen.shown += text;
@@ -72,4 +78,51 @@ test('from a pipe every byte goes to the guest, Ctrl-A too', () => {
   input.type('late');
   assert.equal(seen.guest, 'a\u0001x');
   assert.deepEqual([seen.quits, input.raw], [0, false]);
+});
+
+test('reading stops while the guest has not taken what came before', async () => {
+  const input = new FakeInput(false);
+  const { seen, disconnect } = connect(input);
+  let take = (): void => undefined;
+  seen.busy = new Promise((resolve) => {
+    take = resolve;
+  });
+  input.type('first');
+  assert.equal(input.paused, true);
+  seen.busy = undefined;
+  take();
+  await new Promise(setImmediate);
+  assert.equal(input.paused, false);
+  disconnect();
+});
+
+test('a terminal is read on while the guest takes nothing, for the escape key, but not for ever', () => {
+  const input = new FakeInput(true);
+  const { seen, disconnect } = connect(input);
+  seen.busy = new Promise(() => undefined);
+  input.type('typed\u0001x');
+  assert.deepEqual([input.paused, seen.quits], [false, 1]);
+  input.type('p'.repeat(1024 * 1024));
+  assert.equal(input.paused, true);
+  disconnect();
+});
+
+test('an input that fails has ended, before and after it is disconnected', () => {
+  const input = new FakeInput(false);
+  const { disconnect } = connect(input);
+  input.emit('error', new Error('EBADF'));
+  disconnect();
+  input.emit('error', new Error('EIO'));
+});
+
+test('a terminal is raw again after the process was stopped and continued', () => {
+  const input = new FakeInput(true);
+  const modes: boolean[] = [];
+  input.setRawMode = (raw) => void modes.push(raw);
+  const before = process.listenerCount('SIGCONT');
+  const { disconnect } = connect(input);
+  process.emit('SIGCONT');
+  assert.deepEqual(modes, [true, false, true]);
+  disconnect();
+  assert.equal(process.listenerCount('SIGCONT'), before);
 });

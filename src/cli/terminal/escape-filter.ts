@@ -5,6 +5,9 @@ const CTRL_A = 1;
 /** What the escape key is followed by. */
 export type ConsoleCommand = 'quit' | 'help';
 
+/** What a user is told before the terminal becomes the guest's console. */
+export const CONSOLE_HINT = 'Ctrl-A X ends the VM and leaves, Ctrl-A H shows help\n';
+
 /** What to show when help is asked for; lines end as a raw terminal needs it. */
 export const CONSOLE_HELP = [
   '',

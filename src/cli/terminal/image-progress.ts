@@ -4,7 +4,7 @@ import type { ProgressSink } from '../../image/progress.js';
 /** The stream that progress goes to; standard error, so that standard output stays parsable. */
 export interface ProgressStream {
   readonly isTTY?: boolean;
-  readonly columns?: number;
+  readonly columns?: number | undefined;
   write(text: string): unknown;
 }
 
@@ -18,7 +18,7 @@ export interface ProgressLine {
 const CLEAR_LINE = '\r\x1b[K';
 
 /** @param stream drawn on only when it is a terminal */
-export function progressLine(stream: ProgressStream = process.stderr): ProgressLine {
+export function progressLine(stream: ProgressStream): ProgressLine {
   if (stream.isTTY !== true) return { sink: () => undefined, end: () => undefined };
   let drawn = '';
   return {

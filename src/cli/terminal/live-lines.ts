@@ -3,7 +3,7 @@
 /** The part of a terminal stream that is used. */
 export interface TerminalStream {
   readonly isTTY?: boolean;
-  readonly columns?: number;
+  readonly columns?: number | undefined;
   write(text: string): unknown;
 }
 
