@@ -320,6 +320,11 @@ export class Board {
     });
   }
 
+  /** The thread that held the lock has died: nobody waits for it. The devices may be half-changed. */
+  abandonLock(): void {
+    this.#lock.abandon();
+  }
+
   #hasExtInt(vcpu: number): boolean {
     return vcpu === 0 && this.#devices.pic!.requesting && this.#devices.apics[0]!.acceptsExtInt;
   }

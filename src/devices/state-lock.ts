@@ -31,6 +31,12 @@ export class StateLock {
     }
   }
 
+  /** Gives the lock back in place of a holder that has died. */
+  abandon(): void {
+    Atomics.store(this.#word, 0, FREE);
+    Atomics.notify(this.#word, 0);
+  }
+
   /** Gives the lock back; only its holder may. */
   release(): void {
     if (Atomics.exchange(this.#word, 0, FREE) === CONTENDED) {

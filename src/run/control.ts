@@ -98,14 +98,15 @@ export class VmControl implements Clock {
     return Atomics.load(this.#words, REQUEST) & REQUEST_BITS;
   }
 
-  /** Withdraws REQUEST_PARK for a new run: whoever parks after this says so anew. */
-  startEpoch(): void {
+  /** Withdraws REQUEST_PARK for a new run, whose epoch it returns: whoever parks after this says so anew. */
+  startEpoch(): number {
     for (;;) {
       const word = Atomics.load(this.#words, REQUEST);
       const next = (word + (1 << EPOCH_SHIFT)) & ~REQUEST_PARK;
-      if (Atomics.compareExchange(this.#words, REQUEST, word, next) === word) break;
+      if (Atomics.compareExchange(this.#words, REQUEST, word, next) !== word) continue;
+      this.#announce();
+      return next >>> EPOCH_SHIFT;
     }
-    this.#announce();
   }
 
   /** Counts the runs, from 0 for none yet. */

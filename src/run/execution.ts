@@ -19,32 +19,39 @@ export type Notice =
     }
   | { readonly kind: 'console' };
 
+/** The monitor could not go on; `code` is that of a PandoError. */
+export interface Failure {
+  readonly kind: 'error';
+  readonly code: string;
+  readonly message: string;
+  readonly remedy?: string;
+}
+
 /** Why no vCPU runs any more. */
 export type Ending =
   | { readonly kind: 'parked' }
   | { readonly kind: 'reset' }
   | { readonly kind: 'poweroff' }
   | { readonly kind: 'shutdown'; readonly vcpu: number }
-  | {
-      readonly kind: 'error';
-      readonly code: string;
-      readonly message: string;
-      readonly remedy?: string;
-    };
+  | Failure;
 
 /** What an execution tells the owner of the VM. */
 export type MachineEvent = Notice | Ending;
+
+/**
+ * Hears what an execution tells. An Ending comes once a run, with the run's epoch; a Failure without one
+ * came between two runs.
+ */
+export type MachineListener = (event: MachineEvent, epoch?: number) => void;
 
 export interface Execution {
   readonly board: Board;
   /** Devices as after a reset, the first vCPU at its entry, the others waiting. None runs. */
   reset(entry: EntryState): void;
-  /** Lets the vCPUs run; they stand still before and after. */
-  start(): void;
-  /** Asks the vCPUs to stop: `parked`, or the event that came first, follows. */
+  /** Lets the vCPUs, which stand still, run, and returns the run's epoch. Its Ending follows. */
+  start(): number;
+  /** Asks the vCPUs to stop: the run ends with `parked`, or with what came first. */
   park(): void;
-  /** Whether no vCPU runs. */
-  readonly parked: boolean;
   /** The host put console input in, or took output out. */
   consoleMoved(): void;
   /** The NMI button; from the owner's thread, at any time. */

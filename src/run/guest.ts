@@ -14,7 +14,7 @@ import { MappedMemory } from '../memory/mapped-memory.js';
 import { type PlacedImages, placeImages } from '../memory/place-images.js';
 import { boundBooted } from './boot-gains.js';
 import { VmControl } from './control.js';
-import type { Execution, MachineEvent } from './execution.js';
+import type { Execution, MachineListener } from './execution.js';
 import type { GuestImages } from './images.js';
 import { KvmExecution } from './kvm/execution.js';
 import type { AcceleratorName, LoadMode, TierChoice } from './types.js';
@@ -43,7 +43,7 @@ export class Guest {
   readonly #options: GuestOptions;
 
   /** @param listener hears what the execution says, never before this returns */
-  constructor(options: GuestOptions, listener: (event: MachineEvent) => void) {
+  constructor(options: GuestOptions, listener: MachineListener) {
     this.#options = options;
     const { images, load, booted } = options;
     const { memory, controlOffset, execute } = machineFor(options, listener);
@@ -105,7 +105,7 @@ interface MachineParts {
   readonly execute: (control: VmControl) => Execution;
 }
 
-function machineFor(options: GuestOptions, listener: (event: MachineEvent) => void): MachineParts {
+function machineFor(options: GuestOptions, listener: MachineListener): MachineParts {
   const { accelerator, memory: ramBytes, cpus, cpu, tier } = options;
   if (accelerator === 'wasm') {
     const memory = GuestMemory.create({ ramBytes, controlBytes: GUEST_BASE });

@@ -3,7 +3,7 @@ import { BOOT_STAGE_PORT } from '../arch/layout.js';
 import type { Board, BoardHooks } from '../devices/board.js';
 import { PandoError } from '../error.js';
 import type { VmControl } from './control.js';
-import type { Ending, Notice } from './execution.js';
+import type { Ending, Failure, Notice } from './execution.js';
 import { hostNanoseconds } from './host-time.js';
 import type { StageName } from './types.js';
 
@@ -62,7 +62,7 @@ export class Reporter {
 }
 
 /** An exception of the monitor itself, as the VM's end. */
-export function failureEvent(error: unknown): Ending {
+export function failureEvent(error: unknown): Failure {
   if (error instanceof PandoError) {
     const { code, message, remedy } = error;
     return { kind: 'error', code, message, ...(remedy === undefined ? {} : { remedy }) };

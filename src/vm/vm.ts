@@ -9,11 +9,14 @@ import { accountSharing } from '../memory/sharing.js';
 import { discardZeroPages, trimHeap } from '../memory/zero-pages.js';
 import { chooseAccelerator, type WasmRefusal } from '../run/accelerators.js';
 import { bootedPath, profilePath } from '../run/boot-gains.js';
-import type { MachineEvent } from '../run/execution.js';
+import type { MachineEvent, MachineListener } from '../run/execution.js';
 import { Guest } from '../run/guest.js';
 import { hostNanoseconds } from '../run/host-time.js';
 import { type GuestImages, openImages } from '../run/images.js';
 import { VcpuThreads } from '../run/kvm/vcpu-threads.js';
+import { type FinalCause, Lifecycle } from '../run/lifecycle.js';
+import { failureEvent } from '../run/reporter.js';
+import { warn } from '../run/warning.js';
 import { WorkerPool } from '../run/wasm/pool.js';
 import type {
   AcceleratorName,
@@ -44,11 +47,8 @@ interface VmParts {
   readonly accelerator: AcceleratorName;
   readonly load: LoadMode;
   /** Makes the guest; what its machine says goes to the listener. */
-  readonly makeGuest: (listener: (event: MachineEvent) => void) => Guest;
+  readonly makeGuest: (listener: MachineListener) => Guest;
 }
-
-/** Where a VM stands. */
-type Phase = 'created' | 'running' | 'pausing' | 'paused' | 'ended';
 
 export class Vm implements AsyncDisposable {
   /** Unique in the process, from 0. */
@@ -64,12 +64,16 @@ export class Vm implements AsyncDisposable {
   readonly #consoleListeners = new Set<(bytes: Uint8Array) => void>();
   readonly #stageListeners = new Set<(stage: Stage) => void>();
   #settle: (exit: VmExit) => void = () => {};
-  #phase: Phase = 'created';
-  #parked: (() => void)[] = [];
+  readonly #life = new Lifecycle({
+    start: () => this.#guest.execution.start(),
+    park: () => this.#guest.execution.park(),
+    rest: () => this.#guest.control.stopTime(),
+    restart: () => this.#restart(),
+    ended: (cause) => this.#ended(cause),
+  });
   /** Console input that the ring had no room for. */
   #input: Uint8Array[] = [];
   #closed: Promise<void> | undefined;
-  #released = false;
   #trimming: NodeJS.Timeout | undefined;
   #tidying: NodeJS.Timeout | undefined;
 
@@ -89,6 +93,7 @@ export class Vm implements AsyncDisposable {
     const pool = WorkerPool.shared();
     if (accelerator === 'kvm') VcpuThreads.shared().prepare(cpus);
     else if (tier !== '0') pool.prepare();
+    const arrived = pool.expect();
     let images: GuestImages | undefined;
     try {
       images = openImages({
@@ -122,8 +127,9 @@ export class Vm implements AsyncDisposable {
       });
     } catch (error) {
       images?.close();
-      await pool.dismiss();
       throw error;
+    } finally {
+      await arrived();
     }
   }
 
@@ -134,7 +140,7 @@ export class Vm implements AsyncDisposable {
     this.exited = new Promise((resolve) => {
       this.#settle = resolve;
     });
-    this.#guest = makeGuest((event) => this.#hear(event));
+    this.#guest = makeGuest((event, epoch) => this.#hear(event, epoch));
   }
 
   /** Boot stages seen so far. */
@@ -142,48 +148,43 @@ export class Vm implements AsyncDisposable {
     return this.#stages;
   }
 
-  /** Lets the guest run (also after pause). */
+  /** Lets the guest run (also after pause); without effect once the VM is to end. */
   start(): void {
-    if (this.#phase !== 'created' && this.#phase !== 'paused') return;
-    this.#phase = 'running';
-    this.#guest.execution.start();
+    this.#life.want('run');
   }
 
-  /** Stops the guest and its time until `start`. */
-  async pause(): Promise<void> {
-    if (this.#phase !== 'running') return;
-    this.#phase = 'pausing';
-    await this.#park();
-    if (this.#phase !== 'pausing') return;
-    this.#guest.control.stopTime();
-    this.#phase = 'paused';
+  /** Stops the guest and its time until `start`; resolves once it stands still, or has ended. */
+  pause(): Promise<void> {
+    this.#life.want('stand');
+    return this.#life.stood();
   }
 
-  /** Ends the VM; `exited` gives `stopped`. */
-  async stop(): Promise<void> {
-    if (this.#phase === 'running' || this.#phase === 'pausing') {
-      this.#phase = 'pausing';
-      await this.#park();
-    }
-    this.#end({ kind: 'stopped' });
+  /** Ends the VM: `exited` gives `stopped`, unless it ends by itself before. */
+  stop(): Promise<void> {
+    this.#life.end({ kind: 'stopped' });
+    return this.#life.stood();
   }
 
   /**
    * Gives the pages back to the host that the guest has filled with zeros, and what the engine has decoded;
    * shares the pages that other guests of its image have alike. The guest stands still for some 80 milliseconds. Happens of itself, soon after
    * user space began, in each boot.
-   * @returns how many pages of zeros
+   * @returns how many pages of zeros; 0 once the VM has ended
    */
   async trim(): Promise<number> {
-    if (this.#phase === 'ended') return 0;
-    await this.#park();
-    // A reset that came in between has set the guest going again.
-    if (!this.#guest.execution.parked || this.#ended()) return 0;
+    const release = await this.#life.hold();
+    try {
+      return this.#life.state === 'standing' ? this.#trim() : 0;
+    } finally {
+      release();
+    }
+  }
+
+  #trim(): number {
     const { memory, placed, booted } = this.#guest;
     const pages = discardZeroPages(memory, [...placed.ranges, ...(booted?.ranges ?? [])]);
     booted?.share();
     this.#guest.execution.trim();
-    if (this.#phase === 'running') this.#guest.execution.start();
     tidyProcess();
     // What has become hot is compiled for some time yet, and leaves more.
     clearTimeout(this.#tidying);
@@ -191,33 +192,23 @@ export class Vm implements AsyncDisposable {
     return pages;
   }
 
-  #ended(): boolean {
-    return this.#phase === 'ended';
-  }
-
-  /** Resolves when no thread runs the guest. */
-  #park(): Promise<void> {
-    if (this.#guest.execution.parked) return Promise.resolve();
-    return new Promise((resolve) => {
-      this.#parked.push(resolve);
-      this.#guest.execution.park();
-    });
-  }
-
-  #fail(error: unknown): void {
-    const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    this.#end({ kind: 'error', code: 'INTERNAL', message });
-  }
-
-  #end(exit: VmExit): void {
-    if (this.#phase === 'ended') return;
-    this.#phase = 'ended';
+  #ended(cause: FinalCause): void {
+    clearTimeout(this.#trimming);
     this.#guest.control.stopTime();
     this.#drainConsole();
-    this.#settle(exit);
+    this.#settle(this.#exitOf(cause));
   }
 
-  #hear(event: MachineEvent): void {
+  #exitOf(cause: FinalCause): VmExit {
+    if (cause.kind !== 'shutdown') return cause;
+    try {
+      return { kind: 'shutdown', vcpu: this.#guest.execution.vcpuState(cause.vcpu) };
+    } catch (error) {
+      return failureEvent(error);
+    }
+  }
+
+  #hear(event: MachineEvent, epoch?: number): void {
     switch (event.kind) {
       case 'stage':
         this.#addStage({
@@ -229,44 +220,28 @@ export class Vm implements AsyncDisposable {
       case 'console':
         this.#drainConsole();
         return;
-      case 'parked':
-        break;
-      case 'reset':
-        this.#restart();
-        break;
-      case 'poweroff':
-        this.#end({ kind: 'poweroff' });
-        break;
-      case 'shutdown':
-        this.#end({ kind: 'shutdown', vcpu: this.vcpuState(event.vcpu) });
-        break;
-      case 'error':
-        this.#end(event);
-        break;
+      default:
+        this.#life.hear(event, epoch);
     }
-    const waiting = this.#parked;
-    this.#parked = [];
-    for (const resolve of waiting) resolve();
   }
 
   #restart(): void {
-    if (this.#phase === 'ended') return;
     clearTimeout(this.#trimming);
     this.#drainConsole();
     this.#guest.restart();
-    if (this.#phase === 'running') this.#guest.execution.start();
   }
 
   #addStage(stage: Stage): void {
     if (stage.name === 'linux_start_user') {
       clearTimeout(this.#trimming);
       this.#trimming = setTimeout(() => {
-        if (this.#phase === 'running') this.trim().catch((error: unknown) => this.#fail(error));
+        if (!this.#life.wantsToRun) return;
+        this.trim().catch((error: unknown) => this.#life.end(failureEvent(error)));
       }, TRIM_DELAY).unref();
     }
     if (this.#stages.some(({ name }) => name === stage.name)) return;
     this.#stages.push(stage);
-    for (const listener of this.#stageListeners) listener(stage);
+    for (const listener of this.#stageListeners) call(listener, stage);
   }
 
   #drainConsole(): void {
@@ -276,7 +251,7 @@ export class Vm implements AsyncDisposable {
     for (;;) {
       const bytes = ring.read();
       if (bytes.length === 0) break;
-      for (const listener of this.#consoleListeners) listener(bytes);
+      for (const listener of this.#consoleListeners) call(listener, bytes);
     }
     if (full) this.#guest.execution.consoleMoved();
     if (this.#input.length > 0) this.#feed();
@@ -284,14 +259,14 @@ export class Vm implements AsyncDisposable {
 
   /** Bytes for the guest's serial console. */
   writeConsole(bytes: Uint8Array): void {
-    if (this.#phase === 'ended') return;
-    this.#input.push(bytes.slice());
+    if (this.#hasEnded()) return;
+    this.#input.push(Uint8Array.from(bytes));
     this.#feed();
   }
 
   #feed(): void {
     // What held the console of an ended VM may be another's by now.
-    if (this.#phase === 'ended') return;
+    if (this.#hasEnded()) return;
     const ring = this.#guest.execution.board.serialInput;
     while (this.#input[0] !== undefined) {
       const bytes = this.#input[0];
@@ -323,16 +298,20 @@ export class Vm implements AsyncDisposable {
 
   /** Presses the power button: asks the guest to shut down, which may ignore it. */
   pressPowerButton(): void {
-    if (this.#phase === 'running') this.#guest.execution.board.pressPowerButton();
+    if (this.#life.wantsToRun) this.#guest.execution.board.pressPowerButton();
   }
 
   /** Raises a non-maskable interrupt: a guest that hangs may say where it is. */
   injectNmi(): void {
-    if (this.#phase === 'running') this.#guest.execution.injectNmi();
+    if (this.#life.wantsToRun) this.#guest.execution.injectNmi();
   }
 
-  /** Instructions retired so far; 0 where the accelerator does not count them. */
+  /**
+   * Instructions retired so far; 0 where the accelerator does not count them.
+   * @throws PandoError VM_CLOSED
+   */
   instructions(): bigint {
+    this.#checkHeld();
     return this.#guest.execution.instructions();
   }
 
@@ -362,9 +341,15 @@ export class Vm implements AsyncDisposable {
     return { parts, source: sharing.source, fallbacks: [...new Set(reasons)] };
   }
 
+  #hasEnded(): boolean {
+    return this.#life.state === 'ended' || this.#life.state === 'closed';
+  }
+
   /** What held a closed VM may hold another one by now. */
   #checkHeld(): void {
-    if (this.#released) throw new PandoError('VM_CLOSED', `VM ${this.id} has been closed`);
+    if (this.#life.state === 'closed') {
+      throw new PandoError('VM_CLOSED', `VM ${this.id} has been closed`);
+    }
   }
 
   /** Frees everything; stops the VM first if need be. */
@@ -374,14 +359,27 @@ export class Vm implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
-    if (this.#phase !== 'ended') await this.stop();
-    this.#released = true;
-    await this.#guest.release();
-    this.#images.close();
+    await this.stop();
+    clearTimeout(this.#tidying);
+    this.#life.closed();
+    try {
+      await this.#guest.release();
+    } finally {
+      this.#images.close();
+    }
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+}
+
+/** A listener that throws changes nothing: the process gets a warning. */
+function call<T>(listener: (value: T) => void, value: T): void {
+  try {
+    listener(value);
+  } catch (error) {
+    warn('VM_LISTENER_FAILED', 'a listener of a VM threw', error);
   }
 }
 

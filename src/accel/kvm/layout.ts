@@ -11,7 +11,8 @@ export const VM_CONTROL = 0x30000;
 export const VCPU_WORDS = 0x31000;
 export const CONTROL_BYTES = 0x40000;
 
-/** Words of a vCPU: first the thread that runs it, then whether it stands still. */
+/** Words of a vCPU: the thread that runs it, 0 for none, and whether it stands still. */
+export const WORD_THREAD = 0;
 export const WORD_STILL = 1;
 const WORDS = 2;
 

@@ -10,7 +10,7 @@ import {
   supportedCpuid,
 } from '../../accel/kvm/cpuid.js';
 import { KvmVm, memorySlots } from '../../accel/kvm/kvm-vm.js';
-import { vcpuWords, WORD_STILL } from '../../accel/kvm/layout.js';
+import { vcpuWords, WORD_STILL, WORD_THREAD } from '../../accel/kvm/layout.js';
 import {
   machineParts,
   restoreMachine,
@@ -26,7 +26,7 @@ import type { Board } from '../../devices/board.js';
 import { PandoError } from '../../error.js';
 import type { GuestRam } from '../../memory/guest-ram.js';
 import { REQUEST_DETACH, REQUEST_HOLD, REQUEST_PARK, type VmControl } from '../control.js';
-import type { Ending, Execution, MachineEvent } from '../execution.js';
+import type { Ending, Execution, Failure, MachineListener } from '../execution.js';
 import { checkMachineState, MACHINE_STATE_VERSION, type MachineState } from '../machine-state.js';
 import { attachKvmBoard, type KvmDescription } from './board.js';
 import type { VcpuEvent } from './vcpu-event.js';
@@ -38,7 +38,7 @@ export interface KvmExecutionOptions {
   readonly cpus: number;
   /** CPU model: `host`, `v1` …, see accel/kvm/cpuid.ts. */
   readonly cpu: string;
-  readonly listener: (event: MachineEvent) => void;
+  readonly listener: MachineListener;
 }
 
 /** How long `vcpuState` waits for a vCPU to leave the guest, in milliseconds. */
@@ -49,14 +49,14 @@ const LONGEST_TIMER = 2 ** 31 - 1;
 export class KvmExecution implements Execution {
   readonly board: Board;
   readonly #control: VmControl;
-  readonly #listener: (event: MachineEvent) => void;
+  readonly #listener: MachineListener;
   readonly #machine: KvmVm;
   readonly #owners: KvmVcpuOwner[] = [];
   readonly #vcpus: KvmVcpu[] = [];
   readonly #description: KvmDescription;
   #threads: VcpuThread[] = [];
-  /** vCPUs that have not said that they are parked. */
-  #running = 0;
+  /** Numbers of the vCPUs that have not said why they stopped. */
+  readonly #running = new Set<number>();
   /** The first event of this run that is more than `parked`. */
   #ending: Ending | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -118,14 +118,13 @@ export class KvmExecution implements Execution {
 
   #attachThreads(): void {
     const pool = VcpuThreads.shared();
-    this.#running = this.#vcpus.length;
     const leave = (): void => {
       this.#control.request(REQUEST_DETACH);
       this.#kick();
     };
     for (const { id } of this.#vcpus) {
       const assignment = { vm: this.#description, vcpu: id };
-      this.#threads.push(pool.take(assignment, (event) => this.#hear(event), leave));
+      this.#threads.push(pool.take(assignment, (event) => this.#hear(id, event), leave));
     }
   }
 
@@ -140,14 +139,15 @@ export class KvmExecution implements Execution {
     this.#clock = 0n;
   }
 
-  start(): void {
-    this.#running = this.#vcpus.length;
+  start(): number {
     this.#ending = undefined;
     this.#machine.setClock(this.#clock);
     for (const owner of this.#owners) owner.tellPaused();
     this.#control.startTime();
-    this.#control.startEpoch();
+    for (const { id } of this.#vcpus) this.#running.add(id);
+    const epoch = this.#control.startEpoch();
     this.#arm();
+    return epoch;
   }
 
   park(): void {
@@ -155,45 +155,52 @@ export class KvmExecution implements Execution {
     this.#kick();
   }
 
-  get parked(): boolean {
-    return this.#running === 0;
-  }
-
   #kick(): void {
     for (const vcpu of this.#vcpus) vcpu.kick();
   }
 
-  #hear(event: VcpuEvent): void {
+  #hear(vcpu: number, event: VcpuEvent): void {
     switch (event.kind) {
       case 'timer':
         this.#arm();
         return;
       case 'stopped':
-        if (event.epoch === this.#control.epoch()) this.#stopped(event.event);
+        if (event.epoch === this.#control.epoch()) this.#stopped(vcpu, event.event);
         return;
       case 'failed':
-        this.park();
-        this.#stopped(event.event);
+        this.#failed(vcpu, event.event);
         return;
       default:
         this.#listener(event);
     }
   }
 
-  #stopped(event: Ending): void {
+  #stopped(vcpu: number, event: Ending): void {
+    if (!this.#running.delete(vcpu)) return;
     if (event.kind !== 'parked') this.#ending ??= event;
-    this.#running -= 1;
-    if (this.#running > 0) return;
+    if (this.#running.size > 0) return;
     clearTimeout(this.#timer);
-    if (this.#control.epoch() === 0) return;
     this.#clock = this.#machine.clock();
-    this.#listener(this.#ending ?? { kind: 'parked' });
+    this.#listener(this.#ending ?? { kind: 'parked' }, this.#control.epoch());
+  }
+
+  /** A vCPU has no thread any more: the others stop, and the VM cannot go on. */
+  #failed(vcpu: number, event: Failure): void {
+    if (this.#closed) return;
+    // A kick would go to whoever has its number now, and it may have died in the middle of a device.
+    Atomics.store(vcpuWords(this.#description.control, vcpu), WORD_THREAD, 0);
+    this.board.abandonLock();
+    if (this.#running.has(vcpu)) {
+      this.park();
+      this.#stopped(vcpu, event);
+    } else if (this.#running.size === 0) this.#listener(event);
+    else this.#ending ??= event;
   }
 
   /** Sets the host's timer for the devices' next deadline. */
   #arm(): void {
     clearTimeout(this.#timer);
-    if (this.#closed || this.parked) return;
+    if (this.#closed || this.#running.size === 0) return;
     const deadline = this.board.nextDeadline();
     this.#control.deadline = deadline;
     if (deadline === Number.POSITIVE_INFINITY) return;
@@ -238,12 +245,18 @@ export class KvmExecution implements Execution {
     if (target === undefined) {
       throw new PandoError('VCPU_UNKNOWN', `there is no vCPU ${vcpu} of ${this.#vcpus.length}`);
     }
-    if (this.parked) return target.state();
+    if (!this.#running.has(vcpu)) return target.state();
     const words = vcpuWords(this.#description.control, vcpu);
     this.#control.request(REQUEST_HOLD);
     try {
       target.kick();
-      Atomics.wait(words, WORD_STILL, 0, STILL_TIMEOUT);
+      if (Atomics.wait(words, WORD_STILL, 0, STILL_TIMEOUT) === 'timed-out') {
+        throw new PandoError(
+          'VCPU_SILENT',
+          `vCPU ${vcpu} did not leave the guest within ${STILL_TIMEOUT} ms`,
+          { remedy: 'the host may be overloaded: try again' },
+        );
+      }
       return target.state();
     } finally {
       this.#control.withdraw(REQUEST_HOLD);

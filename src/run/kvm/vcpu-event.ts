@@ -1,5 +1,5 @@
 /** What the thread of a vCPU of KVM says. */
-import type { Ending, Notice } from '../execution.js';
+import type { Ending, Failure, Notice } from '../execution.js';
 
 /** What a vCPU's thread says: to the owner of the VM, or to its execution alone. */
 export type VcpuEvent =
@@ -8,5 +8,5 @@ export type VcpuEvent =
   | { readonly kind: 'timer' }
   /** The vCPU stands still, and why. */
   | { readonly kind: 'stopped'; readonly epoch: number; readonly event: Ending }
-  /** The thread itself cannot go on. */
-  | { readonly kind: 'failed'; readonly event: Ending };
+  /** The thread itself cannot go on, in a run or between two. */
+  | { readonly kind: 'failed'; readonly event: Failure };

@@ -3,6 +3,7 @@
  * ends; it then waits a while for the next VM, because starting one takes some 30 ms.
  */
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import { warn } from '../warning.js';
 import type { KvmDescription } from './board.js';
 import type { VcpuEvent } from './vcpu-event.js';
 
@@ -126,14 +127,14 @@ export class VcpuThreads {
       if (event.kind === 'vcpu') member.listener?.(event.event);
       else this.#release(member);
     });
+    let failure: Error | undefined;
     worker.on('error', (error) => {
-      const failure = { kind: 'error', code: 'WORKER_FAILED', message: error.message } as const;
-      member.listener?.({ kind: 'failed', event: failure });
+      failure = error;
     });
-    worker.once('exit', () => {
+    worker.once('exit', (status) => {
       member.commands.close();
       member.events.close();
-      this.#forget(member);
+      this.#forget(member, failure?.message ?? `it ended with status ${status}`);
     });
     return member;
   }
@@ -163,12 +164,15 @@ export class VcpuThreads {
     if (member) send(member, { kind: 'stop' });
   }
 
-  /** Drops a thread that has ended, whoever ended it. */
-  #forget(member: Member): void {
+  /** Drops a thread that has ended, whoever ended it; one at work had not been told to. */
+  #forget(member: Member, why: string): void {
     const index = this.#idle.indexOf(member);
     if (index >= 0) this.#idle.splice(index, 1);
     if (!this.#busy.delete(member)) return;
     if (this.#busy.size === 0) process.off('exit', this.#kickAll);
+    const message = `the thread of a vCPU died: ${why}`;
+    warn('WORKER_FAILED', message);
+    member.listener?.({ kind: 'failed', event: { kind: 'error', code: 'WORKER_FAILED', message } });
     member.leave?.();
   }
 }

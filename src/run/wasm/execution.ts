@@ -12,11 +12,10 @@ import type { Board } from '../../devices/board.js';
 import { PandoError } from '../../error.js';
 import type { GuestMemory } from '../../memory/guest-memory.js';
 import { REQUEST_PARK, type VmControl } from '../control.js';
-import type { Execution, MachineEvent } from '../execution.js';
+import type { Execution, MachineListener } from '../execution.js';
 import { checkMachineState, MACHINE_STATE_VERSION, type MachineState } from '../machine-state.js';
 import { attachBoard, TSC_FREQUENCY } from './machine.js';
 import { WorkerPool } from './pool.js';
-import { SLOT_PARKED, SLOT_READY } from './schedule.js';
 
 /** Bytes of one row of the CPUID table: leaf, subleaf, flags, EAX, EBX, ECX, EDX, reserved. */
 const CPUID_ROW_BYTES = 32;
@@ -36,7 +35,7 @@ export class WasmExecution implements Execution {
     memory: GuestMemory,
     control: VmControl,
     translate: boolean,
-    listener: (event: MachineEvent) => void,
+    listener: MachineListener,
   ) {
     this.#memory = memory;
     this.#control = control;
@@ -50,9 +49,9 @@ export class WasmExecution implements Execution {
       },
     });
     this.#vcpu = new WasmVcpu({ module, memory: wasm, id: 0, bus: this.board, clock: control });
-    this.#slot = this.#pool.allocate(listener);
-    const machine = { slot: this.#slot, memory: wasm, vcpus: 1, module, translate };
-    this.#pool.attach(machine);
+    const tenancy = this.#pool.allocate(listener);
+    this.#slot = tenancy.slot;
+    this.#pool.attach({ ...tenancy, memory: wasm, vcpus: 1, module, translate });
   }
 
   reset(entry: EntryState): void {
@@ -67,20 +66,17 @@ export class WasmExecution implements Execution {
     this.#vcpu.reset(entry);
   }
 
-  start(): void {
-    this.#control.withdraw(REQUEST_PARK);
+  start(): number {
     this.#control.startTime();
-    this.#pool.schedule.transition(this.#slot, SLOT_PARKED, SLOT_READY);
+    const epoch = this.#control.startEpoch();
+    this.#pool.schedule.start(this.#slot);
+    return epoch;
   }
 
   park(): void {
     this.#control.request(REQUEST_PARK);
     this.#vcpu.kick();
     this.#pool.schedule.wake(this.#slot);
-  }
-
-  get parked(): boolean {
-    return this.#pool.schedule.state(this.#slot) === SLOT_PARKED;
   }
 
   consoleMoved(): void {

@@ -9,9 +9,9 @@ import { WasmVcpu } from '../../accel/wasm/vcpu.js';
 import { Board, type BoardHooks } from '../../devices/board.js';
 import { DeviceMemory } from '../../devices/device-memory.js';
 import { REQUEST_PARK, VmControl } from '../control.js';
-import type { MachineEvent } from '../execution.js';
+import type { Ending, MachineEvent } from '../execution.js';
 import { hostNanoseconds } from '../host-time.js';
-import { failureEvent, Reporter } from '../reporter.js';
+import { Reporter } from '../reporter.js';
 import { SLOT_ASLEEP, SLOT_PARKED, SLOT_READY } from './schedule.js';
 
 /** Guest time-stamp counter: one tick a nanosecond. */
@@ -28,11 +28,20 @@ const SLICE = 5_000_000;
 /** What it takes to attach to a VM from another thread. */
 export interface MachineDescription {
   readonly slot: number;
+  /** Tells the VMs that have had the slot apart. */
+  readonly tenant: number;
   readonly memory: WebAssembly.Memory;
   readonly vcpus: number;
   readonly module: WebAssembly.Module;
   /** Whether hot code is translated. */
   readonly translate: boolean;
+}
+
+/** How a slice ended: the slot's next state, its deadline for SLOT_ASLEEP, why for SLOT_PARKED. */
+export interface SliceEnd {
+  readonly state: number;
+  readonly deadline: number;
+  readonly ending?: Ending;
 }
 
 /** The board of a VM, on whichever thread. */
@@ -62,14 +71,11 @@ export class Machine {
   readonly #control: VmControl;
   readonly #board: Board;
   readonly #vcpu: WasmVcpu;
-  readonly #emit: (event: MachineEvent) => void;
-  /** Console input that the guest did not take when it was last offered. */
-  #inputLeft = 0;
   readonly #reporter: Reporter;
   /** Instructions of the next turn. */
   #turn = SHORTEST_TURN;
   /** What the devices ended the slice with. */
-  #ending: MachineEvent | undefined;
+  #ending: Ending | undefined;
 
   /** @param library the thread's translations, for a machine that uses them */
   constructor(
@@ -78,9 +84,8 @@ export class Machine {
     library?: Library,
   ) {
     const { memory, module, vcpus } = description;
-    this.#emit = emit;
     this.#control = new VmControl(memory.buffer as SharedArrayBuffer, VM_CONTROL);
-    const end = (event: MachineEvent): void => {
+    const end = (event: Ending): void => {
       this.#ending = event;
       this.#vcpu.kick();
     };
@@ -98,8 +103,8 @@ export class Machine {
     this.#vcpu = vcpu;
   }
 
-  /** Runs the VM for a while; returns the slot's next state and, for SLOT_ASLEEP, the deadline. */
-  slice(): { state: number; deadline: number } {
+  /** Runs the VM for a while. */
+  slice(): SliceEnd {
     const control = this.#control;
     const board = this.#board;
     let now = hostNanoseconds();
@@ -108,7 +113,6 @@ export class Machine {
     for (;;) {
       if (control.requests() & REQUEST_PARK) return this.#park({ kind: 'parked' });
       board.pumpInput();
-      this.#inputLeft = board.serialInput.length;
       board.pumpOutput();
       board.advance(control.now());
       const stop = this.#vcpu.run(this.#turn);
@@ -136,37 +140,13 @@ export class Machine {
     } else if (took < TURN) this.#turn = Math.min(this.#turn * 2, LONGEST_TURN);
   }
 
-  /** Whether something came in that a sleeping VM must look at. */
-  hasInput(): boolean {
-    return (
-      !this.#vcpu.asleep() ||
-      this.#board.serialInput.length > this.#inputLeft ||
-      (this.#control.requests() & REQUEST_PARK) !== 0
-    );
-  }
-
-  #park(event: MachineEvent): { state: number; deadline: number } {
+  #park(ending: Ending): SliceEnd {
     this.#ending = undefined;
-    this.#pending = event;
-    return { state: SLOT_PARKED, deadline: 0 };
-  }
-
-  #pending: MachineEvent | undefined;
-
-  /** Tells the owner why the VM was parked; called once its slot says so. */
-  announceParked(): void {
-    const event = this.#pending;
-    this.#pending = undefined;
-    if (event !== undefined) this.#emit(event);
+    return { state: SLOT_PARKED, deadline: 0, ending };
   }
 
   /** This thread no longer runs the VM. */
   close(): void {
     this.#vcpu.close();
-  }
-
-  /** Reports an exception of the monitor itself as the VM's end. */
-  fail(error: unknown): { state: number; deadline: number } {
-    return this.#park(failureEvent(error));
   }
 }

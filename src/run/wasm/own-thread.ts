@@ -3,8 +3,7 @@
  * has started, so that a guest does not wait for it, and for good in a process that has no workers.
  */
 import type { Library } from '../../accel/wasm/translate/library.js';
-import type { MachineEvent } from '../execution.js';
-import { Driver } from './driver.js';
+import { Driver, type SlotEvent } from './driver.js';
 import type { MachineDescription } from './machine.js';
 import type { Schedule } from './schedule.js';
 
@@ -17,8 +16,8 @@ export class OwnThread {
   readonly #wanted: () => boolean;
   readonly #driven: () => void;
   /** What VMs said within a slice; told when it is over, for the answer may be to change the VM. */
-  #said: { slot: number; event: MachineEvent }[] = [];
-  readonly #tell: (slot: number, event: MachineEvent) => void;
+  #said: SlotEvent[] = [];
+  readonly #tell: (event: SlotEvent) => void;
   #due: NodeJS.Immediate | undefined;
   #timer: NodeJS.Timeout | undefined;
 
@@ -29,12 +28,12 @@ export class OwnThread {
    */
   constructor(
     schedule: Schedule,
-    tell: (slot: number, event: MachineEvent) => void,
+    tell: (event: SlotEvent) => void,
     wanted: () => boolean,
     driven: () => void,
   ) {
     this.#schedule = schedule;
-    this.#driver = new Driver(schedule, (slot, event) => this.#said.push({ slot, event }));
+    this.#driver = new Driver(schedule, (event) => this.#said.push(event));
     this.#tell = tell;
     this.#wanted = wanted;
     this.#driven = driven;
@@ -75,7 +74,7 @@ export class OwnThread {
       this.#driver.run(slot);
       const said = this.#said;
       this.#said = [];
-      for (const { slot: speaker, event } of said) this.#tell(speaker, event);
+      for (const event of said) this.#tell(event);
       this.#driven();
     }
     if (!this.#wanted()) {

@@ -1,24 +1,35 @@
 /**
- * The process's worker threads: as many as there are processors, however many VMs there are. They
- * start behind the first VM, which the thread that made it drives until then, and end with the last. A
- * process that has one VM does without them.
+ * What runs the VMs of a process on the wasm accelerator: worker threads, as many as there are processors,
+ * however many VMs there are, and a translator. They start behind the first VM, which the thread that made
+ * it drives until then, and end with the last. A process that has one VM does without workers.
  */
 import { availableParallelism } from 'node:os';
-import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import type { MessagePort } from 'node:worker_threads';
 import { Library } from '../../accel/wasm/translate/library.js';
 import type { TranslationCounters } from '../../accel/wasm/translate/service.js';
 import { PortService, TranslatorThread } from '../../accel/wasm/translate/thread.js';
 import { PandoError } from '../../error.js';
-import type { MachineEvent } from '../execution.js';
-import type { MachineDescription } from './machine.js';
+import type { MachineListener } from '../execution.js';
+import { warn } from '../warning.js';
+import { controlOf, type SlotEvent } from './driver.js';
+import { attachBoard, type MachineDescription } from './machine.js';
 import { OwnThread } from './own-thread.js';
+import { Restarts } from './restarts.js';
 import { SCHEDULE_SLOTS, Schedule } from './schedule.js';
-import type { WorkerCommand, WorkerEvent, WorkerStart } from './worker.js';
+import { Workers } from './workers.js';
 
-interface PoolWorker {
-  readonly worker: Worker;
-  readonly commands: MessagePort;
-  readonly ended: Promise<void>;
+/** A VM that has a slot. */
+interface Tenant {
+  readonly number: number;
+  readonly listener: MachineListener;
+  /** Missing until it is made known to the threads. */
+  machine?: MachineDescription;
+}
+
+/** A slot, and which of the VMs that have it in turn. */
+export interface Tenancy {
+  readonly slot: number;
+  readonly tenant: number;
 }
 
 export class WorkerPool {
@@ -31,15 +42,33 @@ export class WorkerPool {
   }
 
   readonly schedule = new Schedule();
-  readonly #listeners = new Map<number, (event: MachineEvent) => void>();
-  readonly #known = new Map<number, MachineDescription>();
-  #workers: PoolWorker[] = [];
+  /** By slot. */
+  readonly #tenants = new Map<number, Tenant>();
+  #allocated = 0;
+  /** VMs that are being made and have no slot yet. */
+  #expected = 0;
   #translator: TranslatorThread | undefined;
   #ownPort: MessagePort | undefined;
   #hasWorkers = true;
+  readonly #workers = new Workers({
+    schedule: this.schedule,
+    restarts: new Restarts(),
+    tell: (event) => this.#tell(event),
+    greet: (send) => {
+      if (this.#translator !== undefined) {
+        const port = this.#translator.connect();
+        send({ kind: 'translator', port }, [port]);
+      }
+      for (const { machine } of this.#tenants.values()) {
+        if (machine !== undefined) send({ kind: 'attach', machine });
+      }
+    },
+    died: (error, slots) => this.#workerDied(error, slots),
+    vacant: () => this.#startWorkers(),
+  });
   readonly #own = new OwnThread(
     this.schedule,
-    (slot, event) => this.#listeners.get(slot)?.(event),
+    (event) => this.#tell(event),
     () => !this.#hasWorkers || this.schedule.workers() === 0,
     () => this.#startWorkers(),
   );
@@ -56,28 +85,56 @@ export class WorkerPool {
     this.#hasWorkers = false;
   }
 
+  /** What VMs say; one that has left its slot is not heard any more. */
+  #tell({ slot, tenant, epoch, event }: SlotEvent): void {
+    const current = this.#tenants.get(slot);
+    if (current?.number === tenant) current.listener(event, epoch);
+  }
+
   /** A slot for a new VM; `listener` hears what its machine says. */
-  allocate(listener: (event: MachineEvent) => void): number {
+  allocate(listener: MachineListener): Tenancy {
     const slot = this.schedule.allocate();
     if (slot < 0) {
       throw new PandoError('VM_LIMIT', `this process already holds ${SCHEDULE_SLOTS} VMs`, {
         remedy: 'end some, or use --isolate process',
       });
     }
-    this.#listeners.set(slot, listener);
-    return slot;
+    const number = this.#allocated++;
+    this.#tenants.set(slot, { number, listener });
+    return { slot, tenant: number };
+  }
+
+  /** The VMs that it held cannot go on: it may have left their state half-changed. */
+  #workerDied(error: Error, slots: readonly number[]): void {
+    warn('WORKER_FAILED', `a thread that runs VMs died; it held ${slots.length} of them`, error);
+    for (const slot of slots) {
+      const tenant = this.#tenants.get(slot);
+      this.schedule.seize(slot);
+      if (tenant?.machine === undefined) continue;
+      const { memory, vcpus } = tenant.machine;
+      const control = controlOf(tenant.machine);
+      attachBoard(memory, vcpus, control).abandonLock();
+      const message = `the thread that ran the VM died: ${error.message}`;
+      tenant.listener({ kind: 'error', code: 'WORKER_FAILED', message }, control.epoch());
+    }
   }
 
   #fail(error: Error): void {
-    for (const listener of this.#listeners.values()) {
+    for (const { listener } of this.#tenants.values()) {
       listener({ kind: 'error', code: 'WORKER_FAILED', message: error.message });
     }
   }
 
-  /** Lets a worker reach the translator. */
-  #connect({ commands }: PoolWorker, translator: TranslatorThread): void {
-    const port = translator.connect();
-    commands.postMessage({ kind: 'translator', port } satisfies WorkerCommand, [port]);
+  /**
+   * A VM is to be made: threads that are there stay, until the function that this returns is called, once
+   * the VM has been made or has failed.
+   */
+  expect(): () => Promise<void> {
+    this.#expected += 1;
+    return () => {
+      this.#expected -= 1;
+      return this.#dismiss();
+    };
   }
 
   /**
@@ -92,28 +149,29 @@ export class WorkerPool {
   #startTranslator(): void {
     const translator = new TranslatorThread((error) => this.#fail(error));
     this.#translator = translator;
-    for (const worker of this.#workers) this.#connect(worker, translator);
+    this.#workers.sendEach(() => {
+      const port = translator.connect();
+      return { command: { kind: 'translator', port }, transfer: [port] };
+    });
     if (this.#hasWorkers) return;
     this.#ownPort = translator.connect();
     this.#own.library = new Library(new PortService(this.#ownPort));
   }
 
-  /** Makes a VM known to all threads that drive. It runs once its slot is made ready. */
+  /** Makes a VM known to all threads that drive. It runs once its slot is started. */
   attach(machine: MachineDescription): void {
-    this.#known.set(machine.slot, machine);
+    const tenant = this.#tenants.get(machine.slot);
+    if (tenant !== undefined) tenant.machine = machine;
     this.#own.attach(machine);
-    for (const { commands } of this.#workers) {
-      commands.postMessage({ kind: 'attach', machine } satisfies WorkerCommand);
-    }
+    this.#workers.send({ kind: 'attach', machine });
     // The first one starts when this thread has begun to drive: the guest's entry does not wait for it.
-    if (this.#workers.length > 0) this.#startWorkers();
+    if (this.#workers.size > 0) this.#startWorkers();
     this.schedule.announce();
   }
 
   #startWorkers(): void {
     if (!this.#hasWorkers) return;
-    const wanted = Math.min(availableParallelism(), this.#listeners.size);
-    while (this.#workers.length < wanted) this.#startWorker();
+    this.#workers.raise(Math.min(availableParallelism(), this.#tenants.size));
   }
 
   /** What has been translated for the VMs; undefined while none translates. */
@@ -123,71 +181,31 @@ export class WorkerPool {
 
   /** Lets the other threads collect garbage, see `tidyProcess` of vm.ts. */
   tidy(): void {
-    for (const { commands } of this.#workers) {
-      commands.postMessage({ kind: 'tidy' } satisfies WorkerCommand);
-    }
+    this.#workers.send({ kind: 'tidy' });
     this.#translator?.tidy();
     this.schedule.announce();
   }
 
-  /** Forgets a parked VM; the last one ends the workers. */
+  /** Forgets a VM that no thread runs; the last one ends the workers. */
   async release(slot: number): Promise<void> {
-    this.#listeners.delete(slot);
-    this.#known.delete(slot);
+    this.#tenants.delete(slot);
     this.#own.detach(slot);
-    for (const { commands } of this.#workers) {
-      commands.postMessage({ kind: 'detach', slot } satisfies WorkerCommand);
-    }
+    this.#workers.send({ kind: 'detach', slot });
     this.schedule.free(slot);
     this.schedule.announce();
-    await this.dismiss();
+    await this.#dismiss();
   }
 
-  /** Ends the workers when there is no VM. */
-  async dismiss(): Promise<void> {
-    if (this.#listeners.size > 0) return;
-    const workers = this.#workers;
-    this.#workers = [];
+  /** Ends the threads when there is no VM and none to come. */
+  async #dismiss(): Promise<void> {
+    if (this.#tenants.size > 0 || this.#expected > 0) return;
     this.#own.rest();
     this.#own.library = undefined;
     this.#ownPort?.close();
     this.#ownPort = undefined;
-    for (const { commands } of workers) {
-      commands.postMessage({ kind: 'stop' } satisfies WorkerCommand);
-    }
-    this.schedule.announce();
     const translator = this.#translator;
     this.#translator = undefined;
-    await Promise.all(workers.map(({ ended }) => ended));
+    await this.#workers.dismiss();
     await translator?.close();
-  }
-
-  #startWorker(): void {
-    const commands = new MessageChannel();
-    const events = new MessageChannel();
-    const start: WorkerStart = {
-      schedule: this.schedule.buffer,
-      commands: commands.port2,
-      events: events.port2,
-    };
-    const worker = new Worker(new URL('./worker.js', import.meta.url), {
-      workerData: start,
-      transferList: [commands.port2, events.port2],
-    });
-    events.port1.on('message', ({ slot, event }: WorkerEvent) =>
-      this.#listeners.get(slot)?.(event),
-    );
-    worker.on('error', (error) => this.#fail(error));
-    const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
-    void ended.then(() => {
-      commands.port1.close();
-      events.port1.close();
-    });
-    const started = { worker, commands: commands.port1, ended };
-    this.#workers.push(started);
-    if (this.#translator !== undefined) this.#connect(started, this.#translator);
-    for (const machine of this.#known.values()) {
-      commands.port1.postMessage({ kind: 'attach', machine } satisfies WorkerCommand);
-    }
   }
 }

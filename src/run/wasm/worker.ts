@@ -2,13 +2,14 @@
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { Library } from '../../accel/wasm/translate/library.js';
 import { PortService } from '../../accel/wasm/translate/thread.js';
-import type { MachineEvent } from '../execution.js';
-import { Driver } from './driver.js';
+import { Driver, type SlotEvent } from './driver.js';
 import type { MachineDescription } from './machine.js';
 import { Schedule, SLOT_READY } from './schedule.js';
 
 /** What a worker is started with. */
 export interface WorkerStart {
+  /** Its number in the schedule. */
+  readonly thread: number;
   readonly schedule: SharedArrayBuffer;
   /** Commands come here, without an event loop on this side. */
   readonly commands: MessagePort;
@@ -24,16 +25,9 @@ export type WorkerCommand =
   | { readonly kind: 'tidy' }
   | { readonly kind: 'stop' };
 
-export interface WorkerEvent {
-  readonly slot: number;
-  readonly event: MachineEvent;
-}
-
-const { schedule: buffer, commands, events } = workerData as WorkerStart;
-const schedule = new Schedule(buffer);
-const driver = new Driver(schedule, (slot, event) =>
-  events.postMessage({ slot, event } satisfies WorkerEvent),
-);
+const { thread, schedule: buffer, commands, events } = workerData as WorkerStart;
+const schedule = new Schedule(thread, buffer);
+const driver = new Driver(schedule, (event: SlotEvent) => events.postMessage(event));
 let translator: MessagePort | undefined;
 
 /** Takes all commands that have come; false when it was told to stop. */
@@ -78,7 +72,6 @@ while (obey()) {
   }
   driver.run(slot);
 }
-schedule.workerEnded();
 commands.close();
 events.close();
 translator?.close();

@@ -1,0 +1,133 @@
+/**
+ * The worker threads of a process. One that ends without having been told to is counted out: its owner
+ * hears which VMs it held, and another takes its place, the later the more have ended so.
+ */
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import type { SlotEvent } from './driver.js';
+import type { Restarts } from './restarts.js';
+import type { Schedule } from './schedule.js';
+import type { WorkerCommand, WorkerStart } from './worker.js';
+
+interface Member {
+  readonly thread: number;
+  readonly commands: MessagePort;
+  readonly ended: Promise<void>;
+  leaving: boolean;
+}
+
+export interface WorkersOptions {
+  readonly schedule: Schedule;
+  readonly restarts: Restarts;
+  /** What VMs say on a worker. */
+  readonly tell: (event: SlotEvent) => void;
+  /** A worker is there: gives it what it has to know. */
+  readonly greet: (send: (command: WorkerCommand, transfer?: MessagePort[]) => void) => void;
+  /** A worker has ended without having been told to. `slots` are those it held. */
+  readonly died: (error: Error, slots: readonly number[]) => void;
+  /** There is a place free again after such an end. */
+  readonly vacant: () => void;
+}
+
+export class Workers {
+  readonly #options: WorkersOptions;
+  readonly #members = new Set<Member>();
+  readonly #ending = new Set<Member>();
+
+  constructor(options: WorkersOptions) {
+    this.#options = options;
+  }
+
+  get size(): number {
+    return this.#members.size;
+  }
+
+  /** Starts workers until there are so many, or as many as may be started now. */
+  raise(wanted: number): void {
+    while (this.#members.size < wanted && this.#options.restarts.allowed && this.#start());
+  }
+
+  send(command: WorkerCommand): void {
+    for (const { commands } of this.#members) commands.postMessage(command);
+  }
+
+  /** Sends each a command with a port of its own. */
+  sendEach(make: () => { command: WorkerCommand; transfer: MessagePort[] }): void {
+    for (const { commands } of this.#members) {
+      const { command, transfer } = make();
+      commands.postMessage(command, transfer);
+    }
+  }
+
+  /** Ends all of them; resolves when the last has gone. */
+  async dismiss(): Promise<void> {
+    for (const member of this.#members) {
+      member.leaving = true;
+      this.#options.schedule.workerLeaves(member.thread);
+      this.#ending.add(member);
+      member.commands.postMessage({ kind: 'stop' } satisfies WorkerCommand);
+    }
+    this.#members.clear();
+    this.#options.schedule.announce();
+    await Promise.all([...this.#ending].map(({ ended }) => ended));
+  }
+
+  #start(): boolean {
+    const { schedule } = this.#options;
+    const thread = schedule.allocateThread();
+    if (thread < 0) return false;
+    const commands = new MessageChannel();
+    const events = new MessageChannel();
+    const start: WorkerStart = {
+      thread,
+      schedule: schedule.buffer,
+      commands: commands.port2,
+      events: events.port2,
+    };
+    let worker: Worker;
+    try {
+      worker = new Worker(new URL('./worker.js', import.meta.url), {
+        workerData: start,
+        transferList: [commands.port2, events.port2],
+      });
+    } catch (error) {
+      schedule.freeThread(thread);
+      commands.port1.close();
+      events.port1.close();
+      this.#options.died(error as Error, []);
+      return false;
+    }
+    events.port1.on('message', (event: SlotEvent) => this.#options.tell(event));
+    let failure: Error | undefined;
+    worker.on('error', (error) => {
+      failure = error;
+    });
+    const member: Member = {
+      thread,
+      commands: commands.port1,
+      ended: new Promise((resolve) => {
+        worker.once('exit', (status) => {
+          commands.port1.close();
+          events.port1.close();
+          this.#gone(member, failure ?? new Error(`it ended with status ${status}`));
+          resolve();
+        });
+      }),
+      leaving: false,
+    };
+    this.#members.add(member);
+    this.#options.greet((command, transfer) => commands.port1.postMessage(command, transfer));
+    return true;
+  }
+
+  #gone(member: Member, error: Error): void {
+    const { schedule, died, restarts, vacant } = this.#options;
+    const slots = schedule.heldBy(member.thread);
+    this.#members.delete(member);
+    this.#ending.delete(member);
+    schedule.freeThread(member.thread);
+    if (!member.leaving || slots.length > 0) died(error, slots);
+    if (!member.leaving) restarts.after(vacant);
+    // Whoever relied on it looks for work: the thread that makes VMs, when this was the last.
+    schedule.announce();
+  }
+}
