@@ -86,6 +86,8 @@ export class AcpiPm implements PortDevice, TimedDevice {
   }
 
   writePort(port: number, size: number, value: number): void {
+    // What the timer has done by now is reported before the write can clear or mask it.
+    this.#update();
     for (let i = 0; i < size; i += 1) this.#writeByte(port + i, (value >>> (i * 8)) & 0xff);
     this.#update();
   }

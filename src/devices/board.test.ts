@@ -278,6 +278,17 @@ test('the PM timer runs at 3.579545 MHz, and its turn and the power button raise
   assert.equal(board.nextDeadline(), Number.POSITIVE_INFINITY);
 });
 
+test('a turn of the PM timer that is due is reported before it is cleared or masked', () => {
+  const { board, time } = setUp();
+  board.mmioWrite(0, 0xfec00000, 4, 0x10 + 2 * 9);
+  board.mmioWrite(0, 0xfec00010, 4, 0x0059);
+  board.portOut(0x602, 2, 0x0001);
+  time.now = PM_TIMER_RATE.timeOf(2 ** 31) + 5;
+  board.portOut(0x602, 2, 0x0000);
+  assert.equal(board.acknowledge(0), 0x59);
+  assert.equal(board.portIn(0x600, 2), 0x0001);
+});
+
 test('port 61h gates the speaker timer and shows its output and the refresh toggle', () => {
   const { board, time } = setUp();
   out(board, [0x61, 0x01], [0x43, 0xb0], [0x42, 100], [0x42, 0]);

@@ -140,7 +140,7 @@ export class Board {
       const apic = this.#devices.apics[vcpu];
       if (apic === undefined) return undefined;
       if (index === IA32_APIC_BASE) return apic.base;
-      if (index === IA32_TSC_DEADLINE) return apic.timer.timeStampDeadline;
+      if (index === IA32_TSC_DEADLINE) return apic.timeStampDeadline;
       if (index === IA32_TIME_STAMP_COUNTER) return apic.timer.timeStamp(this.#clock.now());
       if (index >= IA32_X2APIC_FIRST && index <= IA32_X2APIC_LAST) return apic.readMsr(index);
       return undefined;
@@ -158,7 +158,7 @@ export class Board {
         return true;
       }
       if (index === IA32_TIME_STAMP_COUNTER) {
-        apic.timer.setTimeStamp(value, this.#clock.now());
+        apic.setTimeStamp(value);
         return true;
       }
       if (index >= IA32_X2APIC_FIRST && index <= IA32_X2APIC_LAST) {

@@ -200,11 +200,61 @@ test('a written time-stamp counter goes on from its value, and deadlines follow 
   const { apic, time } = setUp();
   apic.writeMmio(0x320, 4, 0x40040);
   time.now = 1000;
-  apic.timer.setTimeStamp(5n, 1000);
+  apic.setTimeStamp(5n);
   assert.equal(apic.timer.timeStamp(1000), 5n);
   assert.equal(apic.timer.timeStamp(1010), 15n);
   apic.setTimeStampDeadline(25n);
   assert.equal(apic.deadline(), 1020);
+});
+
+test('an expiry that is due is delivered before the timer is looked at or programmed', () => {
+  const accesses: Readonly<Record<string, (apic: LocalApic) => void>> = {
+    'another initial count': (apic) => apic.writeMmio(0x380, 4, 5000),
+    'another divider': (apic) => apic.writeMmio(0x3e0, 4, 0x0),
+    'the mask': (apic) => apic.writeMmio(0x320, 4, 0x10040),
+    'another vector': (apic) => apic.writeMmio(0x320, 4, 0x50),
+    'another mode': (apic) => apic.writeMmio(0x320, 4, 0x40040),
+    'the current count': (apic) => apic.readMmio(0x390, 4),
+    IRR: (apic) => apic.readMmio(0x220, 4),
+    'x2APIC mode': (apic) => apic.setBase(X2APIC_BASE),
+  };
+  for (const [name, access] of Object.entries(accesses)) {
+    for (const periodic of [0, 0x20000]) {
+      const { apic, time } = setUp();
+      apic.writeMmio(0x3e0, 4, 0xb);
+      apic.writeMmio(0x320, 4, periodic | 0x40);
+      apic.writeMmio(0x380, 4, 1000);
+      time.now = 1200;
+      access(apic);
+      assert.equal(apic.pendingVector(), 0x40, name);
+    }
+  }
+});
+
+test('a current count between expiry and delivery belongs to the next period', () => {
+  const { apic, time } = setUp();
+  apic.writeMmio(0x3e0, 4, 0xb);
+  apic.writeMmio(0x320, 4, 0x20040);
+  apic.writeMmio(0x380, 4, 1000);
+  time.now = 1200;
+  assert.equal(apic.readMmio(0x390, 4), 800);
+});
+
+test('a TSC deadline that has passed reads 0, and a new one or a new counter does not lose it', () => {
+  const accesses: Readonly<Record<string, (apic: LocalApic) => void>> = {
+    read: (apic) => assert.equal(apic.timeStampDeadline, 0n),
+    'a new deadline': (apic) => apic.setTimeStampDeadline(1_000_000n),
+    disarming: (apic) => apic.setTimeStampDeadline(0n),
+    'a new counter': (apic) => apic.setTimeStamp(0n),
+  };
+  for (const [name, access] of Object.entries(accesses)) {
+    const { apic, time } = setUp();
+    apic.writeMmio(0x320, 4, 0x40040);
+    apic.setTimeStampDeadline(1000n);
+    time.now = 1200;
+    access(apic);
+    assert.equal(apic.pendingVector(), 0x40, name);
+  }
 });
 
 test('IA32_APIC_BASE allows only the manual’s transitions', () => {

@@ -265,6 +265,16 @@ export class LocalApic implements TimedDevice {
     if ((lvt & LVT_MASKED) === 0) this.#accept(lvt & 0xff, false);
   }
 
+  /**
+   * Delivers what the timer owes, before it is looked at or programmed: an expiry belongs to the
+   * registers as they were when it came. Returns now, for all of one access.
+   */
+  #catchUp(): number {
+    const now = this.#wiring.clock.now();
+    this.expire(now);
+    return now;
+  }
+
   // Registers.
 
   get globallyEnabled(): boolean {
@@ -300,6 +310,7 @@ export class LocalApic implements TimedDevice {
     const extended = (low & APIC_BASE_EXTD) !== 0;
     if (extended && (!enable || !this.globallyEnabled)) return false;
     if (!extended && enable && this.x2apic) return false;
+    this.#catchUp();
     if (!enable && this.globallyEnabled) this.#initialize();
     const entersX2apic = extended && !this.x2apic;
     this.#u32[S_BASE_LOW] = low;
@@ -381,10 +392,23 @@ export class LocalApic implements TimedDevice {
     return written;
   }
 
+  /** IA32_TSC_DEADLINE; 0 once it has passed. */
+  get timeStampDeadline(): bigint {
+    this.#catchUp();
+    return this.timer.timeStampDeadline;
+  }
+
+  /** Writes IA32_TIME_STAMP_COUNTER, which the deadline is compared with. */
+  setTimeStamp(value: bigint): void {
+    const now = this.#catchUp();
+    this.timer.setTimeStamp(value, now);
+    this.expire(now);
+  }
+
   /** Writes IA32_TSC_DEADLINE, which has no effect outside TSC-deadline mode. */
   setTimeStampDeadline(value: bigint): void {
     if (this.#timerMode() !== TIMER_TSC_DEADLINE) return;
-    const now = this.#wiring.clock.now();
+    const now = this.#catchUp();
     this.timer.setTimeStampDeadline(value, now);
     this.expire(now);
   }
@@ -473,7 +497,10 @@ export class LocalApic implements TimedDevice {
 
   #readRegister(register: number): number {
     const u32 = this.#u32;
-    if (register >= ISR0 && register <= IRR7) return u32[S_ISR + register - ISR0]!;
+    if (register >= ISR0 && register <= IRR7) {
+      this.#catchUp();
+      return u32[S_ISR + register - ISR0]!;
+    }
     if (register >= LVT_TIMER && register <= LVT_ERROR) return u32[S_LVT + register - LVT_TIMER]!;
     switch (register) {
       case ID:
@@ -502,7 +529,7 @@ export class LocalApic implements TimedDevice {
       case CURRENT_COUNT:
         return this.#timerMode() === TIMER_TSC_DEADLINE
           ? 0
-          : this.timer.currentCount(this.#wiring.clock.now());
+          : this.timer.currentCount(this.#catchUp());
       case DIVIDE_CONFIGURATION:
         return this.timer.divideConfiguration;
       default:
@@ -525,6 +552,7 @@ export class LocalApic implements TimedDevice {
         this.#endOfInterrupt();
         return true;
       case SVR:
+        this.#catchUp();
         u32[S_SVR] = value & SVR_WRITABLE;
         if ((value & SVR_ENABLE) === 0) {
           for (let entry = 0; entry < LVT_ENTRIES; entry += 1) {
@@ -541,11 +569,11 @@ export class LocalApic implements TimedDevice {
         return true;
       case INITIAL_COUNT:
         if (this.#timerMode() !== TIMER_TSC_DEADLINE) {
-          this.timer.setInitialCount(value, this.#wiring.clock.now());
+          this.timer.setInitialCount(value, this.#catchUp());
         }
         return true;
       case DIVIDE_CONFIGURATION:
-        this.timer.setDivideConfiguration(value, this.#wiring.clock.now());
+        this.timer.setDivideConfiguration(value, this.#catchUp());
         return true;
       case SELF_IPI:
         this.#accept(value & 0xff, false);
@@ -557,6 +585,7 @@ export class LocalApic implements TimedDevice {
 
   #writeLvt(entry: number, value: number): void {
     const u32 = this.#u32;
+    if (entry === 0) this.#catchUp();
     const before = u32[S_LVT + entry]!;
     let after = value & LVT_WRITABLE[entry]!;
     if (!this.softwareEnabled) after |= LVT_MASKED;

@@ -214,6 +214,70 @@ test('read-back latches status before count, for several counters at once', () =
   assert.equal(pit.readPort(0x41), 0x40 | 0x30, 'OUT low, null count, mode 0');
 });
 
+/** Everything that a guest can do with the timer, and that is no new count for counter 0. */
+const looks: Readonly<Record<string, (machine: ReturnType<typeof setUp>) => void>> = {
+  'a latch command': ({ out }) => out(0x43, 0x00),
+  'a read': ({ pit }) => pit.readPort(0x40),
+  'a read-back command': ({ out }) => out(0x43, 0xe2),
+  'a control word for counter 2': ({ out }) => out(0x43, 0xb0),
+  'a count for counter 2': ({ program }) => program(2, 0, 50),
+  'the gate of counter 2': ({ pit }) => {
+    pit.setGate(2, true);
+    pit.setGate(2, false);
+  },
+  'the output of counter 2': ({ pit }) => pit.output(2),
+};
+
+for (const [name, look] of Object.entries(looks)) {
+  test(`an edge that is due is not lost by ${name}`, () => {
+    for (const mode of [0, 4]) {
+      for (const count of [2, 15, 200]) {
+        const machine = setUp();
+        machine.program(0, mode, count);
+        machine.at(count + 5);
+        look(machine);
+        assert.equal(machine.irq.rises, 1, `mode ${mode}, count ${count}`);
+        assert.equal(machine.pit.deadline(), Number.POSITIVE_INFINITY);
+      }
+    }
+    for (const mode of [2, 3]) {
+      const machine = setUp();
+      machine.program(0, mode, 100);
+      for (let period = 1; period <= 10; period += 1) {
+        machine.at(100 * period + 7);
+        look(machine);
+        assert.equal(machine.irq.rises, period, `mode ${mode}`);
+      }
+    }
+  });
+}
+
+test('a clock that goes on during an access loses no edge', () => {
+  const machine = setUp();
+  const step = PIT_RATE.timeOf(1) / 3;
+  let rises = 0;
+  Object.defineProperty(machine.time, 'now', {
+    get() {
+      rises += 1;
+      return rises * step;
+    },
+  });
+  for (let shot = 1; shot <= 50; shot += 1) {
+    machine.program(0, 4, 2 + (shot % 7));
+    for (let look = 0; look < 60; look += 1) machine.out(0x43, look % 2 === 0 ? 0x00 : 0xe2);
+    assert.equal(machine.irq.rises, shot);
+  }
+});
+
+test('programming counter 0 anew delivers the edge that the old count owed', () => {
+  const { irq, program, at, pit } = setUp();
+  program(0, 4, 20);
+  at(40);
+  program(0, 4, 20);
+  assert.equal(irq.rises, 1);
+  assert.equal(pit.deadline(), PIT_RATE.timeOf(40 + 1 + 20 + 1));
+});
+
 test('the control word register cannot be read', () => {
   const { pit } = setUp();
   assert.equal(pit.readPort(0x43), 0xff);

@@ -6,7 +6,8 @@
  * and read through port 61h; the gates of 0 and 1 are tied high (IBM PC/AT technical reference).
  *
  * Nothing ticks: a counter keeps the tick at which its counting element was loaded, and what it holds
- * and drives at any time follows from that.
+ * and drives at any time follows from that. Each access reads the clock once, and first delivers the
+ * edge of counter 0 that is due by then: programming a counter must not forget it.
  */
 import type { Clock } from '../arch/clock.js';
 import type { InterruptLine, PortDevice, StateBlock, TimedDevice } from './device.js';
@@ -110,13 +111,14 @@ export class Pit8254 implements PortDevice, TimedDevice {
     const counter = port - PIT_PORT;
     // The control word register cannot be read; its buffers stay in three-state.
     if (counter >= COUNTERS) return 0xff;
+    const tick = this.#catchUp();
     const c = counter * COUNTER_WORDS;
     if (this.#u32[c + STATUS_LATCHED] !== 0) {
       this.#u32[c + STATUS_LATCHED] = 0;
       return this.#u32[c + STATUS]!;
     }
     const latched = this.#u32[c + LATCHED] !== 0;
-    const count = latched ? this.#u32[c + LATCH]! : this.#count(counter, this.#tick());
+    const count = latched ? this.#u32[c + LATCH]! : this.#count(counter, tick);
     const access = this.#access(c);
     const high =
       access === ACCESS_HIGH || (access === ACCESS_BOTH && this.#u32[c + READ_HIGH_NEXT] !== 0);
@@ -126,15 +128,16 @@ export class Pit8254 implements PortDevice, TimedDevice {
   }
 
   writePort(port: number, _size: number, value: number): void {
+    const tick = this.#catchUp();
     const counter = port - PIT_PORT;
-    if (counter < COUNTERS) this.#writeCount(counter, value);
-    else this.#writeControl(value);
-    this.#schedule();
+    if (counter < COUNTERS) this.#writeCount(counter, value, tick);
+    else this.#writeControl(value, tick);
+    this.#schedule(tick);
   }
 
   /** The level of a counter's OUT pin. */
   output(counter: number): boolean {
-    const tick = this.#tick();
+    const tick = this.#catchUp();
     this.#settle(counter, tick);
     return this.#out(counter, tick);
   }
@@ -144,7 +147,7 @@ export class Pit8254 implements PortDevice, TimedDevice {
     const c = counter * COUNTER_WORDS;
     const d = DOUBLES + counter * COUNTER_DOUBLES;
     if ((this.#u32[c + GATE] !== 0) === level) return;
-    const tick = this.#tick();
+    const tick = this.#catchUp();
     this.#settle(counter, tick);
     const mode = this.#mode(c);
     if (level) {
@@ -156,7 +159,7 @@ export class Pit8254 implements PortDevice, TimedDevice {
       this.#f64[d + FROZEN] = Math.max(0, tick - this.#f64[d + START]!);
       this.#u32[c + GATE] = 0;
     }
-    this.#schedule();
+    this.#schedule(tick);
   }
 
   deadline(): number {
@@ -165,17 +168,25 @@ export class Pit8254 implements PortDevice, TimedDevice {
   }
 
   expire(now: number): void {
-    if (PIT_RATE.ticksAt(now) < this.#f64[NEXT_EDGE]!) return;
+    this.#deliver(PIT_RATE.ticksAt(now));
+  }
+
+  /** Delivers what is due by now; returns the tick that it is, for all of one access. */
+  #catchUp(): number {
+    const tick = PIT_RATE.ticksAt(this.#clock.now());
+    this.#deliver(tick);
+    return tick;
+  }
+
+  /** Raises IRQ 0 when counter 0's output has risen by `tick`. */
+  #deliver(tick: number): void {
+    if (tick < this.#f64[NEXT_EDGE]!) return;
     // The wire is left high until just before the next edge: IRQ 0 looks at nothing but edges, and a
     // host that comes late must not turn the tick into a request that was withdrawn.
     this.#irq.set(false);
     this.#irq.set(true);
-    this.#settle(0, PIT_RATE.ticksAt(now));
-    this.#f64[NEXT_EDGE] = this.#nextRise(PIT_RATE.ticksAt(now));
-  }
-
-  #tick(): number {
-    return PIT_RATE.ticksAt(this.#clock.now());
+    this.#settle(0, tick);
+    this.#f64[NEXT_EDGE] = this.#nextRise(tick);
   }
 
   #access(c: number): number {
@@ -274,19 +285,19 @@ export class Pit8254 implements PortDevice, TimedDevice {
     return bcd ? toBcd(count % modulus) : count & 0xffff;
   }
 
-  #writeControl(value: number): void {
+  #writeControl(value: number, tick: number): void {
     const select = value >>> CONTROL_SELECT_SHIFT;
     if (select === CONTROL_READ_BACK) {
       for (let counter = 0; counter < COUNTERS; counter += 1) {
         if ((value & (2 << counter)) === 0) continue;
-        if ((value & READ_BACK_NO_STATUS) === 0) this.#latchStatus(counter);
-        if ((value & READ_BACK_NO_COUNT) === 0) this.#latchCount(counter);
+        if ((value & READ_BACK_NO_STATUS) === 0) this.#latchStatus(counter, tick);
+        if ((value & READ_BACK_NO_COUNT) === 0) this.#latchCount(counter, tick);
       }
       return;
     }
     const c = select * COUNTER_WORDS;
     if (((value >>> CONTROL_ACCESS_SHIFT) & 3) === ACCESS_LATCH) {
-      this.#latchCount(select);
+      this.#latchCount(select, tick);
       return;
     }
     this.#u32[c + CONTROL] = value & 0x3f;
@@ -299,10 +310,9 @@ export class Pit8254 implements PortDevice, TimedDevice {
     this.#u32[c + STATUS_LATCHED] = 0;
   }
 
-  #latchStatus(counter: number): void {
+  #latchStatus(counter: number, tick: number): void {
     const c = counter * COUNTER_WORDS;
     if (this.#u32[c + STATUS_LATCHED] !== 0) return;
-    const tick = this.#tick();
     this.#settle(counter, tick);
     const waiting = this.#u32[c + COUNTING] === 0 || this.#u32[c + RELOAD_PENDING] !== 0;
     this.#u32[c + STATUS_LATCHED] = 1;
@@ -312,14 +322,14 @@ export class Pit8254 implements PortDevice, TimedDevice {
       (waiting ? STATUS_NULL_COUNT : 0);
   }
 
-  #latchCount(counter: number): void {
+  #latchCount(counter: number, tick: number): void {
     const c = counter * COUNTER_WORDS;
     if (this.#u32[c + LATCHED] !== 0) return;
     this.#u32[c + LATCHED] = 1;
-    this.#u32[c + LATCH] = this.#count(counter, this.#tick());
+    this.#u32[c + LATCH] = this.#count(counter, tick);
   }
 
-  #writeCount(counter: number, value: number): void {
+  #writeCount(counter: number, value: number, tick: number): void {
     const c = counter * COUNTER_WORDS;
     const access = this.#access(c);
     if (access === ACCESS_BOTH && this.#u32[c + WRITE_HIGH_NEXT] === 0) {
@@ -330,7 +340,6 @@ export class Pit8254 implements PortDevice, TimedDevice {
       return;
     }
     this.#u32[c + WRITE_HIGH_NEXT] = 0;
-    const tick = this.#tick();
     this.#settle(counter, tick);
     if (access === ACCESS_LOW) this.#u32[c + RELOAD] = value;
     else
@@ -370,8 +379,7 @@ export class Pit8254 implements PortDevice, TimedDevice {
   }
 
   /** After a write: the level of IRQ 0 as it is now, and when it will next rise. */
-  #schedule(): void {
-    const tick = this.#tick();
+  #schedule(tick: number): void {
     this.#settle(0, tick);
     this.#f64[NEXT_EDGE] = this.#nextRise(tick);
     if (!this.#out(0, tick)) this.#irq.set(false);

@@ -112,7 +112,49 @@ test('the periodic interrupt comes at the rate of register A, until C is read', 
   assert.equal(irq.level, false);
   assert.equal(read(C), 0x00);
   write(A, 0x21);
-  assert.equal(rtc.deadline() - time.now, Math.ceil(1e9 / 256), 'rate 1 is 256 Hz');
+  assert.equal(rtc.deadline(), Math.ceil(1e9 / 256), 'rate 1 is 256 Hz, in step with the others');
+  time.now = rtc.deadline();
+  rtc.expire(time.now);
+  assert.equal(rtc.deadline(), Math.ceil(2e9 / 256));
+});
+
+test('a register A that is written all the time does not keep the periodic interrupt away', () => {
+  const { irq, rtc, time, write } = setUp();
+  write(B, 0x42);
+  const start = time.now;
+  while (time.now < start + 976_000) {
+    time.now += 100_000;
+    write(A, 0x26);
+  }
+  assert.equal(irq.level, true);
+  assert.ok(rtc.deadline() > time.now);
+});
+
+test('a divider chain that leaves its reset starts a whole period', () => {
+  const { rtc, time, write } = setUp();
+  write(B, 0x42);
+  write(A, 0x76);
+  time.now = 1_234_567;
+  write(A, 0x26);
+  assert.equal(rtc.deadline(), Math.ceil(time.now + 1e9 / 1024));
+});
+
+test('an alarm and an update that are due survive a new alarm time and a new time', () => {
+  for (const [index, value] of [
+    [1, 0x00],
+    [0, 0x00],
+  ] as const) {
+    const { irq, read, write, time } = setUp();
+    write(1, 0x38);
+    write(3, 0xff);
+    write(5, 0xff);
+    write(B, 0x32);
+    read(C);
+    time.now = 1_000_000_001;
+    write(index, value);
+    assert.equal(irq.level, true);
+    assert.equal(read(C), 0xb0 | 0x40, `after register ${index}`);
+  }
 });
 
 test('the update interrupt comes with each second', () => {

@@ -76,6 +76,8 @@ const F_PERIODIC_AT = 19;
 const F_UPDATE_AT = 20;
 /** Nanosecond from which the next periodic flag is counted. */
 const F_PERIOD_START = 21;
+/** Nanosecond at which the divider chain left its reset: periods of every rate count from there. */
+const F_CHAIN_START = 22;
 
 /** The host's time of day in milliseconds since 1970-01-01 00:00 UTC. */
 export type WallClock = () => number;
@@ -106,7 +108,8 @@ export class Rtc implements PortDevice, TimedDevice {
     u8[REGISTER_C] = 0;
     u32[W_INDEX] = 0;
     f64[F_SECOND] = this.#currentSecond();
-    f64[F_PERIOD_START] = this.#clock.now();
+    f64[F_CHAIN_START] = this.#clock.now();
+    f64[F_PERIOD_START] = f64[F_CHAIN_START]!;
     this.#schedule();
     this.#irq.set(false);
   }
@@ -144,7 +147,11 @@ export class Rtc implements PortDevice, TimedDevice {
   /** Whether the time is not being updated: SET, or the divider chain held in reset. */
   #stopped(): boolean {
     const { u8 } = this.#s;
-    return (u8[REGISTER_B]! & B_SET) !== 0 || (u8[REGISTER_A]! & A_DIVIDER) !== A_DIVIDER_32KHZ;
+    return (u8[REGISTER_B]! & B_SET) !== 0 || this.#chainInReset();
+  }
+
+  #chainInReset(): boolean {
+    return (this.#s.u8[REGISTER_A]! & A_DIVIDER) !== A_DIVIDER_32KHZ;
   }
 
   #isTime(index: number): boolean {
@@ -176,6 +183,15 @@ export class Rtc implements PortDevice, TimedDevice {
     if (rate === 0) return Number.POSITIVE_INFINITY;
     // Rates 1 and 2 are those of 8 and 9 with this time base.
     return 2 ** (rate < 3 ? rate + 7 : rate) * NANOSECONDS_PER_HALF_TICK;
+  }
+
+  /** The last edge of the periodic tap at `now`: taps follow the chain, whenever they are chosen. */
+  #periodStart(now: number): number {
+    const start = this.#s.f64[F_CHAIN_START]!;
+    const period = this.#periodNs();
+    return period === Number.POSITIVE_INFINITY
+      ? now
+      : start + Math.floor((now - start) / period) * period;
   }
 
   #encode(value: number): number {
@@ -229,18 +245,20 @@ export class Rtc implements PortDevice, TimedDevice {
 
   #writeRegister(index: number, value: number): void {
     const { u8, f64 } = this.#s;
+    // An event that is due belongs to the registers as they are before the write.
+    const now = this.#catchUp();
     switch (index) {
       case REGISTER_A: {
-        this.#catchUp();
+        const chainWasReset = this.#chainInReset();
         const wasStopped = this.#stopped();
         if (!wasStopped) this.#showTime();
         u8[REGISTER_A] = value & ~A_UIP;
         if (wasStopped && !this.#stopped()) this.#setTime();
-        f64[F_PERIOD_START] = this.#clock.now();
+        if (chainWasReset) f64[F_CHAIN_START] = now;
+        f64[F_PERIOD_START] = this.#periodStart(now);
         break;
       }
       case REGISTER_B: {
-        this.#catchUp();
         const wasStopped = this.#stopped();
         if (!wasStopped) this.#showTime();
         // SET clears UIE. A change of format does not convert what the registers hold.
@@ -273,8 +291,8 @@ export class Rtc implements PortDevice, TimedDevice {
     return flags;
   }
 
-  /** Sets the flags of all events up to now: they are set whether or not they may interrupt. */
-  #catchUp(): void {
+  /** Sets the flags of all events up to now, whether or not they may interrupt; returns now. */
+  #catchUp(): number {
     const { u8, f64 } = this.#s;
     const now = this.#clock.now();
     const period = this.#periodNs();
@@ -293,6 +311,7 @@ export class Rtc implements PortDevice, TimedDevice {
       }
     }
     this.#updateIrq();
+    return now;
   }
 
   /** Whether the alarm's time of day falls after `from` and not after `to`. */
