@@ -3,11 +3,17 @@
  *
  * Source: National Semiconductor PC16550D data sheet (June 1995): section 8.0 registers, 8.4 FIFO
  * control, 8.5 interrupt identification, 8.7 modem control and its loopback, "FIFO interrupt mode
- * operation" for the character timeout. The gating of the interrupt by OUT2 is the IBM PC/AT's wiring.
+ * operation" for the character timeout. OUT2 does not gate the interrupt, as it does on an IBM PC/AT:
+ * kernels written for virtual machines leave it clear.
  *
- * The wire is infinitely fast, but what is at its far end is not: bytes go to a ring that the host
- * drains. When the ring is full the transmitter keeps them, shows THRE clear and goes on when there is
- * room again, so a guest that looks at THRE loses nothing and the host holds a bounded amount.
+ * Out: the wire is infinitely fast, but its far end is not: bytes go to a ring that the host drains.
+ * When the ring is full the transmitter keeps them, shows THRE clear and goes on when there is room
+ * again, so a guest that looks at THRE loses nothing and the host holds a bounded amount.
+ *
+ * In: bytes wait in the host's ring until the guest listens (`#listens`), then come a batch at a time.
+ * A batch fills the empty receiver, and the next one comes only a while after the guest has read it
+ * all. So the interrupt falls between batches, and each raises an edge: an edge-triggered controller
+ * sees it even when the handler returns with data ready, and processes get their turn in between.
  */
 
 import type { Clock } from '../arch/clock.js';
@@ -95,10 +101,22 @@ const F_TIMEOUT_AT = 7;
 const B_RX_FIFO = 64;
 const B_TX_FIFO = 80;
 const FIFO_BYTES = 16;
+/** When the line is free for the next batch of input. */
+const F_LINE_FREE = 12;
+/** When that batch comes; Infinity while none waits, or none may come. */
+const F_INPUT_AT = 13;
+/** Looks at LSR in a row that found neither a byte nor anything to wait for. */
+const S_IDLE_LOOKS = 28;
 
 /** Baud generator input: 1.8432 MHz, 16 clocks a bit. */
 const NANOSECONDS_PER_DIVISOR_BIT = (16 / 1.8432e6) * 1e9;
 const TIMEOUT_CHARACTERS = 4;
+/** How long the line takes for a byte of input, whatever the divisor: a terminal has no wire. */
+const NANOSECONDS_PER_INPUT_BYTE = 1000;
+/** How long a receiver that was just set up stays empty: about a character at 115,200 baud. */
+const NANOSECONDS_AFTER_SET_UP = 100_000;
+/** From so many idle looks on a guest is taken to poll for input; drivers that write look once. */
+const POLLING_LOOKS = 8;
 
 export class Uart16550 implements PortDevice, TimedDevice {
   readonly name: string;
@@ -136,10 +154,12 @@ export class Uart16550 implements PortDevice, TimedDevice {
     this.#s.u8.fill(0);
     this.#s.u32[S_DIVISOR] = 1;
     this.#s.f64[F_TIMEOUT_AT] = Number.POSITIVE_INFINITY;
+    this.#s.f64[F_INPUT_AT] = Number.POSITIVE_INFINITY;
     this.#updateIrq();
   }
 
   readPort(port: number): number {
+    this.#catchUp();
     const u32 = this.#s.u32;
     const latch = (u32[S_LCR]! & LCR_DLAB) !== 0;
     switch (port - this.#base) {
@@ -167,6 +187,7 @@ export class Uart16550 implements PortDevice, TimedDevice {
   }
 
   writePort(port: number, _size: number, value: number): void {
+    this.#catchUp();
     const u32 = this.#s.u32;
     const latch = (u32[S_LCR]! & LCR_DLAB) !== 0;
     switch (port - this.#base) {
@@ -198,28 +219,25 @@ export class Uart16550 implements PortDevice, TimedDevice {
   }
 
   deadline(): number {
-    return this.#s.f64[F_TIMEOUT_AT]!;
+    return Math.min(this.#s.f64[F_TIMEOUT_AT]!, this.#s.f64[F_INPUT_AT]!);
   }
 
   expire(now: number): void {
-    if (now < this.#s.f64[F_TIMEOUT_AT]!) return;
-    this.#s.f64[F_TIMEOUT_AT] = Number.POSITIVE_INFINITY;
-    this.#s.u32[S_TIMEOUT_PENDING] = 1;
-    this.#updateIrq();
+    const f64 = this.#s.f64;
+    if (now >= f64[F_TIMEOUT_AT]!) {
+      f64[F_TIMEOUT_AT] = Number.POSITIVE_INFINITY;
+      this.#s.u32[S_TIMEOUT_PENDING] = 1;
+      this.#updateIrq();
+    }
+    if (now >= f64[F_INPUT_AT]!) this.#receiveBatch();
   }
 
-  /** Takes bytes from the host's ring as far as the receiver has room. */
+  /** Lets a batch of the host's bytes come, now or when the line is free. */
   pumpInput(): void {
-    // The far end honours RTS: a driver that has not opened the port would throw the bytes away.
-    if ((this.#s.u32[S_MCR]! & (MCR_LOOP | MCR_RTS)) !== MCR_RTS) return;
-    let received = false;
-    while (this.#s.u32[S_RX_COUNT]! < this.#fifoDepth()) {
-      const byte = this.#input.shift();
-      if (byte < 0) break;
-      this.#receive(byte);
-      received = true;
-    }
-    if (received) this.#updateIrq();
+    const f64 = this.#s.f64;
+    if (f64[F_INPUT_AT] !== Number.POSITIVE_INFINITY || !this.#awaitsInput()) return;
+    f64[F_INPUT_AT] = f64[F_LINE_FREE]!;
+    this.#catchUp();
   }
 
   /** Goes on transmitting after the host has made room in its ring. */
@@ -227,6 +245,47 @@ export class Uart16550 implements PortDevice, TimedDevice {
     if (this.#s.u32[S_TX_COUNT] === 0) return;
     this.#drainTransmitter();
     this.#updateIrq();
+  }
+
+  /** Lets what is due come before a register is read or written. */
+  #catchUp(): void {
+    if (this.deadline() !== Number.POSITIVE_INFINITY) this.expire(this.#clock.now());
+  }
+
+  /**
+   * Whether the guest wants input: it has raised RTS, enabled the receiver's interrupt, or polls. The
+   * 16550A has no flow control of its own, but a byte that comes before a driver has opened the port
+   * is a byte that the driver throws away.
+   */
+  #listens(): boolean {
+    const u32 = this.#s.u32;
+    if ((u32[S_MCR]! & MCR_LOOP) !== 0) return false;
+    return (
+      (u32[S_MCR]! & MCR_RTS) !== 0 ||
+      (u32[S_IER]! & IER_ERBFI) !== 0 ||
+      u32[S_IDLE_LOOKS]! >= POLLING_LOOKS
+    );
+  }
+
+  #awaitsInput(): boolean {
+    return this.#s.u32[S_RX_COUNT] === 0 && this.#listens() && this.#input.length > 0;
+  }
+
+  #receiveBatch(): void {
+    this.#s.f64[F_INPUT_AT] = Number.POSITIVE_INFINITY;
+    if (!this.#awaitsInput()) return;
+    const depth = this.#fifoDepth();
+    while (this.#s.u32[S_RX_COUNT]! < depth) {
+      const byte = this.#input.shift();
+      if (byte < 0) break;
+      this.#receive(byte);
+    }
+    this.#updateIrq();
+  }
+
+  /** The next batch comes no sooner than in `wait` nanoseconds. */
+  #occupyLine(wait: number): void {
+    this.#s.f64[F_LINE_FREE] = this.#clock.now() + wait;
   }
 
   #fifosEnabled(): boolean {
@@ -261,6 +320,7 @@ export class Uart16550 implements PortDevice, TimedDevice {
     if (u32[S_RX_COUNT]! > 0) {
       u32[S_RX_READ] = (read + 1) % FIFO_BYTES;
       u32[S_RX_COUNT] = u32[S_RX_COUNT]! - 1;
+      if (u32[S_RX_COUNT] === 0) this.#occupyLine(this.#fifoDepth() * NANOSECONDS_PER_INPUT_BYTE);
     }
     u32[S_TIMEOUT_PENDING] = 0;
     this.#restartTimeout();
@@ -291,6 +351,8 @@ export class Uart16550 implements PortDevice, TimedDevice {
   #transmit(byte: number): void {
     const { u8, u32 } = this.#s;
     const count = u32[S_TX_COUNT]!;
+    // Who writes looks at LSR for room.
+    if (u32[S_IDLE_LOOKS]! < POLLING_LOOKS) u32[S_IDLE_LOOKS] = 0;
     u32[S_THRE_PENDING] = 0;
     this.#updateIrq();
     if (count < this.#fifoDepth()) {
@@ -320,18 +382,25 @@ export class Uart16550 implements PortDevice, TimedDevice {
     const u32 = this.#s.u32;
     const enabled = value & ~u32[S_IER]!;
     u32[S_IER] = value;
+    // A driver clears what is pending by reading, once it has enabled the receiver.
+    if ((enabled & IER_ERBFI) !== 0 && u32[S_RX_COUNT] === 0) {
+      this.#occupyLine(NANOSECONDS_AFTER_SET_UP);
+    }
     if ((enabled & IER_ETBEI) !== 0 && u32[S_TX_COUNT] === 0) u32[S_THRE_PENDING] = 1;
     this.#updateIrq();
+    this.pumpInput();
   }
 
   #writeFifoControl(value: number): void {
     const u32 = this.#s.u32;
     const toggled = ((value ^ u32[S_FCR]!) & FCR_ENABLE) !== 0;
+    u32[S_IDLE_LOOKS] = 0;
     // Other bits of FCR are programmed only while bit 0 is written as 1.
     u32[S_FCR] = (value & FCR_ENABLE) !== 0 ? value & FCR_STORED : 0;
     if (toggled || (value & (FCR_ENABLE | FCR_RESET_RX)) === (FCR_ENABLE | FCR_RESET_RX)) {
       u32[S_RX_COUNT] = 0;
       u32[S_TIMEOUT_PENDING] = 0;
+      this.#occupyLine(NANOSECONDS_AFTER_SET_UP);
     }
     if (toggled || (value & (FCR_ENABLE | FCR_RESET_TX)) === (FCR_ENABLE | FCR_RESET_TX)) {
       if (u32[S_TX_COUNT]! > 0) u32[S_THRE_PENDING] = 1;
@@ -358,6 +427,7 @@ export class Uart16550 implements PortDevice, TimedDevice {
     const u32 = this.#s.u32;
     const before = this.#modemLines();
     u32[S_MCR] = value;
+    u32[S_IDLE_LOOKS] = 0;
     const after = this.#modemLines();
     let delta = (before ^ after) >>> 4;
     // TERI marks only the end of a ring, not its beginning.
@@ -374,6 +444,10 @@ export class Uart16550 implements PortDevice, TimedDevice {
     if (u32[S_RX_COUNT]! > 0) value |= LSR_DR;
     if (u32[S_TX_COUNT] === 0) value |= LSR_THRE | LSR_TEMT;
     u32[S_LSR_ERRORS] = 0;
+    if (value === (LSR_THRE | LSR_TEMT) && u32[S_IDLE_LOOKS]! < POLLING_LOOKS) {
+      u32[S_IDLE_LOOKS] = u32[S_IDLE_LOOKS]! + 1;
+      this.pumpInput();
+    }
     this.#updateIrq();
     return value;
   }
@@ -402,9 +476,6 @@ export class Uart16550 implements PortDevice, TimedDevice {
   }
 
   #updateIrq(): void {
-    const mcr = this.#s.u32[S_MCR]!;
-    // In loopback the OUT2 pin is inactive whatever its bit says.
-    const gated = (mcr & (MCR_OUT2 | MCR_LOOP)) === MCR_OUT2;
-    this.#irq.set(gated && this.#interruptSource() !== IIR_NONE);
+    this.#irq.set(this.#interruptSource() !== IIR_NONE);
   }
 }
