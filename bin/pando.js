@@ -4,26 +4,37 @@ const { existsSync } = require('node:fs');
 const { dirname, join } = require('node:path');
 
 const root = dirname(__dirname);
+const SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 };
 
-/** Builds; standard output belongs to the command. */
-function setUp() {
-  const { spawnSync } = require('node:child_process');
+/** Builds, then calls `next`; standard output belongs to the command. */
+function setUp(next) {
+  const { spawn } = require('node:child_process');
   const setup = join(root, 'scripts', 'setup.mjs');
-  const stdio = ['ignore', 2, 2];
-  const { status } = spawnSync(process.execPath, [setup, '--quiet'], { stdio });
-  if (status !== 0) process.exit(status ?? 1);
-}
-
-function bundlesAreUsable() {
-  if (!existsSync(join(root, 'src')) || !existsSync(join(root, 'scripts', 'freshness.cjs'))) {
-    return existsSync(join(root, 'dist', 'bundles', 'complete'));
-  }
-  const { buildIsFresh, bundlesAreFresh } = require('../scripts/freshness.cjs');
-  if (!buildIsFresh(root)) setUp();
-  return bundlesAreFresh(root);
+  const child = spawn(process.execPath, [setup, '--quiet'], { stdio: ['ignore', 2, 2] });
+  let status = 0;
+  const stop = (signal) => {
+    status = SIGNALS[signal];
+    child.kill('SIGTERM');
+  };
+  for (const signal of Object.keys(SIGNALS)) process.on(signal, stop);
+  child.on('exit', (failed) => {
+    for (const signal of Object.keys(SIGNALS)) process.off(signal, stop);
+    if (status !== 0 || failed !== 0) process.exit(status || failed || 1);
+    next();
+  });
 }
 
 // `run` has a bundle of its own, which starts faster than the whole command line.
-if (!bundlesAreUsable()) import('../dist/cli/main.js');
-else if (process.argv[2] === 'run') require('../dist/bundles/run-main.cjs');
-else require('../dist/bundles/main.cjs');
+function start(bundled) {
+  if (!bundled) import('../dist/cli/main.js');
+  else if (process.argv[2] === 'run') require('../dist/bundles/run-main.cjs');
+  else require('../dist/bundles/main.cjs');
+}
+
+if (!existsSync(join(root, 'src')) || !existsSync(join(root, 'scripts', 'freshness.cjs'))) {
+  start(existsSync(join(root, 'dist', 'bundles', 'complete')));
+} else {
+  const { buildIsFresh, bundlesAreFresh } = require('../scripts/freshness.cjs');
+  if (buildIsFresh(root)) start(bundlesAreFresh(root));
+  else setUp(() => start(bundlesAreFresh(root)));
+}

@@ -16,6 +16,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { makeBundles } from './bundle.mjs';
 import { bundlesAreFresh, coreIsFresh, outputs, typescriptIsFresh } from './freshness.cjs';
+import { lock } from './lock.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const only = process.argv[2];
@@ -34,7 +35,15 @@ function stamp(path, time) {
   utimesSync(path, time, time);
 }
 
+// Setup holds the lock already.
+if (process.env.PANDO_SETUP === undefined) {
+  await lock(join(root, 'dist', '.lock'), (pid) =>
+    console.error(`build: process ${pid} builds this checkout; waiting for it`),
+  );
+}
+
 if (only !== '--core' && !typescriptIsFresh(root)) {
+  console.log('build: TypeScript');
   const began = new Date();
   run('typescript/bin/tsc', ['-p', '.', '--incremental', '--tsBuildInfoFile', typescript]);
   stamp(typescript, began);
@@ -56,6 +65,7 @@ if (only !== '--core') identifyTranslator();
 
 const coreSources = join(root, 'src', 'accel', 'wasm', 'core', 'index.ts');
 if (only !== '--ts' && existsSync(coreSources) && !coreIsFresh(root)) {
+  console.log('build: the core of the wasm accelerator');
   mkdirSync(dirname(core), { recursive: true });
   const generated = spawnSync(process.execPath, [join(root, 'scripts', 'generate-ops.mjs')], {
     stdio: 'inherit',
@@ -84,6 +94,7 @@ async function bundler() {
 }
 
 if (only === undefined && existsSync(core) && !bundlesAreFresh(root)) {
+  console.log('build: bundles');
   const rolldown = await bundler();
   if (rolldown !== undefined) await makeBundles(root, rolldown);
 }
