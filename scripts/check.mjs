@@ -32,6 +32,7 @@ const checks = [
   ['types of whole boots', () => tool('typescript/bin/tsc', '-p', 'test', '--noEmit')],
   ['types of benches', () => tool('typescript/bin/tsc', '-p', 'bench', '--noEmit')],
   ['import rules', imports],
+  ['agent', () => tool('../scripts/agent.mjs', '--check')],
   ['unused code', () => tool('knip/bin/knip.js')],
 ];
 

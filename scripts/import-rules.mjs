@@ -50,6 +50,7 @@ const ALLOWED = {
     'version',
   ],
   'cli/terminal': ['image', 'error'],
+  sandbox: ['error'],
   cli: [
     'cli/terminal',
     'bench',

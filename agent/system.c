@@ -1,0 +1,84 @@
+/*
+ * SYSTEM: the machine's clock, entropy (random(4), RNDADDENTROPY and RNDRESEEDCRNG), host name and
+ * machine-id(5), which a clone must not share with its template. Each only when its field is there.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent.h"
+
+#define RNDADDENTROPY 0x40085203
+#define RNDRESEEDCRNG 0x5207
+#define ENTROPY_MAX 512
+
+static int set_clock(const struct request *request) {
+  struct field field;
+  if (!request_find(request, FIELD_CLOCK, &field)) return 0;
+  uint64_t nanoseconds = request_number(request, FIELD_CLOCK, 0);
+  struct timespec time = {.tv_sec = nanoseconds / 1000000000, .tv_nsec = nanoseconds % 1000000000};
+  return clock_settime(CLOCK_REALTIME, &time);
+}
+
+static int add_entropy(const struct request *request) {
+  struct {
+    int bits;
+    int bytes;
+    uint8_t data[ENTROPY_MAX];
+  } pool;
+  struct field field;
+  if (!request_find(request, FIELD_ENTROPY, &field)) return 0;
+  if (field.length > ENTROPY_MAX) {
+    errno = EMSGSIZE;
+    return -1;
+  }
+  pool.bits = field.length * 8;
+  pool.bytes = field.length;
+  memcpy(pool.data, field.bytes, field.length);
+  int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
+  if (fd < 0) return -1;
+  int failed = ioctl(fd, RNDADDENTROPY, &pool) < 0 || ioctl(fd, RNDRESEEDCRNG) < 0 ? errno : 0;
+  close(fd);
+  errno = failed;
+  return failed ? -1 : 0;
+}
+
+static int set_hostname(const struct request *request) {
+  struct field field;
+  if (!request_find(request, FIELD_HOSTNAME, &field)) return 0;
+  return sethostname((const char *)field.bytes, field.length);
+}
+
+static int set_machine_id(const struct request *request) {
+  struct field field;
+  if (!request_find(request, FIELD_MACHINE_ID, &field)) return 0;
+  int fd = open("/etc/machine-id", O_WRONLY | O_TRUNC | O_CLOEXEC);
+  /* An image without the file does not want one. */
+  if (fd < 0) return errno == ENOENT ? 0 : -1;
+  ssize_t wrote = write(fd, field.bytes, field.length);
+  int failed = wrote < 0 ? errno : wrote != (ssize_t)field.length || write(fd, "\n", 1) != 1 ? EIO : 0;
+  close(fd);
+  errno = failed;
+  return failed ? -1 : 0;
+}
+
+void system_start(struct connection *connection, const struct request *request) {
+  static const struct {
+    const char *name;
+    int (*set)(const struct request *request);
+  } steps[] = {{"entropy", add_entropy},
+               {"clock", set_clock},
+               {"hostname", set_hostname},
+               {"machine-id", set_machine_id}};
+  for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+    if (steps[i].set(request) == 0) continue;
+    connection_fail(connection, errno, steps[i].name);
+    return;
+  }
+  connection_send(connection, REPLY_OK, "", 0);
+  connection_finish(connection);
+}

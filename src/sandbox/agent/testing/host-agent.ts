@@ -1,0 +1,38 @@
+/** The agent as a process of the host, on a socket of a temporary folder. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { createConnection, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { Agent } from '../agent.js';
+
+const PROGRAM = fileURLToPath(new URL('../../../../agent/pando-agent', import.meta.url));
+
+export class HostAgent {
+  /** For files of a test. */
+  readonly folder = mkdtempSync(join(tmpdir(), 'pando-agent-'));
+  readonly agent = new Agent(() => this.connect());
+  readonly #socket = join(this.folder, 'socket');
+  readonly process: ChildProcess;
+
+  constructor() {
+    this.process = spawn(PROGRAM, ['--unix', this.#socket], { stdio: 'inherit' });
+  }
+
+  async connect(): Promise<Socket> {
+    while (!existsSync(this.#socket)) await sleep(5);
+    const socket = createConnection(this.#socket);
+    await once(socket, 'connect');
+    return socket;
+  }
+
+  async close(): Promise<void> {
+    const ended = once(this.process, 'exit');
+    this.process.kill('SIGKILL');
+    await ended;
+    rmSync(this.folder, { recursive: true });
+  }
+}
