@@ -1,6 +1,9 @@
 /**
  * ELF notes, and the two that PVH defines (System V ABI, "Note Section"; Xen, "x86/HVM direct boot
  * ABI": XEN_ELFNOTE_PHYS32_ENTRY and XEN_ELFNOTE_PHYS32_RELOC).
+ *
+ * A kernel boots by one note. Whatever is odd about the others, or about their table, decides nothing
+ * once that one has been found: it is reported only when the search ends without it.
  */
 import { PandoError } from '../error.js';
 import type { ByteSource } from './byte-source.js';
@@ -14,7 +17,7 @@ const XEN_ELFNOTE_PHYS32_RELOC = 19;
 const MAX_NOTE_BYTES = 1 << 20;
 
 const NOTE_HEADER_SIZE = 12;
-const XEN_OWNER = 'Xen\0';
+const XEN_OWNER = 'Xen';
 const RELOC_DEFAULT_ALIGN = 0x200000;
 const RELOC_DEFAULT_MIN = 0;
 const RELOC_DEFAULT_MAX = 0xffffffff;
@@ -84,39 +87,79 @@ function* notesIn(
   }
 }
 
-function readRanges(source: ByteSource, ranges: readonly NoteRange[]): ElfNote[] {
-  const notes: ElfNote[] = [];
-  let total = 0n;
-  for (const range of ranges) {
-    if (range.offset + range.size > BigInt(source.size)) {
-      throw new PandoError(
-        'ELF_NOTES_PAST_EOF',
-        `${range.what} at offset ${range.offset}, ${range.size} bytes, ` +
-          `reaches past the end of the file at ${source.size}`,
-        { remedy: 'the file is truncated or damaged: fetch it again' },
-      );
-    }
-    total += range.size;
-    if (total > BigInt(MAX_NOTE_BYTES)) {
-      throw new PandoError(
-        'ELF_NOTES_TOO_LARGE',
-        `${range.what} brings the notes to ${total} bytes, the limit is ${MAX_NOTE_BYTES}`,
-      );
-    }
-    const offset = Number(range.offset);
-    const bytes = source.read(offset, Number(range.size));
-    // Only 8 asks for 8: 0, 1 and everything else are written with the padding of 4.
-    for (const note of notesIn(bytes, offset, range.align === 8n ? 8 : 4, range.what))
-      notes.push(note);
-  }
-  return notes;
+/** Notes as far as they can be read, and what kept the rest from being read. */
+interface NotesFound {
+  readonly notes: readonly ElfNote[];
+  readonly damage?: PandoError;
 }
 
-/**
- * All notes of the PT_NOTE segments.
- * @throws PandoError ELF_NOTES_PAST_EOF, ELF_NOTES_TOO_LARGE, ELF_NOTE_PAST_END
- */
-export function readSegmentNotes(source: ByteSource, elf: ElfFile): ElfNote[] {
+/** The notes of one range with one padding, up to the first that is damaged. */
+function walk(bytes: Uint8Array, base: number, align: number, what: string): NotesFound {
+  const notes: ElfNote[] = [];
+  try {
+    for (const note of notesIn(bytes, base, align, what)) notes.push(note);
+  } catch (error) {
+    if (!(error instanceof PandoError)) throw error;
+    return { notes, damage: error };
+  }
+  return { notes };
+}
+
+function isEntry(note: ElfNote): boolean {
+  return isXen(note) && note.type === XEN_ELFNOTE_PHYS32_ENTRY;
+}
+
+/** The bytes of a range that are there and within the limit, and what is wrong with the rest. */
+function readRange(
+  source: ByteSource,
+  range: NoteRange,
+  room: number,
+): { bytes: Uint8Array; damage?: PandoError } {
+  const inFile = BigInt(source.size) - range.offset;
+  const there = inFile < 0n ? 0n : inFile < range.size ? inFile : range.size;
+  const length = Math.min(Number(there), room);
+  const bytes = length === 0 ? new Uint8Array(0) : source.read(Number(range.offset), length);
+  if (there < range.size) {
+    const damage = new PandoError(
+      'ELF_NOTES_PAST_EOF',
+      `${range.what} at offset ${range.offset}, ${range.size} bytes, ` +
+        `reaches past the end of the file at ${source.size}`,
+      { remedy: 'the file is truncated or damaged: fetch it again' },
+    );
+    return { bytes, damage };
+  }
+  if (range.size > BigInt(room)) {
+    const damage = new PandoError(
+      'ELF_NOTES_TOO_LARGE',
+      `${range.what} brings the notes to more than ${MAX_NOTE_BYTES} bytes, which is the limit`,
+    );
+    return { bytes, damage };
+  }
+  return { bytes };
+}
+
+function readRanges(source: ByteSource, ranges: readonly NoteRange[]): NotesFound {
+  const notes: ElfNote[] = [];
+  let damage: PandoError | undefined;
+  let room = MAX_NOTE_BYTES;
+  for (const range of ranges) {
+    const read = readRange(source, range, room);
+    room -= read.bytes.length;
+    const offset = Number(range.offset);
+    // Only 8 asks for 8: 0, 1 and everything else are written with the padding of 4. Linkers that merge
+    // notes of both kinds give one alignment for both: the other padding is tried when it finds more.
+    const asked = range.align === 8n ? 8 : 4;
+    const first = walk(read.bytes, offset, asked, range.what);
+    const other = walk(read.bytes, offset, 12 - asked, range.what);
+    const found = !first.notes.some(isEntry) && other.notes.some(isEntry) ? other : first;
+    notes.push(...found.notes);
+    damage ??= read.damage ?? found.damage;
+  }
+  return damage === undefined ? { notes } : { notes, damage };
+}
+
+/** The notes of the PT_NOTE segments. */
+export function readSegmentNotes(source: ByteSource, elf: ElfFile): NotesFound {
   return readRanges(
     source,
     elf.programHeaders
@@ -130,8 +173,8 @@ export function readSegmentNotes(source: ByteSource, elf: ElfFile): ElfNote[] {
   );
 }
 
-/** All notes of the SHT_NOTE sections; throws as `readSegmentNotes` does. */
-export function readSectionNotes(source: ByteSource, elf: ElfFile): ElfNote[] {
+/** The notes of the SHT_NOTE sections. */
+export function readSectionNotes(source: ByteSource, elf: ElfFile): NotesFound {
   return readRanges(
     source,
     elf.sectionHeaders
@@ -163,14 +206,8 @@ function entryOf(note: ElfNote): number {
   return entry;
 }
 
-function relocationOf(note: ElfNote): PvhRelocation {
-  if (note.descriptor.length % 4 !== 0) {
-    throw new PandoError(
-      'PVH_RELOC_NOTE_MALFORMED',
-      `XEN_ELFNOTE_PHYS32_RELOC at offset ${note.fileOffset} has a descriptor of ` +
-        `${note.descriptor.length} bytes, not whole 32-bit words`,
-    );
-  }
+/** Nothing here moves a kernel: a note that makes no sense says nothing. */
+function relocationOf(note: ElfNote): PvhRelocation | undefined {
   const words = descriptorWords(note);
   const relocation = {
     align: words[0] ?? RELOC_DEFAULT_ALIGN,
@@ -178,49 +215,47 @@ function relocationOf(note: ElfNote): PvhRelocation {
     max: words[2] ?? RELOC_DEFAULT_MAX,
   };
   const powerOfTwo = relocation.align > 0 && Number.isInteger(Math.log2(relocation.align));
-  if (!powerOfTwo || relocation.min > relocation.max) {
-    throw new PandoError(
-      'PVH_RELOC_NOTE_MALFORMED',
-      `XEN_ELFNOTE_PHYS32_RELOC at offset ${note.fileOffset} asks for alignment ${relocation.align} ` +
-        `between ${relocation.min} and ${relocation.max}`,
-    );
-  }
-  return relocation;
+  return powerOfTwo && relocation.min <= relocation.max ? relocation : undefined;
 }
 
-/** The one value that all notes of a kind give; two that differ are an error, not a replacement. */
-function single<T>(
-  notes: readonly ElfNote[],
-  type: number,
-  parse: (note: ElfNote) => T,
-): T | undefined {
-  const [first, ...others] = notes.filter((note) => note.owner === XEN_OWNER && note.type === type);
+/** The name with or without its NUL, and with the padding counted as a part of it. */
+function isXen(note: ElfNote): boolean {
+  return note.owner.replace(/\0+$/, '') === XEN_OWNER;
+}
+
+/** The entry that all its notes give; two that differ are an error, not a replacement. */
+function singleEntry(notes: readonly ElfNote[]): number | undefined {
+  const [first, ...others] = notes.filter(isEntry);
   if (first === undefined) return undefined;
-  const value = parse(first);
+  const entry = entryOf(first);
   for (const other of others) {
-    if (JSON.stringify(parse(other)) !== JSON.stringify(value)) {
+    if (entryOf(other) !== entry) {
       throw new PandoError(
         'PVH_NOTE_CONFLICT',
-        `Xen notes of type ${type} at offsets ${first.fileOffset} and ${other.fileOffset} disagree`,
+        `Xen notes of type ${first.type} at offsets ${first.fileOffset} and ${other.fileOffset} disagree`,
       );
     }
   }
-  return value;
+  return entry;
 }
 
 /**
  * Finds the PVH entry: in the PT_NOTE segments, and when none has it in the SHT_NOTE sections.
- * @throws PandoError PVH_NOTE_MISSING, PVH_NOTE_TOO_SHORT, PVH_NOTE_CONFLICT,
- *   PVH_RELOC_NOTE_MALFORMED, and what `readSegmentNotes` throws
+ * @throws PandoError PVH_NOTE_MISSING, PVH_NOTE_TOO_SHORT, PVH_NOTE_CONFLICT; and when the notes are
+ *   damaged so that it was not found, ELF_NOTES_PAST_EOF, ELF_NOTES_TOO_LARGE or ELF_NOTE_PAST_END
  */
 export function readPvhNotes(source: ByteSource, elf: ElfFile): PvhNotes {
+  let firstDamage: PandoError | undefined;
   for (const read of [readSegmentNotes, readSectionNotes]) {
-    const notes = read(source, elf);
-    const entry = single(notes, XEN_ELFNOTE_PHYS32_ENTRY, entryOf);
+    const { notes, damage } = read(source, elf);
+    firstDamage ??= damage;
+    const entry = singleEntry(notes);
     if (entry === undefined) continue;
-    const relocation = single(notes, XEN_ELFNOTE_PHYS32_RELOC, relocationOf);
+    const note = notes.find((other) => isXen(other) && other.type === XEN_ELFNOTE_PHYS32_RELOC);
+    const relocation = note === undefined ? undefined : relocationOf(note);
     return relocation === undefined ? { entry } : { entry, relocation };
   }
+  if (firstDamage !== undefined) throw firstDamage;
   throw new PandoError(
     'PVH_NOTE_MISSING',
     'the kernel has no XEN_ELFNOTE_PHYS32_ENTRY note (owner "Xen", type 18), so it cannot start by PVH',

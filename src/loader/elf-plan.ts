@@ -25,6 +25,8 @@ import type { ImagePart, KernelPlan, PartRange, Placement } from './plan.js';
 const ADDRESS_LIMIT = 0x1_0000_0000n;
 /** Below are the boot tables and the legacy hole, which no kernel may cover. */
 const KERNEL_ADDRESS_MIN = 0x100000;
+/** Each is a mapping, and all are compared with each other; a Linux vmlinux has four. */
+const MAX_LOAD_SEGMENTS = 1024;
 /** A gap between two sections shorter than this is alignment padding of the first. */
 const PADDING_LIMIT = 4096;
 
@@ -48,7 +50,9 @@ function placementOf(header: ProgramHeader, elf: ElfFile, size: number): Placeme
       `${name(header)}: p_filesz ${header.filesz} is greater than p_memsz ${header.memsz}`,
     );
   }
-  const fileEnd = header.offset + header.filesz;
+  // The offset of a segment without file bytes means nothing.
+  const offset = header.filesz === 0n ? 0n : header.offset;
+  const fileEnd = offset + header.filesz;
   const guestEnd = header.paddr + header.memsz;
   // An end of exactly 2^32 (or 2^64) is the last byte of the address space, not a wrap.
   if (fileEnd > wrap || guestEnd > wrap) {
@@ -83,24 +87,86 @@ function placementOf(header: ProgramHeader, elf: ElfFile, size: number): Placeme
   return {
     source: 'kernel',
     part: segmentPart(header.flags),
-    fileOffset: Number(header.offset),
+    fileOffset: Number(offset),
     fileLength: Number(header.filesz),
     guestAddress: Number(header.paddr),
     zeroLength: Number(header.memsz - header.filesz),
   };
 }
 
-function refuseOverlap(placements: readonly Placement[]): void {
-  const sorted = [...placements].sort((a, b) => a.guestAddress - b.guestAddress);
-  for (const [index, next] of sorted.entries()) {
-    const previous = sorted[index - 1];
-    if (previous === undefined || placementEnd(previous) <= next.guestAddress) continue;
+/** Whether two segments give the addresses from `b`'s start to `end` the same bytes. */
+function agree(a: ProgramHeader, b: ProgramHeader, end: bigint): boolean {
+  const fileBytes = ({ paddr, filesz }: ProgramHeader) => {
+    const fileEnd = paddr + filesz < end ? paddr + filesz : end;
+    return fileEnd > b.paddr ? fileEnd - b.paddr : 0n;
+  };
+  if (fileBytes(a) !== fileBytes(b)) return false;
+  return fileBytes(b) === 0n || a.offset - a.paddr === b.offset - b.paddr;
+}
+
+/** What is left of a segment behind its first `length` bytes. */
+function without(header: ProgramHeader, length: bigint): ProgramHeader {
+  const fileBytes = header.filesz < length ? header.filesz : length;
+  return {
+    ...header,
+    offset: header.offset + fileBytes,
+    vaddr: header.vaddr + length,
+    paddr: header.paddr + length,
+    filesz: header.filesz - fileBytes,
+    memsz: header.memsz - length,
+  };
+}
+
+/** Cuts off what an earlier segment brings already; an overlap that disagrees is an error. */
+function withoutRepetition(segments: readonly ProgramHeader[]): ProgramHeader[] {
+  const sorted = [...segments].sort((a, b) =>
+    a.paddr < b.paddr ? -1 : a.paddr > b.paddr ? 1 : Number(b.memsz - a.memsz),
+  );
+  const kept: ProgramHeader[] = [];
+  for (const next of sorted) {
+    const previous = kept.at(-1);
+    const end = previous === undefined ? 0n : previous.paddr + previous.memsz;
+    if (previous === undefined || end <= next.paddr) {
+      kept.push(next);
+      continue;
+    }
+    const nextEnd = next.paddr + next.memsz;
+    if (!agree(previous, next, nextEnd < end ? nextEnd : end)) {
+      throw new PandoError(
+        'ELF_SEGMENTS_OVERLAP',
+        `PT_LOAD at 0x${next.paddr.toString(16)} overlaps the one that ends at ` +
+          `0x${end.toString(16)}, with other bytes`,
+      );
+    }
+    if (nextEnd > end) kept.push(without(next, end - next.paddr));
+  }
+  return kept.sort((a, b) => a.index - b.index);
+}
+
+/**
+ * The PT_LOAD segments that have memory, each checked, in the order of their headers. Where two give
+ * the same bytes to the same addresses, the second is cut short, or left out.
+ * @param size of the file
+ * @throws PandoError as `planElf` does for segments
+ */
+export function loadSegments(elf: ElfFile, size: number): ProgramHeader[] {
+  const segments = elf.programHeaders.filter(
+    (header) => header.type === PT_LOAD && header.memsz > 0n,
+  );
+  if (segments.length === 0) {
     throw new PandoError(
-      'ELF_SEGMENTS_OVERLAP',
-      `PT_LOAD at 0x${next.guestAddress.toString(16)} overlaps the one that ends at ` +
-        `0x${placementEnd(previous).toString(16)}`,
+      'ELF_NO_LOAD_SEGMENT',
+      'no PT_LOAD segment with any memory: nothing to load',
     );
   }
+  if (segments.length > MAX_LOAD_SEGMENTS) {
+    throw new PandoError(
+      'ELF_TOO_MANY_SEGMENTS',
+      `${segments.length} PT_LOAD segments, at most ${MAX_LOAD_SEGMENTS} are loaded`,
+    );
+  }
+  for (const header of segments) placementOf(header, elf, size);
+  return withoutRepetition(segments);
 }
 
 function sectionPart(section: SectionHeader, segment: ProgramHeader): ImagePart {
@@ -148,27 +214,12 @@ function partsOf(segment: ProgramHeader, sections: readonly SectionHeader[]): Pa
  * Decides where an ELF kernel goes.
  * @param elf the file's headers, when they have been read already
  * @throws PandoError what `readElf` and `readPvhNotes` throw, ELF_NO_LOAD_SEGMENT,
- *   ELF_SEGMENT_FILE_SIZE, ELF_SEGMENT_WRAPS, ELF_SEGMENT_PAST_EOF, ELF_SEGMENT_ABOVE_4G,
+ *   ELF_TOO_MANY_SEGMENTS, ELF_SEGMENT_FILE_SIZE, ELF_SEGMENT_WRAPS, ELF_SEGMENT_PAST_EOF, ELF_SEGMENT_ABOVE_4G,
  *   ELF_SEGMENT_BELOW_1M, ELF_SEGMENTS_OVERLAP, PVH_ENTRY_OUTSIDE_KERNEL
  */
 export function planElf(source: ByteSource, elf: ElfFile = readElf(source)): KernelPlan {
-  const segments = elf.programHeaders.filter(
-    (header) => header.type === PT_LOAD && header.memsz > 0n,
-  );
-  // A segment of no memory has to be sound too: p_filesz above a p_memsz of 0 is damage.
-  for (const header of elf.programHeaders) {
-    if (header.type === PT_LOAD && header.memsz === 0n && header.filesz > 0n) {
-      placementOf(header, elf, source.size);
-    }
-  }
-  if (segments.length === 0) {
-    throw new PandoError(
-      'ELF_NO_LOAD_SEGMENT',
-      'no PT_LOAD segment with any memory: nothing to load',
-    );
-  }
+  const segments = loadSegments(elf, source.size);
   const placements = segments.map((header) => placementOf(header, elf, source.size));
-  refuseOverlap(placements);
 
   const { entry, relocation } = readPvhNotes(source, elf);
   const inFile = ({ guestAddress, fileLength }: Placement) =>

@@ -6,8 +6,8 @@
 import { PAGE_SIZE } from '../arch/layout.js';
 import { PandoError } from '../error.js';
 import { BytesSource } from './byte-source.js';
-import { ELF_LAYOUT, type ElfFile, PT_LOAD, PT_PHDR, readElf, SHT_NOBITS } from './elf.js';
-import { planElf } from './elf-plan.js';
+import { ELF_LAYOUT, type ProgramHeader, PT_LOAD, PT_PHDR, readElf, SHT_NOBITS } from './elf.js';
+import { loadSegments, planElf } from './elf-plan.js';
 
 /** Alignment of what is not loaded; covers every field of ELF64. */
 const TABLE_ALIGN = 16;
@@ -64,10 +64,9 @@ class Layout {
   }
 }
 
-function isPageCongruent(elf: ElfFile): boolean {
-  return elf.programHeaders.every(
-    ({ type, offset, paddr, filesz }) =>
-      type !== PT_LOAD || filesz === 0n || (offset - paddr) % BigInt(PAGE_SIZE) === 0n,
+function isPageCongruent(segments: readonly ProgramHeader[]): boolean {
+  return segments.every(
+    ({ offset, paddr, filesz }) => filesz === 0n || (offset - paddr) % BigInt(PAGE_SIZE) === 0n,
   );
 }
 
@@ -81,7 +80,8 @@ export function relayoutElf(vmlinux: Uint8Array): Uint8Array {
   const source = new BytesSource(vmlinux);
   const elf = readElf(source);
   planElf(source, elf);
-  if (isPageCongruent(elf)) return vmlinux;
+  const segments = loadSegments(elf, vmlinux.length);
+  if (isPageCongruent(segments)) return vmlinux;
 
   const sizes = ELF_LAYOUT[elf.elfClass];
   const phoff = sizes.ehsize;
@@ -89,8 +89,8 @@ export function relayoutElf(vmlinux: Uint8Array): Uint8Array {
   const layout = new Layout(phoff + tableSize, GROWTH_LIMIT * vmlinux.length + GROWTH_BASE);
   const newOffsets = new Map<number, number>();
   const newFileSizes = new Map<number, number>();
-  for (const header of elf.programHeaders) {
-    if (header.type !== PT_LOAD || header.filesz === 0n) continue;
+  for (const header of segments) {
+    if (header.filesz === 0n) continue;
     const [offset, paddr] = [Number(header.offset), Number(header.paddr)];
     const [filesz, memsz] = [Number(header.filesz), Number(header.memsz)];
     const padded = paddedFileSize(paddr, filesz, memsz);
@@ -100,7 +100,7 @@ export function relayoutElf(vmlinux: Uint8Array): Uint8Array {
     layout.end = alignUp(layout.end, PAGE_SIZE);
   }
   for (const header of elf.programHeaders) {
-    if (newOffsets.has(header.index) || header.filesz === 0n) continue;
+    if (header.type === PT_LOAD || header.filesz === 0n) continue;
     // Headers that nothing here reads may point anywhere; only ranges inside the file can move.
     if (header.offset + header.filesz > BigInt(vmlinux.length)) continue;
     newOffsets.set(
@@ -120,20 +120,37 @@ export function relayoutElf(vmlinux: Uint8Array): Uint8Array {
 
   const result = new Uint8Array(shoff + sectionTableSize);
   const data = new DataView(result.buffer);
-  const setOffset = (at: number, value: number) => {
+  const setOffset = (at: number, value: number | bigint) => {
     if (elf.elfClass === 64) data.setBigUint64(at, BigInt(value), true);
-    else data.setUint32(at, value, true);
+    else data.setUint32(at, Number(value), true);
   };
   result.set(vmlinux.subarray(0, sizes.ehsize));
-  result.set(vmlinux.subarray(elf.phoff, elf.phoff + tableSize), phoff);
+  for (const { index } of elf.programHeaders) {
+    const from = elf.phoff + index * elf.phentsize;
+    result.set(vmlinux.subarray(from, from + sizes.phentsize), phoff + index * sizes.phentsize);
+  }
   for (const { from, to, length } of layout.extents) {
     result.set(vmlinux.subarray(from, from + length), to);
   }
   result.set(vmlinux.subarray(elf.shoff, elf.shoff + sectionTableSize), shoff);
   data.setUint16(sizes.halves, sizes.ehsize, true);
+  data.setUint16(sizes.halves + 2, sizes.phentsize, true);
   setOffset(sizes.phoff, phoff);
   setOffset(sizes.shoff, elf.sectionHeaders.length === 0 ? 0 : shoff);
-  const [offsetField, fileSizeField] = elf.elfClass === 64 ? [8, 32] : [4, 16];
+  data.setUint16(sizes.halves + 8, elf.sectionHeaders.length, true);
+  const { fields } = sizes;
+  const [offsetField, fileSizeField] = [fields.offset, fields.filesz];
+  // What another segment brings already is taken out, as it is when the kernel is loaded.
+  const byIndex = new Map(segments.map((segment) => [segment.index, segment]));
+  for (const { index, type } of elf.programHeaders) {
+    if (type !== PT_LOAD) continue;
+    const segment = byIndex.get(index);
+    const at = phoff + index * sizes.phentsize;
+    setOffset(at + fields.vaddr, segment?.vaddr ?? 0n);
+    setOffset(at + fields.paddr, segment?.paddr ?? 0n);
+    setOffset(at + fields.filesz, segment?.filesz ?? 0n);
+    setOffset(at + fields.memsz, segment?.memsz ?? 0n);
+  }
   for (const [index, offset] of newOffsets) {
     setOffset(phoff + index * sizes.phentsize + offsetField, offset);
   }

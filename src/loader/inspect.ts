@@ -3,8 +3,9 @@
  */
 import type { ByteSource } from './byte-source.js';
 import type { CompressionFormat } from './decompress/decompress.js';
-import { PT_LOAD, readElf } from './elf.js';
+import { readElf } from './elf.js';
 import { type ElfNote, readSectionNotes, readSegmentNotes } from './elf-notes.js';
+import { loadSegments } from './elf-plan.js';
 import { isZeroAfter, type PlacementSplit, splitPlacement } from './mapping.js';
 import { openKernel } from './open-kernel.js';
 import type { KernelPlan, Placement } from './plan.js';
@@ -43,7 +44,7 @@ export function inspectKernel(source: ByteSource): KernelInspection {
   const opened = openKernel(source);
   const { format, compression, plan } = opened;
   const elf = readElf(opened.elf);
-  const loads = elf.programHeaders.filter(({ type, memsz }) => type === PT_LOAD && memsz > 0n);
+  const loads = loadSegments(elf, opened.elf.size);
   const segments = plan.placements.map((placement, index): SegmentInspection => {
     const header = loads[index]!;
     return {
@@ -58,7 +59,7 @@ export function inspectKernel(source: ByteSource): KernelInspection {
   });
   const sum = (lengthOf: (segment: SegmentInspection) => number) =>
     segments.reduce((total, segment) => total + lengthOf(segment), 0);
-  const segmentNotes = readSegmentNotes(opened.elf, elf);
+  const segmentNotes = readSegmentNotes(opened.elf, elf).notes;
   return {
     format,
     ...(compression === undefined ? {} : { compression }),
@@ -66,7 +67,7 @@ export function inspectKernel(source: ByteSource): KernelInspection {
     machine: elf.machine,
     plan,
     segments,
-    notes: segmentNotes.length > 0 ? segmentNotes : readSectionNotes(opened.elf, elf),
+    notes: segmentNotes.length > 0 ? segmentNotes : readSectionNotes(opened.elf, elf).notes,
     mappedBytes: sum(({ split }) => split.mapped?.length ?? 0),
     readBytes: sum(({ split }) => split.read.reduce((total, { length }) => total + length, 0)),
     zeroBytes: sum(({ split }) => split.zeroLength),

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PandoError } from '../error.js';
 import { BytesSource } from './byte-source.js';
+import { relayoutElf } from './elf-relayout.js';
 import { inspectKernel } from './inspect.js';
 import { openKernel } from './open-kernel.js';
 import {
@@ -17,7 +18,7 @@ import {
   sectionNotes,
   words,
 } from './testing/elf-builder.js';
-import { good, good32, goodBz, MALFORMED, P_PADDR, withNotes } from './testing/malformed.js';
+import { good, good32, goodBz, MALFORMED, ODD, P_PADDR, withNotes } from './testing/malformed.js';
 
 function codeOf(bytes: Uint8Array): string {
   try {
@@ -34,6 +35,54 @@ for (const [code, what, bytes] of MALFORMED) {
     assert.equal(codeOf(bytes), code);
   });
 }
+
+/** Guest memory of a kernel: address, bytes, and zeros behind them; neighbours joined. */
+function memoryOf(bytes: Uint8Array): { at: number; bytes: Buffer }[] {
+  const { elf, plan } = openKernel(new BytesSource(bytes));
+  const runs: { at: number; bytes: Buffer }[] = [];
+  const sorted = [...plan.placements].sort((a, b) => a.guestAddress - b.guestAddress);
+  for (const { guestAddress, fileOffset, fileLength, zeroLength } of sorted) {
+    const run = Buffer.concat([elf.read(fileOffset, fileLength), Buffer.alloc(zeroLength)]);
+    const last = runs.at(-1);
+    if (last !== undefined && last.at + last.bytes.length === guestAddress) {
+      last.bytes = Buffer.concat([last.bytes, run]);
+    } else runs.push({ at: guestAddress, bytes: run });
+  }
+  return runs;
+}
+
+for (const [what, bytes] of ODD) {
+  test(`loads all the same: ${what}`, () => {
+    // The notes lie in the text, so kernels with other notes have other text.
+    const { plan } = openKernel(new BytesSource(bytes));
+    const { lowest, highest } = openKernel(new BytesSource(good)).plan;
+    assert.deepEqual([plan.entry, plan.lowest, plan.highest], [ENTRY, lowest, highest]);
+    const [text, data] = memoryOf(bytes);
+    const [soundText, soundData] = memoryOf(good);
+    assert.deepEqual(text!.bytes.subarray(0, 0x1800), soundText!.bytes.subarray(0, 0x1800));
+    assert.equal(text!.bytes.length, soundText!.bytes.length);
+    assert.deepEqual(data, soundData);
+    assert.doesNotThrow(() => inspectKernel(new BytesSource(bytes)));
+    assert.deepEqual(memoryOf(relayoutElf(bytes)), memoryOf(bytes));
+  });
+}
+
+test('segments that overlap harmlessly can be moved apart', () => {
+  const layout = kernelLayout(64);
+  const [text, data, notes] = layout.segments;
+  const bytes = buildElf({
+    ...layout,
+    segments: [
+      { ...text!, paddr: 0x1000010, filesz: 0x1800 },
+      { ...text!, offset: 0x2000, vaddr: 0xc1001000n, paddr: 0x1001010, filesz: 0x1000 },
+      data!,
+      data!,
+      notes!,
+    ],
+  });
+  // ENTRY is 30h bytes into the text here.
+  assert.deepEqual(memoryOf(relayoutElf(bytes)), memoryOf(bytes));
+});
 
 test('an ELF without the note says what to do', () => {
   const bytes = withNotes(note('GNU\0', 18, words(ENTRY)));
