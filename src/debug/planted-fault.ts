@@ -32,6 +32,8 @@ export class FaultyService implements TranslationService {
     );
   }
 
+  readonly ended = false;
+
   receive(): ReturnType<LocalService['receive']> {
     return this.#service.receive();
   }

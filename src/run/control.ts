@@ -11,6 +11,7 @@ const CONSOLE_NOTICE = 1;
 const ENTERED = 2;
 const SPOKE = 3;
 const CHANGES = 4;
+const TRANSLATOR = 5;
 /* Doubles, behind the words. */
 const TIME_ORIGIN = 8;
 const PAUSED_AT = 9;
@@ -133,6 +134,18 @@ export class VmControl implements Clock {
   /** Sleeps until there is a change after `seen`. */
   waitForChange(seen: number): void {
     Atomics.wait(this.#words, CHANGES, seen);
+  }
+
+  /**
+   * The translator whose modules the VM uses, by its generation: odd. 0 before the first; even when those of the
+   * one before are lost and the VM is interpreted. Whoever runs the VM reads and sets it.
+   */
+  get translator(): number {
+    return Atomics.load(this.#words, TRANSLATOR);
+  }
+
+  set translator(generation: number) {
+    Atomics.store(this.#words, TRANSLATOR, generation);
   }
 
   /** True for the first caller since `takeConsoleNotice`: that one tells the owner of the console. */

@@ -11,6 +11,7 @@ import { PandoError } from '../../error.js';
 import type { MachineBus, Vcpu, VcpuStop } from '../accelerator.js';
 import { type Core, instantiateCore } from './core-module.js';
 import * as L from './layout.js';
+import { forgetModules } from './translate/installer.js';
 import type { Library } from './translate/library.js';
 import { Tier, type TierOptions } from './translate/tier.js';
 import {
@@ -48,12 +49,14 @@ export class WasmVcpu implements Vcpu {
   readonly #view: DataView;
   readonly #words: Int32Array;
   readonly #tier: Tier | undefined;
+  readonly #memory: WebAssembly.Memory;
   /** WRITTEN_PENDING of the VM. */
   readonly #pending: Int32Array;
 
   constructor(options: WasmVcpuOptions) {
     const { module, memory, id, bus, clock, library, tier } = options;
     this.id = id;
+    this.#memory = memory;
     this.#bus = bus;
     this.#at = L.VCPU_BLOCKS + id * L.VCPU_SIZE;
     this.#view = new DataView(memory.buffer, this.#at, L.VCPU_SIZE);
@@ -118,6 +121,12 @@ export class WasmVcpu implements Vcpu {
   /** Forgets all decoded and translated code, and all that leads to it: the memory below is another now. */
   forgetCode(): void {
     this.#core.flushBlocks();
+  }
+
+  /** Forgets the translations too, those of all threads: whoever runs the VM next may have others. */
+  forgetTranslations(): void {
+    this.forgetCode();
+    forgetModules(this.#memory);
   }
 
   get #part(): string {

@@ -1,6 +1,7 @@
 /** Runs the VMs of a schedule a slice at a time, on whichever thread has one of these. */
 import { VM_CONTROL } from '../../accel/wasm/layout.js';
-import type { Library } from '../../accel/wasm/translate/library.js';
+import { Library, TranslationsLost } from '../../accel/wasm/translate/library.js';
+import { PortService, type TranslatorLink } from '../../accel/wasm/translate/thread.js';
 import { VmControl } from '../control.js';
 import type { MachineEvent } from '../execution.js';
 import { failureEvent } from '../reporter.js';
@@ -17,12 +18,20 @@ export interface SlotEvent {
   readonly event: MachineEvent;
 }
 
+/** A VM that has been made known to this thread. */
+interface Known {
+  readonly description: MachineDescription;
+  readonly control: VmControl;
+}
+
 export class Driver {
-  /** This thread's translations, for machines that use them. */
-  library: Library | undefined;
+  /** This thread's translations, for machines that use them, and the translator that they are of. */
+  #library: Library | undefined;
+  #service: PortService | undefined;
+  #generation = 0;
   readonly #schedule: Schedule;
   readonly #emit: (event: SlotEvent) => void;
-  readonly #descriptions = new Map<number, MachineDescription>();
+  readonly #known = new Map<number, Known>();
   readonly #machines = new Map<number, Machine>();
 
   /** @param emit told what the VM of a slot says, also in the middle of its slice */
@@ -31,12 +40,26 @@ export class Driver {
     this.#emit = emit;
   }
 
+  /** Uses this translator from now on, or none. */
+  use(link: TranslatorLink | undefined): void {
+    this.forget();
+    this.#service?.close();
+    this.#service = link && new PortService(link);
+    this.#library = this.#service && new Library(this.#service);
+    this.#generation = link?.generation ?? 0;
+  }
+
+  /** Takes in the translations that have come. */
+  update(): void {
+    this.#library?.update();
+  }
+
   attach(machine: MachineDescription): void {
-    this.#descriptions.set(machine.slot, machine);
+    this.#known.set(machine.slot, { description: machine, control: controlOf(machine) });
   }
 
   detach(slot: number): void {
-    this.#descriptions.delete(slot);
+    this.#known.delete(slot);
     this.#machines.get(slot)?.close();
     this.#machines.delete(slot);
   }
@@ -47,21 +70,46 @@ export class Driver {
     this.#machines.clear();
   }
 
-  #machineOf(description: MachineDescription): Machine {
+  /**
+   * The VM for this thread; undefined while the translations that it uses are still on the way here. One that
+   * uses those of an earlier translator gives them up.
+   */
+  #machineOf({ description, control }: Known): Machine | undefined {
+    const used = control.translator;
+    const own = description.translate ? this.#generation : 0;
+    if (used > own && used % 2 !== 0) return undefined;
+    const machine = this.#made(description, used > own ? undefined : this.#library);
+    if (used < own) {
+      if (used !== 0) machine.forgetTranslations();
+      control.translator = own;
+    }
+    return machine;
+  }
+
+  #made(description: MachineDescription, translations: Library | undefined): Machine {
     const { slot, tenant } = description;
+    const library = description.translate ? translations : undefined;
     const known = this.#machines.get(slot);
-    if (known) return known;
-    const library = description.translate ? this.library : undefined;
+    if (known?.library === library && known !== undefined) return known;
+    known?.close();
     const emit = (event: MachineEvent): void => this.#emit({ slot, tenant, event });
     const machine = new Machine(description, emit, library);
     this.#machines.set(slot, machine);
     return machine;
   }
 
-  #slice(description: MachineDescription): SliceEnd {
+  #slice(known: Known): SliceEnd {
+    const ready = { state: SLOT_READY, deadline: 0 };
+    let machine: Machine | undefined;
     try {
-      return this.#machineOf(description).slice();
+      machine = this.#machineOf(known);
+      return machine?.slice() ?? ready;
     } catch (error) {
+      if (error instanceof TranslationsLost && machine !== undefined) {
+        machine.forgetTranslations();
+        known.control.translator = this.#generation + 1;
+        return ready;
+      }
       return { state: SLOT_PARKED, deadline: 0, ending: failureEvent(error) };
     }
   }
@@ -69,18 +117,18 @@ export class Driver {
   /** Runs the VM of a slot that this thread has claimed for a slice, and puts it back. */
   run(slot: number): void {
     const schedule = this.#schedule;
-    const description = this.#descriptions.get(slot);
-    if (!description) {
+    const known = this.#known.get(slot);
+    if (!known) {
       // Its description is still on the way to this thread; another one may already have it.
       schedule.release(slot, SLOT_READY, 0);
       return;
     }
-    const { state, deadline, ending } = this.#slice(description);
+    const { state, deadline, ending } = this.#slice(known);
     if (schedule.release(slot, state, deadline) === SLOT_READY) schedule.announce(1);
     if (ending === undefined) return;
     // The owner starts the next run only once it has heard of this one's end.
-    const epoch = controlOf(description).epoch();
-    this.#emit({ slot, tenant: description.tenant, epoch, event: ending });
+    const { tenant } = known.description;
+    this.#emit({ slot, tenant, epoch: known.control.epoch(), event: ending });
     schedule.told(slot);
   }
 }

@@ -68,6 +68,7 @@ export function attachBoard(
 }
 
 export class Machine {
+  readonly library: Library | undefined;
   readonly #control: VmControl;
   readonly #board: Board;
   readonly #vcpu: WasmVcpu;
@@ -84,6 +85,7 @@ export class Machine {
     library?: Library,
   ) {
     const { memory, module, vcpus } = description;
+    this.library = library;
     this.#control = new VmControl(memory.buffer as SharedArrayBuffer, VM_CONTROL);
     const end = (event: Ending): void => {
       this.#ending = event;
@@ -143,6 +145,11 @@ export class Machine {
   #park(ending: Ending): SliceEnd {
     this.#ending = undefined;
     return { state: SLOT_PARKED, deadline: 0, ending };
+  }
+
+  /** Forgets the VM's translations; between slices. */
+  forgetTranslations(): void {
+    this.#vcpu.forgetTranslations();
   }
 
   /** This thread no longer runs the VM. */

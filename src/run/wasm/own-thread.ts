@@ -2,7 +2,7 @@
  * Drives VMs on the thread that made them, between the turns of its event loop: until the first worker
  * has started, so that a guest does not wait for it, and for good in a process that has no workers.
  */
-import type { Library } from '../../accel/wasm/translate/library.js';
+import type { TranslatorLink } from '../../accel/wasm/translate/thread.js';
 import { Driver, type SlotEvent } from './driver.js';
 import type { MachineDescription } from './machine.js';
 import type { Schedule } from './schedule.js';
@@ -39,8 +39,9 @@ export class OwnThread {
     this.#driven = driven;
   }
 
-  set library(library: Library | undefined) {
-    this.#driver.library = library;
+  /** Uses this translator until it rests. */
+  use(link: TranslatorLink): void {
+    this.#driver.use(link);
   }
 
   attach(machine: MachineDescription): void {
@@ -63,7 +64,7 @@ export class OwnThread {
     clearTimeout(this.#timer);
     clearImmediate(this.#due);
     this.#due = undefined;
-    this.#driver.forget();
+    this.#driver.use(undefined);
   }
 
   readonly #turn = (): void => {

@@ -4,10 +4,8 @@
  * it drives until then, and end with the last. A process that has one VM does without workers.
  */
 import { availableParallelism } from 'node:os';
-import type { MessagePort } from 'node:worker_threads';
-import { Library } from '../../accel/wasm/translate/library.js';
 import type { TranslationCounters } from '../../accel/wasm/translate/service.js';
-import { PortService, TranslatorThread } from '../../accel/wasm/translate/thread.js';
+import { TranslatorThread } from '../../accel/wasm/translate/thread.js';
 import { PandoError } from '../../error.js';
 import type { MachineListener } from '../execution.js';
 import { warn } from '../warning.js';
@@ -16,7 +14,8 @@ import { attachBoard, type MachineDescription } from './machine.js';
 import { OwnThread } from './own-thread.js';
 import { Restarts } from './restarts.js';
 import { SCHEDULE_SLOTS, Schedule } from './schedule.js';
-import { Workers } from './workers.js';
+import type { WorkerCommand } from './worker.js';
+import { connect, Workers } from './workers.js';
 
 /** A VM that has a slot. */
 interface Tenant {
@@ -48,19 +47,20 @@ export class WorkerPool {
   /** VMs that are being made and have no slot yet. */
   #expected = 0;
   #translator: TranslatorThread | undefined;
-  #ownPort: MessagePort | undefined;
+  #translators = 0;
+  readonly #translatorRestarts = new Restarts();
+  /** Files of the profiles that the VMs use. */
+  readonly #profiles = new Set<string>();
   #hasWorkers = true;
   readonly #workers = new Workers({
     schedule: this.schedule,
     restarts: new Restarts(),
     tell: (event) => this.#tell(event),
-    greet: (send) => {
-      if (this.#translator !== undefined) {
-        const port = this.#translator.connect();
-        send({ kind: 'translator', port }, [port]);
-      }
+    greet: (commands) => {
+      if (this.#translator !== undefined) connect(commands, this.#translator);
       for (const { machine } of this.#tenants.values()) {
-        if (machine !== undefined) send({ kind: 'attach', machine });
+        if (machine === undefined) continue;
+        commands.postMessage({ kind: 'attach', machine } satisfies WorkerCommand);
       }
     },
     died: (error, slots) => this.#workerDied(error, slots),
@@ -117,12 +117,18 @@ export class WorkerPool {
       const message = `the thread that ran the VM died: ${error.message}`;
       tenant.listener({ kind: 'error', code: 'WORKER_FAILED', message }, control.epoch());
     }
+    // Until another worker is there, this thread drives VMs that run translated.
+    if (this.#translator !== undefined) this.#own.use(this.#translator.connect());
   }
 
-  #fail(error: Error): void {
-    for (const { listener } of this.#tenants.values()) {
-      listener({ kind: 'error', code: 'WORKER_FAILED', message: error.message });
-    }
+  /** VMs go on with the translations that they have, and take those of the next one once it is there. */
+  #translatorDied(error: Error): void {
+    warn('TRANSLATOR_FAILED', 'the thread that translates guest code died', error);
+    this.#translator = undefined;
+    this.#translatorRestarts.after(() => {
+      const translate = [...this.#tenants.values()].some(({ machine }) => machine?.translate);
+      if (translate) this.#startTranslator();
+    });
   }
 
   /**
@@ -142,20 +148,20 @@ export class WorkerPool {
    * @param profile file of a kernel's profile (accel/wasm/translate/profile.ts)
    */
   prepare(profile?: string): void {
-    if (this.#translator === undefined) this.#startTranslator();
+    if (profile !== undefined) this.#profiles.add(profile);
+    if (this.#translatorRestarts.allowed) this.#startTranslator();
     if (profile !== undefined) this.#translator?.useProfile(profile);
   }
 
   #startTranslator(): void {
-    const translator = new TranslatorThread((error) => this.#fail(error));
+    if (this.#translator !== undefined) return;
+    // Odd, see VmControl.translator.
+    const generation = 2 * this.#translators++ + 1;
+    const translator = new TranslatorThread(generation, (error) => this.#translatorDied(error));
     this.#translator = translator;
-    this.#workers.sendEach(() => {
-      const port = translator.connect();
-      return { command: { kind: 'translator', port }, transfer: [port] };
-    });
-    if (this.#hasWorkers) return;
-    this.#ownPort = translator.connect();
-    this.#own.library = new Library(new PortService(this.#ownPort));
+    for (const profile of this.#profiles) translator.useProfile(profile);
+    this.#workers.connect(translator);
+    if (!this.#hasWorkers) this.#own.use(translator.connect());
   }
 
   /** Makes a VM known to all threads that drive. It runs once its slot is started. */
@@ -200,9 +206,7 @@ export class WorkerPool {
   async #dismiss(): Promise<void> {
     if (this.#tenants.size > 0 || this.#expected > 0) return;
     this.#own.rest();
-    this.#own.library = undefined;
-    this.#ownPort?.close();
-    this.#ownPort = undefined;
+    this.#profiles.clear();
     const translator = this.#translator;
     this.#translator = undefined;
     await this.#workers.dismiss();

@@ -1,7 +1,6 @@
 /** Thread entry: drives VMs of the process's schedule until told to stop. */
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
-import { Library } from '../../accel/wasm/translate/library.js';
-import { PortService } from '../../accel/wasm/translate/thread.js';
+import type { TranslatorLink } from '../../accel/wasm/translate/thread.js';
 import { Driver, type SlotEvent } from './driver.js';
 import type { MachineDescription } from './machine.js';
 import { Schedule, SLOT_READY } from './schedule.js';
@@ -19,8 +18,8 @@ export interface WorkerStart {
 export type WorkerCommand =
   | { readonly kind: 'attach'; readonly machine: MachineDescription }
   | { readonly kind: 'detach'; readonly slot: number }
-  /** A port to the process's translator. */
-  | { readonly kind: 'translator'; readonly port: MessagePort }
+  /** The process's translator. */
+  | { readonly kind: 'translator'; readonly link: TranslatorLink }
   /** Collect garbage. */
   | { readonly kind: 'tidy' }
   | { readonly kind: 'stop' };
@@ -28,7 +27,6 @@ export type WorkerCommand =
 const { thread, schedule: buffer, commands, events } = workerData as WorkerStart;
 const schedule = new Schedule(thread, buffer);
 const driver = new Driver(schedule, (event: SlotEvent) => events.postMessage(event));
-let translator: MessagePort | undefined;
 
 /** Takes all commands that have come; false when it was told to stop. */
 function obey(): boolean {
@@ -40,8 +38,7 @@ function obey(): boolean {
       case 'stop':
         return false;
       case 'translator':
-        translator = command.port;
-        driver.library = new Library(new PortService(translator));
+        driver.use(command.link);
         break;
       case 'tidy':
         globalThis.gc?.();
@@ -61,7 +58,7 @@ while (obey()) {
   const sequence = schedule.sequence();
   const slot = schedule.claim();
   // Also a worker without a VM: what it does not take in keeps modules alive that others gave up.
-  driver.library?.update();
+  driver.update();
   if (slot < 0) {
     schedule.wait(sequence);
     continue;
@@ -74,4 +71,4 @@ while (obey()) {
 }
 commands.close();
 events.close();
-translator?.close();
+driver.use(undefined);

@@ -3,6 +3,7 @@
  * hears which VMs it held, and another takes its place, the later the more have ended so.
  */
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import type { TranslatorThread } from '../../accel/wasm/translate/thread.js';
 import type { SlotEvent } from './driver.js';
 import type { Restarts } from './restarts.js';
 import type { Schedule } from './schedule.js';
@@ -15,13 +16,19 @@ interface Member {
   leaving: boolean;
 }
 
+/** Lets a worker reach the translator. */
+export function connect(commands: MessagePort, translator: TranslatorThread): void {
+  const link = translator.connect();
+  commands.postMessage({ kind: 'translator', link } satisfies WorkerCommand, [link.port]);
+}
+
 export interface WorkersOptions {
   readonly schedule: Schedule;
   readonly restarts: Restarts;
   /** What VMs say on a worker. */
   readonly tell: (event: SlotEvent) => void;
   /** A worker is there: gives it what it has to know. */
-  readonly greet: (send: (command: WorkerCommand, transfer?: MessagePort[]) => void) => void;
+  readonly greet: (commands: MessagePort) => void;
   /** A worker has ended without having been told to. `slots` are those it held. */
   readonly died: (error: Error, slots: readonly number[]) => void;
   /** There is a place free again after such an end. */
@@ -50,12 +57,9 @@ export class Workers {
     for (const { commands } of this.#members) commands.postMessage(command);
   }
 
-  /** Sends each a command with a port of its own. */
-  sendEach(make: () => { command: WorkerCommand; transfer: MessagePort[] }): void {
-    for (const { commands } of this.#members) {
-      const { command, transfer } = make();
-      commands.postMessage(command, transfer);
-    }
+  /** Gives each a translator, by a link of its own. */
+  connect(translator: TranslatorThread): void {
+    for (const { commands } of this.#members) connect(commands, translator);
   }
 
   /** Ends all of them; resolves when the last has gone. */
@@ -115,7 +119,7 @@ export class Workers {
       leaving: false,
     };
     this.#members.add(member);
-    this.#options.greet((command, transfer) => commands.port1.postMessage(command, transfer));
+    this.#options.greet(commands.port1);
     return true;
   }
 

@@ -22,6 +22,14 @@ const TARGETS_KEPT = 16_384;
 
 const recordsEnd = ({ records }: TranslatedRegion): number => L.CTX_RECORDS + records.length;
 
+/** A VM, whose blocks have been flushed, uses no module any more: the next may be another translator's. */
+export function forgetModules(memory: WebAssembly.Memory): void {
+  const view = new DataView(memory.buffer);
+  const epoch = L.TIER_STATE + L.TIER_EPOCH;
+  view.setUint32(L.TIER_STATE + L.TIER_COUNT, 0, true);
+  view.setUint32(epoch, view.getUint32(epoch, true) + 1, true);
+}
+
 export class Installer implements TableOwner {
   readonly #core: Core;
   readonly #cpu: number;

@@ -30,6 +30,13 @@ export interface TableOwner {
 
 const NONE: readonly Candidate[] = [];
 
+/** How long a module is waited for that another thread already has, in milliseconds. */
+const PATIENCE = 20_000;
+const LOOK_AGAIN = 0.2;
+
+/** A module that the VM uses will never come to this thread: the translator ended while it gave it out. */
+export class TranslationsLost extends Error {}
+
 export class Library {
   readonly #service: TranslationService;
   readonly #roots = new Map<number, Candidate[]>();
@@ -125,11 +132,15 @@ export class Library {
   /**
    * The module with a place in the sequence; waits for it, as another thread already has it. Undefined
    * when it has been given up.
+   * @throws TranslationsLost when it does not come
    */
   release(sequence: number): Release | undefined {
-    while (this.#position < sequence) {
+    for (const began = performance.now(); this.#position < sequence; ) {
+      const { ended } = this.#service;
       this.update();
-      if (this.#position < sequence) Atomics.wait(PAUSE, 0, 0, 0.2);
+      if (this.#position >= sequence) break;
+      if (ended || performance.now() - began > PATIENCE) throw new TranslationsLost();
+      Atomics.wait(PAUSE, 0, 0, LOOK_AGAIN);
     }
     return this.#live.get(sequence)?.release;
   }

@@ -30,6 +30,8 @@ export interface TranslationService {
   request(regions: readonly Uint8Array[]): void;
   /** The next module of the sequence, if it is there. */
   receive(): Release | undefined;
+  /** Whether it makes no more modules, for good. */
+  readonly ended: boolean;
 }
 
 /** How much may be alive at one time. */
@@ -205,6 +207,8 @@ export class LocalService implements TranslationService {
   constructor(limits?: TranslationLimits) {
     this.#releases = new Releases(limits);
   }
+
+  readonly ended = false;
 
   get counters(): Readonly<TranslationCounters> {
     return this.#releases.counters;

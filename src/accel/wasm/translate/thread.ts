@@ -34,25 +34,50 @@ const V8_FLAGS = [
   '--interrupt-budget=500000',
 ];
 
+/** What another thread needs to reach the translator; the port is transferred to it. */
+export interface TranslatorLink {
+  readonly port: MessagePort;
+  /** One word: 1 once the translator has ended. */
+  readonly ended: SharedArrayBuffer;
+  /** Tells translators of a process apart: later ones have higher numbers. */
+  readonly generation: number;
+}
+
 export class TranslatorThread {
   readonly #worker: Worker;
   readonly #ended: Promise<void>;
+  readonly #endedWord = new SharedArrayBuffer(4);
+  readonly #generation: number;
+  #closing = false;
 
-  /** @param failed hears of an exception there */
-  constructor(failed: (error: Error) => void) {
+  /**
+   * @param generation higher than that of the one before
+   * @param died hears once when the thread has ended without `close`
+   */
+  constructor(generation: number, died: (error: Error) => void) {
+    this.#generation = generation;
     // The core keeps V8's own settings. Threads load with these, as they did when their code was cached.
     coreModule();
     for (const flag of V8_FLAGS) setFlagsFromString(flag);
     this.#worker = new Worker(new URL('./translator-worker.js', import.meta.url));
-    this.#worker.on('error', failed);
-    this.#ended = new Promise((resolve) => this.#worker.once('exit', () => resolve()));
+    let failure: Error | undefined;
+    this.#worker.on('error', (error) => {
+      failure = error;
+    });
+    this.#ended = new Promise((resolve) => {
+      this.#worker.once('exit', (status) => {
+        Atomics.store(new Int32Array(this.#endedWord), 0, 1);
+        if (!this.#closing) died(failure ?? new Error(`it ended with status ${status}`));
+        resolve();
+      });
+    });
   }
 
-  /** A port for one more thread; see PortService. */
-  connect(): MessagePort {
+  /** For one more thread; see PortService. */
+  connect(): TranslatorLink {
     const { port1, port2 } = new MessageChannel();
     this.#worker.postMessage({ kind: 'connect', port: port1 } satisfies TranslatorCommand, [port1]);
-    return port2;
+    return { port: port2, ended: this.#endedWord, generation: this.#generation };
   }
 
   /** Uses a profile (profile.ts), and brings it up to date at the end. */
@@ -60,13 +85,13 @@ export class TranslatorThread {
     this.#worker.postMessage({ kind: 'profile', path } satisfies TranslatorCommand);
   }
 
-  /** What has been asked for and translated so far. */
-  counters(): Promise<TranslationCounters> {
+  /** What has been asked for and translated so far; undefined when the thread ends meanwhile. */
+  counters(): Promise<TranslationCounters | undefined> {
     const answer = new Promise<TranslationCounters>((resolve) => {
       this.#worker.once('message', resolve);
     });
     this.#worker.postMessage({ kind: 'counters' } satisfies TranslatorCommand);
-    return answer;
+    return Promise.race([answer, this.#ended.then(() => undefined)]);
   }
 
   /** Lets the thread collect garbage, if Node.js was started with --expose-gc. */
@@ -76,6 +101,7 @@ export class TranslatorThread {
 
   /** Ends the thread once profiles are written. */
   close(): Promise<void> {
+    this.#closing = true;
     this.#worker.postMessage({ kind: 'close' } satisfies TranslatorCommand);
     return this.#ended;
   }
@@ -84,9 +110,19 @@ export class TranslatorThread {
 /** The translator thread as another thread sees it; needs no event loop. */
 export class PortService implements TranslationService {
   readonly #port: MessagePort;
+  readonly #ended: Int32Array;
 
-  constructor(port: MessagePort) {
+  constructor({ port, ended }: TranslatorLink) {
     this.#port = port;
+    this.#ended = new Int32Array(ended);
+  }
+
+  get ended(): boolean {
+    return Atomics.load(this.#ended, 0) !== 0;
+  }
+
+  close(): void {
+    this.#port.close();
   }
 
   request(regions: readonly Uint8Array[]): void {

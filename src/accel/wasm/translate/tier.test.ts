@@ -180,6 +180,7 @@ describe('translated code', () => {
         service.request(regions);
       },
       receive: () => service.receive(),
+      ended: false,
     });
     for (let i = 0; i < 2; i++) {
       const guest = new SmallGuest(LOOP, { threshold: 20, library });

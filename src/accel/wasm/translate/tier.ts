@@ -8,7 +8,7 @@ import { operationNumbers } from '../isa/table.js';
 import * as L from '../layout.js';
 import type { RegionLimits } from './collection.js';
 import { Installer } from './installer.js';
-import type { Library } from './library.js';
+import { type Library, TranslationsLost } from './library.js';
 import { type Entered, RegionReader } from './region-reader.js';
 
 export interface TierOptions {
@@ -109,6 +109,7 @@ export class Tier {
   #allowedAt = performance.now();
   /** By guest physical address: how often a block was given a translation. */
   readonly #installs = new Map<number, number>();
+  #lost: TranslationsLost | undefined;
 
   constructor(
     core: Core,
@@ -145,11 +146,21 @@ export class Tier {
     this.#installer.close();
   }
 
-  /** Runs the vCPU as Core.run does. */
+  /**
+   * Runs the vCPU as Core.run does.
+   * @throws TranslationsLost before the vCPU has run
+   */
   run(budget: number): number {
+    if (this.#lost !== undefined) throw this.#lost;
     this.#installer.synchronise();
     const reason = this.#core.run(this.#at, budget);
-    this.#serve();
+    try {
+      this.#serve();
+    } catch (error) {
+      // Why the vCPU stopped is told first.
+      if (!(error instanceof TranslationsLost)) throw error;
+      this.#lost = error;
+    }
     return reason;
   }
 
