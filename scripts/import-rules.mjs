@@ -15,6 +15,7 @@ const ALLOWED = {
   loader: ['arch', 'error'],
   boot: ['loader', 'arch', 'error'],
   devices: ['arch', 'error'],
+  net: ['devices', 'error'],
   memory: ['loader', 'arch', 'host', 'error'],
   measure: ['host', 'error'],
   'accel/wasm': ['accel', 'arch', 'error'],

@@ -110,7 +110,7 @@ export interface FrameStation {
   /** What the guest's driver negotiated (GUEST_CSUM, GUEST_TSO4, GUEST_TSO6), as of now. */
   readonly offloads: Offloads;
   /**
-   * Takes a frame for the guest.
+   * Takes a frame for the guest. May come from within the link's `send`, and does not call it.
    * @returns false when the guest has no room now: the frame is the sender's to drop or to keep, and
    *   the station calls the link's `receiveReady` once there is room
    */
