@@ -54,7 +54,9 @@ export interface Core {
   nmi(cpu: number): number;
   /** 1 when the guest would take an external interrupt now. */
   interruptible(cpu: number): number;
-  /** 1 from an NMI to the next IRET. */
+  /** 1 when interrupts wait for the next boundary only. */
+  held(cpu: number): number;
+  /** 1 when no NMI may be delivered now: from one to the next IRET, and while interrupts are held. */
   nmiBlocked(cpu: number): number;
   /** RFLAGS with the arithmetic flags computed. */
   getFlags(cpu: number): number;

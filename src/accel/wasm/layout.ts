@@ -163,6 +163,10 @@ export const WORK = 0x2f4;
 export const JIT_RIP = 0x700;
 export const JIT_LINK = 0x708;
 export const JIT_STATUS = 0x70c;
+/** u64 each, indexed by segment slot: what an address in the segment carries, see core/segment-check.ts; right outside 64-bit code. */
+export const SEG_MARK = 0x720;
+/** u64: address that is not canonical and that a data access met, else 0: see core/stack-fault.ts. */
+export const EXC_ADDRESS = 0x758;
 /** u32: next free byte of the context arena (vCPU 0's is the VM's). */
 export const CONTEXT_NEXT = 0x710;
 /** u32: how many calls of translated code by translated code are under way. */
@@ -239,6 +243,8 @@ export const SIMD_SCRATCH = 0x5c0;
 
 /** 32 bytes: an instruction that crosses a page, put together for the decoder. */
 export const CODE_SCRATCH = 0x600;
+/** A decoded operation: the one that faulted, see core/stack-fault.ts. */
+export const FAULT_RECORD = 0x620;
 /** An empty block: header, a BREAK, where every call of `run` begins, and a TAIL, where it comes after translated code. */
 export const START_BLOCK = 0x6a0;
 
@@ -268,7 +274,10 @@ export const MODE_STACK32 = 4;
 export const MODE_STEP = 8;
 /** Real-address or virtual-8086 mode: segments are selector × 16. */
 export const MODE_REAL = 16;
-/** 32-bit code whose offsets are linear addresses: ES, CS, SS and DS start at 0, CS ends at 4 GiB, and SS.B is set. */
+/**
+ * 32-bit code whose offsets are linear addresses: ES, CS, SS and DS start at 0, end at 4 GiB and may be read, and but
+ * for CS written, anywhere; SS.B is set.
+ */
 export const MODE_FLAT = 32;
 
 /* ---- POLL bits -------------------------------------------------------------------------------- */

@@ -442,6 +442,40 @@ describe('descriptor tables', () => {
     assert.equal(guest.flags() & 0x40, 0x40);
   });
 
+  test('VMCALL and VMMCALL are hypercalls of KVM', () => {
+    for (const [bytes, number, result] of [
+      ['0f 01 c1', 9999n, -1000n],
+      ['0f 01 d9', 9999n, -1000n],
+      ['0f 01 c1', 9n, -95n],
+      ['0f 01 d9', 1n, 0n],
+      ['0f 01 c1', (1n << 32n) | 9n, -1000n],
+    ] as const) {
+      const guest = new Guest('long');
+      guest.set64(L.RAX, number);
+      assert.equal(guest.vector(code(bytes, 'f4')), -1);
+      assert.equal(guest.get64(L.RAX), BigInt.asUintN(64, result));
+    }
+    const narrow = new Guest('protected');
+    narrow.set64(L.RAX, 9n);
+    assert.equal(narrow.vector(code('0f 01 c1 f4')), -1);
+    assert.equal(narrow.get64(L.RAX), BigInt.asUintN(32, -95n));
+    const user = new Guest('long').user();
+    user.set64(L.RAX, 9n);
+    assert.equal(user.vector(code('0f 01 d9 0f 0b')), 6);
+    assert.equal(user.get64(L.RAX), BigInt.asUintN(64, -1n));
+  });
+
+  test('the other register forms of group 7 are no instructions of this processor', () => {
+    for (let form = 0xc0; form <= 0xff; form++) {
+      const group = (form >> 3) & 7;
+      if ([0xc1, 0xd9, 0xf8, 0xf9].includes(form) || group === 4 || group === 6) continue;
+      for (const prefix of ['', '40', '4f'] as const) {
+        const guest = new Guest('long');
+        assert.equal(guest.vector(code(prefix, '0f 01', [form], 'f4')), 6, form.toString(16));
+      }
+    }
+  });
+
   test('STR and SLDT are #UD in real mode', () => {
     assert.equal(new Guest('real').vector(code('0f 00 c8'), 0x8000), 6);
   });

@@ -225,8 +225,24 @@ describe('long mode', () => {
     guest.set64(L.RIP, BigInt(CODE));
     assert.equal(guest.core.nmi(guest.cpu), 1);
     assert.equal(guest.core.nmiBlocked(guest.cpu), 1);
+    // One that waits is to come at once.
+    assert.equal(guest.resume(), L.EXIT_POLL);
+    assert.equal(guest.get64(L.RIP), BigInt(CODE));
+    assert.equal(guest.core.nmiBlocked(guest.cpu), 0);
+    guest.set32(L.POLL, 0);
     assert.equal(guest.resume(), L.EXIT_HALT);
     assert.equal(guest.get64(L.RIP), BigInt(CODE + 1));
+  });
+
+  test('an IRET that faults ends the blocking of NMIs, too', () => {
+    const guest = new Guest('long');
+    // push 0x1234 as SS … as RIP: the selectors are outside the table.
+    guest.put(HANDLERS + 2 * 16, code('e9', le(0x5000 - 2 * 16 - 5, 4)));
+    guest.put(HANDLERS + 0x5000, code('6a 10 54 6a 02 68 34 12 00 00 6a 00 48 cf'));
+    guest.set64(L.RIP, BigInt(CODE));
+    assert.equal(guest.core.nmi(guest.cpu), 1);
+    assert.equal(guest.resume(), L.EXIT_POLL);
+    assert.equal(guest.get64(L.RIP), BigInt(HANDLERS + 13 * 16));
     assert.equal(guest.core.nmiBlocked(guest.cpu), 0);
   });
 

@@ -242,6 +242,22 @@ describe('IRET', () => {
     assert.equal(guest.selector(L.SEG_DS), 0);
   });
 
+  test('makes FS and GS null when they are too privileged, and leaves their bases', () => {
+    for (const bytes of [
+      code(push(USER_DS | 3, USER_STACK, 2, USER_CS64 | 3, USER_CODE), '48 cf'),
+      code(push(USER_DS | 3, USER_STACK, USER_CS64 | 3, USER_CODE), '48 cb'),
+    ]) {
+      const guest = new Guest('long');
+      guest.put(USER_CODE, code(UD2));
+      guest.set64(L.SEG_BASE + L.SEG_FS * 8, 0x7f00_8765_4321n);
+      guest.set64(L.SEG_BASE + L.SEG_GS * 8, 0xffff_8000_1234_5678n);
+      assert.equal(guest.vector(bytes), 6);
+      assert.deepEqual([guest.selector(L.SEG_FS), guest.selector(L.SEG_GS)], [0, 0]);
+      assert.equal(guest.get64(L.SEG_BASE + L.SEG_FS * 8), 0x7f00_8765_4321n);
+      assert.equal(guest.get64(L.SEG_BASE + L.SEG_GS * 8), 0xffff_8000_1234_5678n);
+    }
+  });
+
   test('refuses NT in long mode, a target that is not canonical, and less privilege than CPL', () => {
     const nested = new Guest('long');
     nested.set32(L.FLAGS, 0x4000);

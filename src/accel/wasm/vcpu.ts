@@ -180,6 +180,12 @@ export class WasmVcpu implements Vcpu {
   /** Delivers what waits. False after a triple fault. */
   #takeInterrupts(): boolean {
     const view = this.#view;
+    // Then the loop is to come out again once what holds them is over.
+    if (this.#core.held(this.#at) !== 0) {
+      view.setUint32(L.INTERRUPT_WINDOW, 1, true);
+      Atomics.or(this.#words, L.POLL / 4, L.POLL_WINDOW);
+      return true;
+    }
     if (this.#bus.pendingNmi(this.id) && this.#core.nmiBlocked(this.#at) === 0) {
       this.#bus.takeNmi(this.id);
       view.setUint32(L.HALTED, 0, true);

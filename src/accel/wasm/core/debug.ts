@@ -10,8 +10,8 @@ import { RF, TF } from "./flags";
 import { flushTlb } from "./mmu";
 import { readReg, writeReg } from "./operand";
 import {
-  CR4_DE, DEBUG_PENDING, isCode64, privileged, protection, STEP_ARMED, STEP_HELD, STEP_ONCE, STEP_RESUMED, STEP_STATE,
-  updateMode,
+  CR4_DE, DEBUG_PENDING, isCode64, privileged, protection, STEP_ARMED, STEP_HELD, STEP_ONCE, STEP_REPEATING,
+  STEP_RESUMED, STEP_STATE, updateMode,
 } from "./system-state";
 
 const DR6_BREAKPOINTS: u64 = 0xf;
@@ -60,9 +60,27 @@ export function watchPort(cpu: usize, port: u32, size: u32): void {
   if (hits) store<u32>(cpu, load<u32>(cpu, DEBUG_PENDING) | hits, DEBUG_PENDING);
 }
 
+/** Whether a trap of the last instruction is to be taken before any interrupt (SDM vol. 3, table 6-2). */
+export function trapsPending(cpu: usize): bool {
+  const state = load<u32>(cpu, STEP_STATE);
+  return !(state & STEP_HELD) && ((state & STEP_ARMED) != 0 || load<u32>(cpu, DEBUG_PENDING) != 0);
+}
+
 /**
- * To be called once at each instruction boundary while POLL_STEP is set, with RIP at the next
- * instruction and before interrupts are looked at. True: #DB is pending in EXC_VECTOR.
+ * To be called at each instruction boundary while POLL_STEP is set, before anything is delivered; more than once does no
+ * harm. RF lasts for one instruction, and through all iterations of a repeated string operation (SDM vol. 3, 17.3.1.1).
+ */
+export function retire(cpu: usize): void {
+  const state = load<u32>(cpu, STEP_STATE);
+  if (!(state & (STEP_RESUMED | STEP_REPEATING)) || state & STEP_HELD) return;
+  const flags = load<u32>(cpu, FLAGS);
+  store<u32>(cpu, state & STEP_REPEATING ? flags | RF : flags & ~RF, FLAGS);
+  store<u32>(cpu, state & ~(STEP_RESUMED | STEP_REPEATING), STEP_STATE);
+}
+
+/**
+ * To be called once at each instruction boundary while POLL_STEP is set, with RIP at the next instruction: after
+ * `retire`, and after interrupts unless `trapsPending`. True: #DB is pending in EXC_VECTOR.
  */
 export function stepCheck(cpu: usize): bool {
   const state = load<u32>(cpu, STEP_STATE);
@@ -70,11 +88,7 @@ export function stepCheck(cpu: usize): bool {
     store<u32>(cpu, state & ~STEP_HELD, STEP_STATE);
     return false;
   }
-  let flags = load<u32>(cpu, FLAGS);
-  if (state & STEP_RESUMED) {
-    flags &= ~RF;
-    store<u32>(cpu, flags, FLAGS);
-  }
+  const flags = load<u32>(cpu, FLAGS);
   const traps = (load<u32>(cpu, DEBUG_PENDING) as u64) | (state & STEP_ARMED ? DR6_BS : 0);
   store<u32>(cpu, 0, DEBUG_PENDING);
   if (!(state & STEP_ONCE) && !(flags & TF) && !(load<u32>(cpu, DR7) & 0xff)) {
@@ -89,9 +103,37 @@ export function stepCheck(cpu: usize): bool {
   return hits != 0 && debugException(cpu, hits);
 }
 
-/** Records #DB with `causes` in DR6; B0–B3 of earlier exceptions go, the other bits stay. */
-function debugException(cpu: usize, causes: u64): bool {
+/** Of the #DB that is pending: whether it is the fault of an access to a debug register. */
+let generalDetect: bool = false;
+
+export function takeGeneralDetect(): bool {
+  const fault = generalDetect;
+  generalDetect = false;
+  return fault;
+}
+
+/** At the end of HLT, while POLL_STEP is set. True: #DB is pending in EXC_VECTOR, and the processor does not halt. */
+export function haltTrapped(cpu: usize): bool {
+  retire(cpu);
+  return trapsPending(cpu) && stepCheck(cpu);
+}
+
+/** Puts `causes` into DR6; B0–B3 of earlier exceptions go, the other bits stay. */
+function report(cpu: usize, causes: u64): void {
   store<u64>(cpu, (load<u64>(cpu, DR6) & ~DR6_BREAKPOINTS) | causes, DR6);
+}
+
+/** The #DB that has just been delivered is that of the pending breakpoints, too. */
+export function mergePending(cpu: usize): void {
+  const pending = load<u32>(cpu, DEBUG_PENDING);
+  if (pending) report(cpu, pending);
+  store<u32>(cpu, 0, DEBUG_PENDING);
+}
+
+/** Records #DB with `causes`. */
+function debugException(cpu: usize, causes: u64): bool {
+  report(cpu, causes);
+  generalDetect = (causes & DR6_BD) != 0;
   raise(cpu, VEC_DB);
   return true;
 }

@@ -6,7 +6,7 @@ import {
   BLK_CODE, BLK_COUNT, BLK_FALL, BLK_FALLS, BLK_HEADER, BLK_HEAT, BLK_LENGTH, BLK_MODE, BLK_PHYS, BLK_TAKEN, BLK_WARM,
   CODE_SCRATCH, CROSSING_BLOCKS, CROSSING_CODE, CROSSING_ENTRIES, CROSSING_PHYS, CROSSING_SIZE, DEAD_BLOCK,
   DECODE_TABLES, EA_ADDR16, EA_ADDR32, EA_SEG_SHIFT, GUEST_BASE, LEN_LOCK, LEN_MEM, LEN_SIZE_SHIFT,
-  MODE_CODE16, MODE_CODE64, MODE_CODE_MASK, MODE_STEP, REC_B, REC_DISP, REC_EA, REC_IMM, REC_LEN, REC_OFF,
+  MODE, MODE_CODE16, MODE_CODE64, MODE_CODE_MASK, MODE_STEP, REC_B, REC_DISP, REC_EA, REC_IMM, REC_LEN, REC_OFF,
   REC_OP, REC_R, REC_SIZE, REC_X, RIP, SEG_DS, SEG_ES, SEG_SS, SLOT_4G, SLOT_ZERO, TLB_SET,
 } from "../layout";
 import { BLOCK_MAX_OPERATIONS, codeWritten, enterBlock, reserveBlock } from "./blocks";
@@ -465,6 +465,31 @@ export function knownCrossing(cpu: usize, linear: u64, phys: u32, mode: u32): us
   store<v128>(scratch + first, load<v128>(GUEST_BASE + (next as usize)));
   const same = v128.eq<u8>(load<v128>(scratch), load<v128>(block, CROSSING_CODE));
   return v128.all_true<u8>(same) ? block : 0;
+}
+
+/** Decodes the instruction at RIP in 64-bit code into `rec`, outside of any block; false when it cannot be read any more. */
+export function decodeFaulting(cpu: usize, rec: usize): bool {
+  const rip = load<u64>(cpu, RIP);
+  const set = load<u32>(cpu, TLB_SET);
+  const page = execPage(cpu, set, rip & ~0xfff);
+  if (page == NO_PAGE) return false;
+  const scratch = cpu + CODE_SCRATCH;
+  const offset = (rip as u32) & 0xfff;
+  const first: u32 = 0x1000 - offset;
+  cursor = GUEST_BASE + page + offset;
+  limit = GUEST_BASE + page + 0x1000;
+  if (first < LENGTH_LIMIT) {
+    const next = execPage(cpu, set, (rip & ~0xfff) + 0x1000);
+    memory.copy(scratch, cursor, first);
+    cursor = scratch;
+    limit = scratch + first;
+    if (next != NO_PAGE) {
+      store<v128>(limit, load<v128>(GUEST_BASE + (next as usize)));
+      limit += 16;
+    }
+  }
+  overrun = false;
+  return decodeOne(rec, 0, load<u32>(cpu, MODE));
 }
 
 /** Decodes one instruction whose bytes lie in two pages. */

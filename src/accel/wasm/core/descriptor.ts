@@ -127,9 +127,11 @@ export function setFlat(cpu: usize, slot: u32, selector: u32, kind: u32, dpl: u3
 export function setReal(cpu: usize, slot: u32, selector: u32): void {
   store<u64>(cpu + slot * 8, (selector as u64 & 0xffff) << 4, SEG_BASE);
   store<u32>(cpu + slot * 4, selector & 0xffff, SEG_SEL);
-  if (!isVm(cpu)) return;
+  // In real mode limit and rights stay those of before, unless there were none.
+  const virtual = isVm(cpu);
+  if (!virtual && attrOf(cpu, slot) & ATTR_P) return;
   store<u32>(cpu + slot * 4, 0xffff, SEG_LIMIT);
-  store<u32>(cpu + slot * 4, 0xf3, SEG_ATTR);
+  store<u32>(cpu + slot * 4, virtual ? 0xf3 : 0x93, SEG_ATTR);
 }
 
 /**

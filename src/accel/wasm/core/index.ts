@@ -6,7 +6,7 @@ export { dropForeignWrites } from "./foreign-writes";
 export { getFlags, setSome } from "./flags";
 export { commit, flushTlb, modifyMiss, readMiss, storeMiss } from "./mmu";
 export { execute, run, wild } from "./run";
-export { interrupt, interruptible, nmi, nmiBlocked } from "./interrupt";
+export { held, interrupt, interruptible, nmi, nmiBlocked } from "./interrupt";
 export { resetVcpu } from "./control";
 export { updateMode } from "./system-state";
 export { lazyCarry, lazyCondition, read16Miss, store16Miss, storeFlags } from "./translated";

@@ -3,13 +3,14 @@
  * real-address IVT, protected-mode IDT, virtual-8086 mode, 64-bit IDT with IST.
  */
 import {
-  CR0, EXC_ERROR, EXC_HAS_ERROR, EXC_VECTOR, IDT_BASE, IDT_LIMIT, DR7, FLAGS, GPR, NEXT_RIP, RIP, RSP, SEG_CS, SEG_DS,
+  CR0, EXC_ADDRESS, EXC_ERROR, EXC_HAS_ERROR, EXC_VECTOR, IDT_BASE, IDT_LIMIT, DR7, FLAGS, GPR, NEXT_RIP, RIP, RSP, SEG_CS, SEG_DS,
   SEG_ES, SEG_FS, SEG_GS, SEG_SEL, SEG_SS, SHADOW, TLB_SUPERVISOR,
 } from "../layout";
 import {
   attrFrom, baseFrom, checkStack, descriptor, descriptorAddress, dplOf, isNull, limitFrom, markDescriptor,
   readDescriptor, selectorFault, setExternalEvent, externalEvent, setNull, setReal, setSegment,
 } from "./descriptor";
+import { mergePending, takeGeneralDetect, trapsPending } from "./debug";
 import {
   faulted, raiseError, VEC_BP, VEC_DB, VEC_DE, VEC_DF, VEC_GP, VEC_NMI, VEC_NP, VEC_OF, VEC_PF, VEC_TS,
 } from "./fault";
@@ -21,7 +22,7 @@ import {
 } from "./system-stack";
 import {
   ATTR_ACCESSED, ATTR_CODE, ATTR_CONFORMING, ATTR_D, ATTR_L, ATTR_P, ATTR_S, CR0_PE, cplOf, DEBUG_PENDING, iopl,
-  isCanonical, isLong, isVm, NMI_BLOCKED, protection, STEP_ARMED, STEP_STATE, updateMode, writeFlags,
+  isCanonical, isLong, isVm, NMI_BLOCKED, protection, STEP_STATE, updateMode, writeFlags,
 } from "./system-state";
 import { switchTask, TASK_INTERRUPT } from "./task";
 import { charge, COST_DELIVERY } from "./work";
@@ -42,10 +43,11 @@ export function deliver(cpu: usize): bool {
   let error = load<u32>(cpu, EXC_ERROR);
   let hasError = load<u32>(cpu, EXC_HAS_ERROR) != 0;
   store<u32>(cpu, 0, DEBUG_PENDING);
+  store<u64>(cpu, 0, EXC_ADDRESS);
   while (true) {
     store<u32>(cpu, 0, EXC_VECTOR);
-    // Traps and the abort leave RF as it is; every other exception is a fault (SDM vol. 3, 17.3.1.1).
-    const resume = vector != VEC_DB && vector != VEC_BP && vector != VEC_OF && vector != VEC_DF && vector != VEC_NMI;
+    // Traps, the abort and instruction breakpoints leave RF as it is; all others are faults (SDM vol. 3, 17.3.1.1).
+    const resume = (vector != VEC_DB || takeGeneralDetect()) && vector != VEC_BP && vector != VEC_OF && vector != VEC_DF && vector != VEC_NMI;
     setExternalEvent(1);
     const done = transfer(cpu, vector, EVENT_HARDWARE, load<u64>(cpu, RIP), hasError, error, resume ? RF : 0);
     setExternalEvent(0);
@@ -86,12 +88,17 @@ export function nmi(cpu: usize): bool {
 
 /** Whether an external interrupt may be delivered now: IF is set, no shadow, and no debug trap goes first. */
 export function interruptible(cpu: usize): bool {
-  if (!(load<u32>(cpu, FLAGS) & IF) || load<u32>(cpu, SHADOW)) return false;
-  return !(load<u32>(cpu, STEP_STATE) & STEP_ARMED) && load<u32>(cpu, DEBUG_PENDING) == 0;
+  return (load<u32>(cpu, FLAGS) & IF) != 0 && !held(cpu);
 }
 
+/** Whether no NMI may be delivered now. */
 export function nmiBlocked(cpu: usize): bool {
-  return load<u32>(cpu, NMI_BLOCKED) != 0;
+  return load<u32>(cpu, NMI_BLOCKED) != 0 || held(cpu);
+}
+
+/** Whether interrupts of any kind wait for the next boundary: for a shadow to end, or a debug trap to be taken. */
+export function held(cpu: usize): bool {
+  return load<u32>(cpu, SHADOW) != 0 || trapsPending(cpu);
 }
 
 /** INT n (`general`), INT3 and INTO: NEXT_RIP is at the handler, or a fault is pending. */
@@ -100,11 +107,12 @@ export function softwareInterrupt(cpu: usize, vector: u32, next: u64, general: b
   return transfer(cpu, vector, EVENT_SOFTWARE, next, false, 0, 0);
 }
 
-/** INT1: a debug trap that checks no privilege. */
+/** INT1: a debug trap that checks no privilege, and is the one of the breakpoints, too, that MOV SS has held back. */
 export function debugInterrupt(cpu: usize, next: u64): bool {
   setExternalEvent(1);
   const done = transfer(cpu, VEC_DB, EVENT_HARDWARE, next, false, 0, 0);
   setExternalEvent(0);
+  if (done) mergePending(cpu);
   return done;
 }
 

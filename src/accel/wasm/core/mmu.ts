@@ -11,7 +11,7 @@
  * into guest RAM or, for device memory and for accesses that cross a page, at BOUNCE.
  */
 import {
-  BOUNCE, COMMIT_ADDRESS, COMMIT_SIZE, CR0, DR7, EFER, FLAGS, GUEST_BASE, HOST_VALUE, LARGE_HIGH, LARGE_LOW, MODE,
+  BOUNCE, COMMIT_ADDRESS, COMMIT_SIZE, CR0, DR7, EFER, EXC_ADDRESS, FLAGS, GUEST_BASE, HOST_VALUE, LARGE_HIGH, LARGE_LOW, MODE,
   MODE_CODE64, MODE_CODE_MASK, PAGE_CODE, PAGE_CODE_ENTRY, RAM_PAGES, TLB_BYTES, TLB_ENTRIES, TLB_EXEC, TLB_EXEC_SECOND,
   TLB_READ, TLB_SET, TLB_SUPERVISOR, TLB_USER, TLB_WRITE, VICTIMS, VICTIMS_BYTES,
 } from "../layout";
@@ -20,6 +20,7 @@ import { watchData } from "./debug";
 import { raiseError, VEC_AC, VEC_GP } from "./fault";
 import { AC } from "./flags";
 import { hostMmioRead, hostMmioWrite } from "./host";
+import { admitted, isMarked } from "./segment-check";
 import { forgetPage, forgetWritable, putAside, recall } from "./victims";
 import { ACCESS_EXEC, ACCESS_READ, ACCESS_WRITE, WALK_FAULT, walk, walkGlobal, walkLarge } from "./walk";
 import { charge, COST_DEVICE, COST_PAGE_WALK, COST_TLB_FLUSH } from "./work";
@@ -103,10 +104,11 @@ export function finish(cpu: usize, ptr: usize): void {
   if (ptr == cpu + BOUNCE) commit(cpu);
 }
 
-/** Whether `va` is canonical, or legal for the mode. Raises #GP(0) when not. */
-function legal(cpu: usize, va: u64): bool {
+/** Whether `va` is canonical. Raises #GP(0) when not, and keeps the address of a data access. */
+function legal(cpu: usize, va: u64, access: u32): bool {
   if ((((va as i64) << 16) >> 16) == (va as i64)) return true;
   raiseError(cpu, VEC_GP, 0);
+  if (access != ACCESS_EXEC) store<u64>(cpu, va, EXC_ADDRESS);
   return false;
 }
 
@@ -149,7 +151,7 @@ function translate(cpu: usize, set: u32, va: u64, access: u32): u64 {
       return (((va as u32) + load<u32>(known, 8)) as u64) - GUEST_BASE;
     }
   }
-  if (!legal(cpu, va)) return WALK_FAULT;
+  if (!legal(cpu, va, access)) return WALK_FAULT;
   charge(cpu, COST_PAGE_WALK);
   const pa = walk(cpu, va, access, set == TLB_USER);
   if (pa == WALK_FAULT || !isRam(cpu, pa)) return pa;
@@ -248,7 +250,17 @@ function wrap(cpu: usize, va: u64): u64 {
     : va & 0xffffffff;
 }
 
-export function readSlow(cpu: usize, set: u32, va: u64, size: u32): usize {
+/** `va` without a segment's mark, if the segment admits the access; else WALK_FAULT, with the exception raised. */
+// @ts-ignore: decorator
+@inline
+function checked(cpu: usize, va: u64, size: u32, write: bool): u64 {
+  if (!isMarked(cpu, va)) return va;
+  return admitted(cpu, va, size, write) ? va & 0xffffffff : WALK_FAULT;
+}
+
+export function readSlow(cpu: usize, set: u32, address: u64, size: u32): usize {
+  const va = checked(cpu, address, size, false);
+  if (va == WALK_FAULT) return 0;
   const first = inFirstPage(va, size);
   const pa = translate(cpu, set, va, ACCESS_READ);
   if (pa == WALK_FAULT || misaligned(cpu, set, va, size)) return 0;
@@ -264,7 +276,9 @@ export function readSlow(cpu: usize, set: u32, va: u64, size: u32): usize {
   return bounce;
 }
 
-export function modifySlow(cpu: usize, set: u32, va: u64, size: u32): usize {
+export function modifySlow(cpu: usize, set: u32, address: u64, size: u32): usize {
+  const va = checked(cpu, address, size, true);
+  if (va == WALK_FAULT) return 0;
   const first = inFirstPage(va, size);
   const pa = translate(cpu, set, va, ACCESS_WRITE);
   if (pa == WALK_FAULT || misaligned(cpu, set, va, size)) return 0;
@@ -303,24 +317,27 @@ function writeBounce(cpu: usize, set: u32, va: u64, size: u32): bool {
   return true;
 }
 
-export function storeSlow(cpu: usize, set: u32, va: u64, value: u64, size: u32): bool {
+export function storeSlow(cpu: usize, set: u32, address: u64, value: u64, size: u32): bool {
+  const va = checked(cpu, address, size, true);
   store<u64>(cpu, value, BOUNCE);
-  if (!writeBounce(cpu, set, va, size)) return false;
+  if (va == WALK_FAULT || !writeBounce(cpu, set, va, size)) return false;
   watchData(cpu, va, size, true);
   return true;
 }
 
 /** Stores 16 bytes at `va` from `from`; false after a fault, with nothing written. */
-export function storeBytes(cpu: usize, set: u32, va: u64, from: usize, size: u32): bool {
+export function storeBytes(cpu: usize, set: u32, address: u64, from: usize, size: u32): bool {
+  const va = checked(cpu, address, size, true);
   memory.copy(cpu + BOUNCE, from, size);
-  if (!writeBounce(cpu, set, va, size)) return false;
+  if (va == WALK_FAULT || !writeBounce(cpu, set, va, size)) return false;
   watchData(cpu, va, size, true);
   return true;
 }
 
 /** Whether `size` bytes at `va` can be written; raises the fault when not. At most one page boundary. */
-export function probeWrite(cpu: usize, set: u32, va: u64, size: u32): bool {
-  if (translate(cpu, set, va, ACCESS_WRITE) == WALK_FAULT) return false;
+export function probeWrite(cpu: usize, set: u32, address: u64, size: u32): bool {
+  const va = checked(cpu, address, size, true);
+  if (va == WALK_FAULT || translate(cpu, set, va, ACCESS_WRITE) == WALK_FAULT) return false;
   const first = inFirstPage(va, size);
   return first == size || translate(cpu, set, wrap(cpu, va + first), ACCESS_WRITE) != WALK_FAULT;
 }

@@ -4,9 +4,10 @@
 import {
   BOUNCE, EA_ADDR16, EA_ADDR32, EA_SCALE, EA_SEG_SHIFT, GPR, LEN_MASK, LEN_MEM, LEN_SIZE_SHIFT, MODE,
   MODE_CODE64, MODE_CODE_MASK, REC_B, REC_DISP, REC_EA, REC_IMM, REC_LEN, REC_OFF, REC_R, REC_X, RIP,
-  SEG_BASE, TLB_SET, XMM,
+  SEG_BASE, SEG_MARK, TLB_SET, XMM,
 } from "../layout";
 import { commit, modifyPtr, modifySlow, readPtr, storeTo, readSlow, storeSlow } from "./mmu";
+import { marked } from "./segment-check";
 
 /** RIP of the operation. */
 export function ripOf(cpu: usize, rec: usize): u64 {
@@ -66,10 +67,13 @@ export function segmented(cpu: usize, ea: u32, offset: u64): u64 {
   return linear(cpu, (ea >> EA_SEG_SHIFT) & 7, offset);
 }
 
-/** Linear address of `offset` in the segment of slot `seg`; wraps at 4 GiB outside 64-bit code. */
+/** Linear address of `offset` in the segment of slot `seg`; outside 64-bit code wraps at 4 GiB, and has the segment's mark. */
 export function linear(cpu: usize, seg: u32, offset: u64): u64 {
   const address = load<u64>(cpu + seg * 8, SEG_BASE) + offset;
-  return (load<u32>(cpu, MODE) & MODE_CODE_MASK) == MODE_CODE64 ? address : address & 0xffffffff;
+  if ((load<u32>(cpu, MODE) & MODE_CODE_MASK) == MODE_CODE64) return address;
+  return load<u64>(cpu + seg * 8, SEG_MARK) == 0
+    ? address & 0xffffffff
+    : marked(cpu, seg, offset, address & 0xffffffff);
 }
 
 /** Reads the general register in `slot` with operand size `size`, zero-extended. */

@@ -7,17 +7,17 @@
  */
 import {
   BLK_COUNT, BLK_FALL, BLK_HEADER, BLK_LENGTH, BLK_PHYS, BLK_TAKEN, CURRENT_BLOCK, EXIT_BUDGET, EXIT_HALT,
-  EXIT_POLL, EXIT_REASON, EXIT_SHUTDOWN, GPR, ICOUNT, LEN_MASK, MODE, MODE_CODE16, MODE_CODE64, MODE_CODE_MASK, MODE_FLAT,
+  EXC_ADDRESS, EXIT_POLL, EXIT_REASON, EXIT_SHUTDOWN, GPR, ICOUNT, INTERRUPT_WINDOW, LEN_MASK, MODE, MODE_CODE16, MODE_CODE64, MODE_CODE_MASK, MODE_FLAT,
   BLK_CODE, BLK_HEAT, BLK_MODE, HOT_THRESHOLD, JIT_DEPTH,
-  JIT_LINK, JIT_RIP, JIT_STATUS, MODE_STEP, NEXT_RIP, POLL, POLL_SHADOW, POLL_STEP, RAX, RBP, RDX, REC_B, REC_DISP,
+  JIT_LINK, JIT_RIP, JIT_STATUS, MODE_STEP, NEXT_RIP, POLL, POLL_SHADOW, POLL_STEP, POLL_WINDOW, RAX, RBP, RDX, REC_B, REC_DISP,
   REC_IMM, REC_LEN, REC_OFF, REC_OP,
-  REC_R, REC_SIZE, RIP, RSP, SEG_BASE, SEG_CS, SHADOW, START_BLOCK, ST_AGAIN, ST_EXIT, ST_FAULT, ST_HALT, ST_JUMP,
+  REC_R, REC_SIZE, RIP, RSP, SEG_BASE, SEG_CS, SEG_LIMIT, SHADOW, START_BLOCK, ST_AGAIN, ST_EXIT, ST_FAULT, ST_HALT, ST_JUMP,
   ST_AWAY, ST_NEXT, TLB_SET, ARENA_FLUSHES, VCPU_BLOCKS, DEAD_BLOCK,
 } from "../layout";
 import { findBlock } from "./blocks";
 import { cachedBlock, follow, knownPhys, linkedBlock, rememberBlock } from "./chain";
 import { decodeBlock, knownCrossing } from "./decode";
-import { stepCheck } from "./debug";
+import { haltTrapped, retire, stepCheck, trapsPending } from "./debug";
 import { CC_DEC, CC_INC } from "./flags";
 import * as hot from "./hot";
 import { noteHot } from "./hot-list";
@@ -28,8 +28,10 @@ import { addressOf, offsetOf, readReg, readRm, sizeOf, writeReg } from "./operan
 import { faulted, raiseError, VEC_GP } from "./fault";
 import * as OP from "./ops";
 import { execSse } from "./sse";
+import { blameStack } from "./stack-fault";
 import { execString } from "./string";
 import { execSystem } from "./system";
+import { STEP_REPEATING, STEP_STATE } from "./system-state";
 import { WALK_FAULT } from "./walk";
 import { execX87 } from "./x87";
 
@@ -60,9 +62,31 @@ export function execute(cpu: usize, rec: usize, op: u32): u32 {
   return execLegacy(cpu, rec, op);
 }
 
+/** The instruction that STI or MOV SS shields comes next; whatever waits is looked at behind it. */
+function endShadow(cpu: usize): void {
+  atomic.and<u32>(cpu + POLL, ~POLL_SHADOW);
+  store<u32>(cpu, 0, SHADOW);
+  if (load<u32>(cpu, INTERRUPT_WINDOW)) atomic.or<u32>(cpu + POLL, POLL_WINDOW);
+}
+
+/** So close to the end of a code segment a block has one instruction, so that each is compared with the limit. */
+const NEAR_LIMIT: u64 = 512;
+
+/** Raises #GP(0) for code beyond the segment's limit. */
+function beyondLimit(cpu: usize): usize {
+  raiseError(cpu, VEC_GP, 0);
+  return 0;
+}
+
 /** Finds or decodes the block at `rip` and remembers it in `link`; 0 when the fetch faults. */
 function resolve(cpu: usize, rip: u64, link: usize): usize {
-  const mode = load<u32>(cpu, MODE);
+  let mode = load<u32>(cpu, MODE);
+  let end: u64 = u64.MAX_VALUE;
+  if ((mode & MODE_CODE_MASK) != MODE_CODE64 && !(mode & MODE_FLAT)) {
+    end = load<u32>(cpu, SEG_LIMIT + SEG_CS * 4) as u64;
+    if (rip > end) return beyondLimit(cpu);
+    if (rip + NEAR_LIMIT > end) mode |= MODE_STEP;
+  }
   const linear = (mode & MODE_CODE_MASK) == MODE_CODE64
     ? rip
     : (load<u64>(cpu, SEG_BASE + SEG_CS * 8) + rip) & 0xffffffff;
@@ -75,6 +99,7 @@ function resolve(cpu: usize, rip: u64, link: usize): usize {
     block = decodeBlock(cpu, linear, phys, mode);
     if (!block || flushes != load<u32>(VCPU_BLOCKS, ARENA_FLUSHES)) return block;
   }
+  if (end != u64.MAX_VALUE && rip + load<u16>(block, BLK_LENGTH) > end + 1) return beyondLimit(cpu);
   if (load<u32>(block, BLK_PHYS) != DEAD_BLOCK) {
     if (link) store<u32>(link, block as u32);
     rememberBlock(cpu, rip, block);
@@ -587,17 +612,27 @@ export function run(cpu: usize, budget: i32): u32 {
       }
       if (status == ST_FAULT) {
         store<u64>(cpu, rip, RIP);
+        if (load<u64>(cpu, EXC_ADDRESS) != 0) blameStack(cpu);
         if (!deliver(cpu)) { result = EXIT_SHUTDOWN; break; }
         rip = load<u64>(cpu, RIP);
       } else if (status == ST_JUMP) rip = load<u64>(cpu, NEXT_RIP);
       else if (status == ST_HALT) {
         rip = load<u64>(cpu, NEXT_RIP);
-        result = EXIT_HALT;
-        break;
+        store<u64>(cpu, rip, RIP);
+        // A debug trap of HLT, or one that MOV SS has held back, ends the halt before it begins.
+        if (!(load<u32>(cpu, POLL) & POLL_STEP && haltTrapped(cpu))) {
+          result = EXIT_HALT;
+          break;
+        }
+        if (!deliver(cpu)) { result = EXIT_SHUTDOWN; break; }
+        rip = load<u64>(cpu, RIP);
       } else if (status == ST_EXIT) {
         result = load<u32>(cpu, EXIT_REASON);
         break;
-      } else left--;
+      } else {
+        left--;
+        if (load<u32>(cpu, POLL) & POLL_STEP) store<u32>(cpu, load<u32>(cpu, STEP_STATE) | STEP_REPEATING, STEP_STATE);
+      }
       status = ST_NEXT;
       link = 0;
       set = load<u32>(cpu, TLB_SET);
@@ -614,10 +649,9 @@ export function run(cpu: usize, budget: i32): u32 {
       const poll = load<u32>(cpu, POLL);
       // First the budget: a shadow that is not used up stays for the next call.
       if (left <= 0) { result = EXIT_BUDGET; break; }
-      if (poll & POLL_SHADOW) {
-        atomic.and<u32>(cpu + POLL, ~POLL_SHADOW);
-        store<u32>(cpu, 0, SHADOW);
-      } else if (poll & ~POLL_STEP) { result = EXIT_POLL; break; }
+      if (poll & POLL_STEP) retire(cpu);
+      if (poll & POLL_SHADOW) endShadow(cpu);
+      else if (poll & ~POLL_STEP && !trapsPending(cpu)) { result = EXIT_POLL; break; }
       if (poll & POLL_STEP && stepCheck(cpu)) {
         if (!deliver(cpu)) { result = EXIT_SHUTDOWN; break; }
         rip = load<u64>(cpu, RIP);

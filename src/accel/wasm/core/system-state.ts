@@ -4,13 +4,13 @@
  */
 import {
   CC_OP, CPL, CR0, DR7, EFER, FLAGS, INTERRUPT_WINDOW, MODE, MODE_CODE16, MODE_CODE32, MODE_CODE64, MODE_CODE_MASK,
-  MODE_FLAT, MODE_REAL, MODE_STACK32, MODE_STEP, POLL, POLL_STEP, POLL_WINDOW, SEG_ATTR, SEG_BASE, SEG_CS, SEG_DS,
-  SEG_ES, SEG_LIMIT, SEG_SS, SHADOW, TLB_SET,
-  TLB_SUPERVISOR, TLB_USER,
+  MODE_FLAT, MODE_REAL, MODE_STACK32, MODE_STEP, POLL, POLL_STEP, POLL_WINDOW, SEG_ATTR, SEG_CS, SEG_SS, SHADOW,
+  TLB_SET, TLB_SUPERVISOR, TLB_USER,
 } from "../layout";
 import { raiseError, VEC_GP } from "./fault";
 import { AC, CC_EXPLICIT, getFlags, IF, TF, VM } from "./flags";
 import { flushUserTlb } from "./mmu";
+import { isFlat, updateMarks } from "./segment-check";
 
 /** u32: see STEP_*. */
 export const STEP_STATE = 0xe00;
@@ -35,6 +35,9 @@ export const STEP_ARMED: u32 = 1;
 export const STEP_RESUMED: u32 = 2;
 /** MOV SS or POP SS: debug traps wait for one instruction (SDM vol. 3, 6.8.3). */
 export const STEP_HELD: u32 = 4;
+
+/** A repeated string operation has stopped between two iterations. */
+export const STEP_REPEATING: u32 = 16;
 
 /** STI with an interrupt waiting: the next block is one instruction, and this boundary is not its end. */
 export const STEP_ONCE: u32 = 8;
@@ -127,16 +130,9 @@ export function privileged(cpu: usize): bool {
   return cplOf(cpu) == 0 || protection(cpu);
 }
 
-/** Whether offsets in ES, CS, SS and DS are linear addresses. */
-function isFlat(cpu: usize): bool {
-  return load<u64>(cpu, SEG_BASE + SEG_ES * 8) == 0 && load<u64>(cpu, SEG_BASE + SEG_CS * 8) == 0
-    && load<u64>(cpu, SEG_BASE + SEG_SS * 8) == 0 && load<u64>(cpu, SEG_BASE + SEG_DS * 8) == 0
-    && load<u32>(cpu, SEG_LIMIT + SEG_CS * 4) == 0xffffffff;
-}
-
 /**
- * Recomputes MODE, CPL and TLB_SET. To be called after ES, CS, SS, DS, CR0, EFER, RFLAGS.TF, RFLAGS.VM or DR7
- * changed. CPL is the DPL of SS in protected mode, also of a null SS in 64-bit code.
+ * Recomputes MODE, CPL, TLB_SET and SEG_MARK. To be called after a segment register, CR0, EFER, RFLAGS.TF, RFLAGS.VM
+ * or DR7 changed. CPL is the DPL of SS in protected mode, also of a null SS in 64-bit code.
  */
 export function updateMode(cpu: usize): void {
   const flags = load<u32>(cpu, FLAGS);
@@ -153,6 +149,9 @@ export function updateMode(cpu: usize): void {
     cpl = (ss >> ATTR_DPL_SHIFT) & 3;
     if (cs & ATTR_L && isLong(cpu)) mode = MODE_CODE64;
     else mode = (cs & ATTR_D ? MODE_CODE32 : MODE_CODE16) | (ss & ATTR_D ? MODE_STACK32 : 0);
+  }
+  if ((mode & MODE_CODE_MASK) != MODE_CODE64) {
+    updateMarks(cpu);
     if (mode == (MODE_CODE32 | MODE_STACK32) && isFlat(cpu)) mode |= MODE_FLAT;
   }
   if (flags & TF || load<u32>(cpu, DR7) & 0xff) {

@@ -22,6 +22,7 @@ import { readDebug, writeDebug } from "./debug";
 import { loadSegment } from "./descriptor";
 import { faulted, raise, VEC_OF, VEC_BP, VEC_UD } from "./fault";
 import { getFlags, IF, IOPL, overflowFlag, RF, VIF, VIP, VM } from "./flags";
+import { hypercall } from "./hypercall";
 import { debugInterrupt, softwareInterrupt } from "./interrupt";
 import { flushPage } from "./mmu";
 import { rdmsr, readTimeStamp, readTimeStampAux, wrmsr } from "./msr";
@@ -29,6 +30,7 @@ import { addressOf, isMemory, nextRipOf, readMem, readRm, sizeOf, writeMem, writ
 import * as OP from "./ops";
 import { portIn, portOut } from "./ports";
 import { swapgs, syscall, sysenter, sysexit, sysret } from "./syscall";
+import { isMarked } from "./segment-check";
 import { commitStack, popValue, pushValue, useStack } from "./system-stack";
 import {
   CR0_PE, CR0_TS, cplOf, iopl, isRealOrVm, isVm, openShadow, privileged, protection, STEP_HELD, STEP_STATE, updateMode,
@@ -125,6 +127,8 @@ export function execSystem(cpu: usize, rec: usize, op: u32): u32 {
     case OP.SMSW: return done(storeStatusWord(cpu, rec));
     case OP.LMSW: return ended(cpu, rec, loadStatusWord(cpu, rec));
     case OP.SWAPGS_RDTSCP: return ended(cpu, rec, swapgsOrRdtscp(cpu, rec));
+    case OP.VMCALL:
+    case OP.VMMCALL: return done(callHypervisor(cpu, rec));
     case OP.INVLPG: return ended(cpu, rec, invalidatePage(cpu, rec));
     case OP.LAR: return done(loadAccessRights(cpu, rec));
     case OP.LSL: return done(loadLimit(cpu, rec));
@@ -300,15 +304,23 @@ function clearTaskSwitched(cpu: usize): bool {
   return true;
 }
 
+/** 0F 01 /0 and /3 with a register operand: number 1 is VMCALL and VMMCALL, the others are of VMX and SVM. */
+function callHypervisor(cpu: usize, rec: usize): bool {
+  if (load<u8>(rec, REC_B) != 1) return undefinedOpcode(cpu);
+  hypercall(cpu);
+  return true;
+}
+
 /** 0F 01 /7 with a register operand: its number selects the instruction. */
 function swapgsOrRdtscp(cpu: usize, rec: usize): bool {
-  const number = (load<u8>(rec, REC_B) >> 3) & 7;
+  const number = load<u8>(rec, REC_B);
   if (number == 0) return swapgs(cpu);
   return number == 1 ? readTimeStampAux(cpu) : undefinedOpcode(cpu);
 }
 
 function invalidatePage(cpu: usize, rec: usize): bool {
   if (!privileged(cpu)) return false;
-  flushPage(cpu, addressOf(cpu, rec));
+  const va = addressOf(cpu, rec);
+  flushPage(cpu, isMarked(cpu, va) ? va & 0xffffffff : va);
   return true;
 }

@@ -169,7 +169,9 @@ function loadTask(cpu: usize, base: u64, wide: bool, nested: bool): bool {
   updateMode(cpu);
   if (!loadData(cpu, SEG_DS, ds, level) || !loadData(cpu, SEG_ES, es, level)) return false;
   updateMode(cpu);
-  return loadData(cpu, SEG_FS, fs, level) && loadData(cpu, SEG_GS, gs, level);
+  const loaded = loadData(cpu, SEG_FS, fs, level) && loadData(cpu, SEG_GS, gs, level);
+  updateMode(cpu);
+  return loaded;
 }
 
 function loadLocalTable(cpu: usize, selector: u32): bool {

@@ -1,6 +1,6 @@
 /** IRET (Intel SDM vol. 2, "IRET/IRETD/IRETQ"; vol. 3, 20.2.5 for virtual-8086 mode). */
 import {
-  DR7, FLAGS, GPR, NEXT_RIP, RSP, SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_SS, SEG_TR, TLB_SUPERVISOR, SEG_BASE,
+  DR7, FLAGS, GPR, NEXT_RIP, POLL, POLL_HOST, RSP, SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_SS, SEG_TR, TLB_SUPERVISOR, SEG_BASE,
 } from "../layout";
 import { descriptor, descriptorAddress, markDescriptor, setReal, setSegment } from "./descriptor";
 import { faulted } from "./fault";
@@ -16,8 +16,12 @@ import { dropPrivileged, loadReturnStack, returnSegment, setReturnStack, targetA
 
 /** Sets NEXT_RIP and gives true, or raises. `next`: RIP of the following instruction. */
 export function interruptReturn(cpu: usize, size: u32, next: u64): bool {
+  // Also when it faults (SDM vol. 3, 6.7.1); one that waits comes at once.
+  if (load<u32>(cpu, NMI_BLOCKED)) {
+    store<u32>(cpu, 0, NMI_BLOCKED);
+    atomic.or<u32>(cpu + POLL, POLL_HOST);
+  }
   if (!perform(cpu, size, next)) return false;
-  store<u32>(cpu, 0, NMI_BLOCKED);
   store<u32>(cpu, load<u32>(cpu, STEP_STATE) & ~STEP_RESUMED, STEP_STATE);
   return true;
 }

@@ -2,10 +2,10 @@
  * Far jumps, calls and returns (Intel SDM vol. 2, JMP, CALL, RET; vol. 3, 5.8 "Privilege level checking
  * when transferring program control between code segments"). Each routine sets NEXT_RIP, or raises and gives false.
  */
-import { CPL, GPR, NEXT_RIP, RSP, SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_SEL, SEG_SS } from "../layout";
+import { CPL, GPR, NEXT_RIP, RSP, SEG_BASE, SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_SEL, SEG_SS } from "../layout";
 import {
   attrFrom, baseFrom, checkStack, descriptor, descriptorAddress, dplOf, isNull, limitFrom, markDescriptor,
-  readDescriptor, readUpper, selectorFault, setNull, setReal, setSegment,
+  readDescriptor, readUpper, selectorFault, setHidden, setNull, setReal, setSegment,
 } from "./descriptor";
 import { faulted, VEC_GP, VEC_NP, VEC_TS } from "./fault";
 import { getFlags } from "./flags";
@@ -271,16 +271,17 @@ export function setReturnStack(cpu: usize, sp: u64, code: u64, size: u32, releas
   else store<u16>(cpu, (sp + release) as u16, GPR + RSP);
 }
 
-/** After a return to an outer level: data segments that it may not use become null. */
+/** After a return to an outer level: data segments that it may not use become null. Their bases, which 64-bit code uses, stay. */
 export function dropPrivileged(cpu: usize): void {
   drop(cpu, SEG_ES);
   drop(cpu, SEG_DS);
   drop(cpu, SEG_FS);
   drop(cpu, SEG_GS);
+  updateMode(cpu);
 }
 
 function drop(cpu: usize, slot: u32): void {
   const attr = attrOf(cpu, slot);
   if ((attr & (ATTR_CODE | ATTR_CONFORMING)) == (ATTR_CODE | ATTR_CONFORMING)) return;
-  if (attr & ATTR_P && dplOf(attr) < load<u32>(cpu, CPL)) setNull(cpu, slot, 0, 0);
+  if (attr & ATTR_P && dplOf(attr) < load<u32>(cpu, CPL)) setHidden(cpu, slot, 0, load<u64>(cpu + slot * 8, SEG_BASE), 0, 0);
 }

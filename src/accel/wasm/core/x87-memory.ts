@@ -82,7 +82,7 @@ export function loadNumber(cpu: usize, va: u64, format: u32): bool {
 @inline
 export function after(cpu: usize, va: u64, offset: u32): u64 {
   const next = va + offset;
-  return (load<u32>(cpu, MODE) & MODE_CODE_MASK) == MODE_CODE64 ? next : next & 0xffffffff;
+  return (load<u32>(cpu, MODE) & MODE_CODE_MASK) == MODE_CODE64 ? next : (va & ~0xffffffff) | (next & 0xffffffff);
 }
 
 let tenHigh: u32 = 0;

@@ -68,13 +68,14 @@ export const SYSTEM_ROWS: readonly Row[] = [
   row('0F 00 /3', 'ltr', 'Ew', 'system', ['LTR', 'LTR'], { ...sys, size: 'w' }),
   row('0F 00 /4', 'verr', 'Ew', 'system', ['VERR', 'VERR'], { ...sys, size: 'w' }),
   row('0F 00 /5', 'verw', 'Ew', 'system', ['VERW', 'VERW'], { ...sys, size: 'w' }),
-  row('0F 01 /0', 'sgdt', 'M', 'system', ['UD', 'SGDT'], sys),
+  // Register forms of group 7 are instructions of their own, told apart by the r/m number: VMCALL is C1, VMMCALL D9.
+  row('0F 01 /0', 'sgdt', 'M', 'system', ['VMCALL', 'SGDT'], sys),
   row('0F 01 /1', 'sidt', 'M', 'system', ['UD', 'SIDT'], sys),
   row('0F 01 /2', 'lgdt', 'M', 'system', ['UD', 'LGDT'], { ...sys, size: 'v' }),
-  row('0F 01 /3', 'lidt', 'M', 'system', ['UD', 'LIDT'], { ...sys, size: 'v' }),
+  row('0F 01 /3', 'lidt', 'M', 'system', ['VMMCALL', 'LIDT'], { ...sys, size: 'v' }),
   row('0F 01 /4', 'smsw', 'Ev', 'system', ['SMSW', 'SMSW'], { ...sys, size: 'v' }),
   row('0F 01 /6', 'lmsw', 'Ew', 'system', ['LMSW', 'LMSW'], { ...ends, size: 'w' }),
-  // Register forms of /7 are SWAPGS (F8) and RDTSCP (F9): told apart by the r/m number.
+  // SWAPGS is F8, RDTSCP F9.
   row('0F 01 /7', 'invlpg', 'M', 'system', ['SWAPGS_RDTSCP', 'INVLPG'], ends),
   row('0F 02 /r', 'lar', 'Gv,Ew', 'system', ['LAR', 'LAR'], { ...sys, size: 'v' }),
   row('0F 03 /r', 'lsl', 'Gv,Ew', 'system', ['LSL', 'LSL'], { ...sys, size: 'v' }),

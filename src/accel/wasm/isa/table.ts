@@ -135,7 +135,8 @@ function leaf(
   const reg = operands.find((operand) => /^[GVPSCD]/.test(operand));
   const rm = operands.find((operand) => /^[EWQUNR]/.test(operand));
   if (reg) flags |= operandKind(reg) << ENTRY_REG_SHIFT;
-  if (rm) flags |= operandKind(rm) << ENTRY_RM_SHIFT;
+  // Without an operand the r/m number of a register form is part of the opcode.
+  if (rm ?? encoding.modrm) flags |= (rm ? operandKind(rm) : 3) << ENTRY_RM_SHIFT;
   if (rm?.startsWith('R')) flags |= ENTRY_FORCE_REGISTER;
   if (/^(AL|rAX)/.test(row.operands) && !encoding.modrm) flags |= ENTRY_FIXED_A;
   flags |= SIZES.indexOf(row.traits.size ?? '') << ENTRY_SIZE_SHIFT;

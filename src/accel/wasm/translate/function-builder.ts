@@ -35,13 +35,18 @@ export class FunctionBuilder extends FlagFrame {
     const { code } = this;
     this.offset(operation, offset);
     const segment = (operation.ea >> L.EA_SEG_SHIFT) & 7;
-    // The others are flat.
-    if (segment === 0 || (this.code32 && segment <= L.SEG_DS)) return;
+    // The others are flat; code must not be written.
+    if (segment === 0 || (this.code32 && segment <= L.SEG_DS && segment !== L.SEG_CS)) return;
     code
       .get(CPU)
       .memory('i64.load', L.SEG_BASE + segment * 8)
       .op('i64.add');
-    if (this.code32) this.cut();
+    if (!this.code32) return;
+    this.cut();
+    code
+      .get(CPU)
+      .memory('i64.load', L.SEG_MARK + segment * 8)
+      .op('i64.or');
   }
 
   /** Pushes the operand's offset in its segment (what LEA gives), cut to the address size; `place` is the block's offset in the page. */
