@@ -164,9 +164,9 @@ export const JIT_RIP = 0x700;
 export const JIT_LINK = 0x708;
 export const JIT_STATUS = 0x70c;
 /** u64 each, indexed by segment slot: what an address in the segment carries, see core/segment-check.ts; right outside 64-bit code. */
-export const SEG_MARK = 0x720;
+export const SEG_MARK = 0x740;
 /** u64: address that is not canonical and that a data access met, else 0: see core/stack-fault.ts. */
-export const EXC_ADDRESS = 0x758;
+export const EXC_ADDRESS = 0x778;
 /** u32: next free byte of the context arena (vCPU 0's is the VM's). */
 export const CONTEXT_NEXT = 0x710;
 /** u32: how many calls of translated code by translated code are under way. */
