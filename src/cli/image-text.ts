@@ -1,7 +1,7 @@
 /** What the `pando image` verbs print: tables for people, and objects that JSON can hold. */
 
-import type { InitrdInspection } from '../image/inspect.js';
-import type { Manifest } from '../image/manifest.js';
+import type { InitrdInspection, RootInspection } from '../image/inspect.js';
+import type { Manifest, ObjectReference, RootFileSystem } from '../image/manifest.js';
 import type { Image } from '../image/store.js';
 import type { KernelInspection, SegmentInspection } from '../loader/inspect.js';
 import type { ByteRange } from '../loader/mapping.js';
@@ -45,17 +45,29 @@ export function imageObject(image: Image): object {
 /** Where an image came from, in a few words. */
 function origin({ provenance }: Manifest): string {
   const [kernel] = provenance.packages;
-  return kernel === undefined ? provenance.kernelFile : `${kernel.name} ${kernel.version}`;
+  if (kernel !== undefined) return `${kernel.name} ${kernel.version}`;
+  return provenance.kernelFile ?? provenance.reference ?? '-';
+}
+
+/** Bytes of the objects that make up a part of an image; a dash when it has none. */
+function partSize(...parts: readonly (ObjectReference | undefined)[]): string {
+  const sizes = parts.flatMap((part) => part?.size ?? []);
+  return sizes.length === 0 ? '-' : megabytes(sizes.reduce((total, size) => total + size));
+}
+
+function rootParts({ metadata, data }: RootFileSystem): ObjectReference[] {
+  return [metadata, ...data];
 }
 
 /** The table of `pando image ls`. */
 export function imageTable(manifests: readonly Manifest[]): string {
   return table([
-    ['NAME', 'KERNEL', 'INITRD', 'CREATED', 'FROM'],
+    ['NAME', 'KERNEL', 'INITRD', 'ROOT', 'CREATED', 'FROM'],
     ...manifests.map((manifest) => [
       manifest.name,
-      megabytes(manifest.kernel.size),
-      manifest.initrd === undefined ? '-' : megabytes(manifest.initrd.size),
+      partSize(manifest.kernel),
+      partSize(manifest.initrd),
+      partSize(...(manifest.root === undefined ? [] : rootParts(manifest.root))),
       manifest.created.slice(0, 10),
       origin(manifest),
     ]),
@@ -77,6 +89,33 @@ export function imageText(image: Image): string {
       `${item.name} ${item.version} ${item.architecture} (sha256 ${item.sha256})`,
     ]),
   ]);
+}
+
+/** An image's root file system, for a person. */
+export function rootText({ name, created, root, provenance }: Manifest): string {
+  if (root === undefined) return name;
+  const { config, data, metadata, layers } = root;
+  const command = [...config.entrypoint, ...config.cmd].map((word) => JSON.stringify(word));
+  const size = data.reduce((total, part) => total + part.size, metadata.size);
+  return table([
+    ['image', name],
+    ['root', `${megabytes(size)}, ${layers.length} layers`],
+    ['command', command.length === 0 ? '-' : command.join(' ')],
+    ['user', config.user || 'root'],
+    ['folder', config.workdir || '/'],
+    ...config.env.map((variable) => ['env', variable]),
+    ...config.exposedPorts.map((port) => ['port', port]),
+    ['created', created],
+    ['from', `${provenance.reference ?? '-'} (${provenance.digest ?? '-'})`],
+  ]);
+}
+
+/** What the file system holds, for a person. */
+export function rootInspectionText(root: RootInspection): string {
+  return (
+    `root    ${root.size} bytes, all mapped: ${root.inodes} inodes, ` +
+    `${root.files} files with ${root.contentBytes} bytes`
+  );
 }
 
 function flags(value: number): string {

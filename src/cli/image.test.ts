@@ -53,7 +53,7 @@ describe('pando image', () => {
         packages: [],
       },
     });
-    assert.match(pando('ls').stdout, /\none {3}0\.0 MB {2}- {7}2026-01-02 {2}\/k\n$/);
+    assert.match(pando('ls').stdout, /\none {3}0\.0 MB {2}- {7}- {5}2026-01-02 {2}\/k\n$/);
     assert.equal((JSON.parse(pando('ls', '--json').stdout) as { name: string }[])[0]!.name, 'one');
     assert.equal(pando('inspect', 'one').stderr, 'KERNEL_FORMAT_UNKNOWN\n');
     assert.equal(pando('rm', 'one').stdout, 'removed one: 1 objects, 0.0 MB\n');
@@ -98,6 +98,10 @@ describe('pando image', () => {
     assert.equal(pando('pull', 'plan9').stderr, 'DISTRIBUTION_UNKNOWN\n');
     assert.equal(pando('pull', 'debian', '--name', '../x').stderr, 'IMAGE_NAME_INVALID\n');
     assert.equal(pando('import', 'x', '--kernel', join(folder, 'none')).stderr, 'FILE_NOT_FOUND\n');
+    assert.equal(pando('import', 'x').stderr, 'OPTION_CONFLICT\n');
+    assert.equal(pando('import', 'x', '--kernel', 'k', '--oci', 'o').stderr, 'OPTION_CONFLICT\n');
+    assert.equal(pando('import', 'x', '--oci', join(folder, 'none')).stderr, 'FILE_UNREADABLE\n');
+    assert.equal(pando('pull', 'docker.io/UPPER').stderr, 'IMAGE_REFERENCE_INVALID\n');
     assert.equal(pando('inspect', join(folder, 'none')).stderr, 'FILE_NOT_FOUND\n');
   });
 

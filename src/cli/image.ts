@@ -6,7 +6,8 @@ import { DEFAULT_IMAGE_NAME, DEFAULT_KERNEL_PACKAGE, pullDebian } from '../image
 import { pruneDownloads } from '../image/downloads.js';
 import { writeFolderInitrd } from '../image/folder.js';
 import { importImage } from '../image/import.js';
-import { inspectInitrdFile, inspectKernelFile } from '../image/inspect.js';
+import { inspectInitrdFile, inspectKernelFile, inspectRoot } from '../image/inspect.js';
+import { importOciImage, pullImage } from '../image/oci/pull.js';
 import type { ProgressSink } from '../image/progress.js';
 import { type Image, ImageStore } from '../image/store.js';
 import {
@@ -17,6 +18,8 @@ import {
   kernelObject,
   kernelText,
   megabytes,
+  rootInspectionText,
+  rootText,
 } from './image-text.js';
 import { progressLine } from './terminal/image-progress.js';
 import { STANDARD_STREAMS } from './terminal/standard-streams.js';
@@ -49,13 +52,25 @@ interface PullFlags extends Output {
   readonly name?: string;
 }
 
-async function pull(distribution: string, flags: PullFlags): Promise<void> {
-  if (distribution !== DEFAULT_IMAGE_NAME) {
-    throw new PandoError('DISTRIBUTION_UNKNOWN', `there is no source of ${distribution} images`, {
-      remedy: 'pull debian, or import a kernel with `pando image import`',
+async function pull(what: string, flags: PullFlags): Promise<void> {
+  const { kernelPackage, name } = flags;
+  if (what.includes('/')) {
+    if (kernelPackage !== undefined) {
+      throw new PandoError('OPTION_CONFLICT', '--kernel-package is for pulling debian', {
+        remedy: 'an image of a registry is run with the kernel of debian',
+      });
+    }
+    const root = await withProgress((progress) =>
+      pullImage(what, { progress, ...(name === undefined ? {} : { name }) }),
+    );
+    print(flags, root.manifest, rootText(root.manifest));
+    return;
+  }
+  if (what !== DEFAULT_IMAGE_NAME) {
+    throw new PandoError('DISTRIBUTION_UNKNOWN', `there is no source of ${what} images`, {
+      remedy: `pull debian, or of a registry, such as docker.io/library/${what}`,
     });
   }
-  const { kernelPackage, name } = flags;
   const image = await withProgress((progress) =>
     pullDebian({
       progress,
@@ -67,13 +82,28 @@ async function pull(distribution: string, flags: PullFlags): Promise<void> {
 }
 
 interface ImportFlags extends Output {
-  readonly kernel: string;
+  readonly kernel?: string;
   readonly initrd?: string;
   readonly append?: string;
+  readonly oci?: string;
+  readonly tag?: string;
 }
 
 async function importVerb(name: string, flags: ImportFlags): Promise<void> {
-  const { kernel, initrd, append } = flags;
+  const { kernel, initrd, append, oci, tag } = flags;
+  const files = kernel ?? initrd ?? append;
+  if (oci === undefined ? kernel === undefined || tag !== undefined : files !== undefined) {
+    throw new PandoError('OPTION_CONFLICT', 'import needs either --kernel or --oci', {
+      remedy: '--initrd and --append go with --kernel, --tag goes with --oci',
+    });
+  }
+  if (oci !== undefined || kernel === undefined) {
+    const root = await withProgress((progress) =>
+      importOciImage(oci ?? '', tag, { name, progress }),
+    );
+    print(flags, root.manifest, rootText(root.manifest));
+    return;
+  }
   const image = await withProgress((progress) =>
     importImage({
       name,
@@ -113,8 +143,19 @@ async function inspect(what: string, flags: Output & { verify?: boolean }): Prom
     print(flags, { file: what, kernel: kernelObject(kernel) }, kernelText(kernel));
     return;
   }
-  const image = await new ImageStore().open(what, { verify: flags.verify === true });
-  await inspectImage(image, flags);
+  const store = new ImageStore();
+  const verify = flags.verify === true;
+  if ((await store.manifest(what)).kernel !== undefined) {
+    await inspectImage(await store.open(what, { verify }), flags);
+    return;
+  }
+  const root = await store.openRoot(what, { verify });
+  const inspection = inspectRoot(root.paths);
+  print(
+    flags,
+    { image: root.manifest, root: inspection },
+    `${rootText(root.manifest)}\n\n${rootInspectionText(inspection)}`,
+  );
 }
 
 /** Bytes of several lists of files. */
@@ -151,19 +192,26 @@ export function registerImageCommand(program: Command): void {
   const json = ['--json', 'print JSON'] as const;
   image
     .command('pull')
-    .description("make an image from the machine's own package sources, as an ordinary user")
-    .argument('<distribution>', DEFAULT_IMAGE_NAME)
-    .option('--kernel-package <name>', 'kernel package or metapackage', DEFAULT_KERNEL_PACKAGE)
-    .option('--name <image>', `name of the image (default: ${DEFAULT_IMAGE_NAME})`)
+    .description(
+      "get a kernel from the machine's package sources, or a root file system from a registry",
+    )
+    .argument('<what>', `${DEFAULT_IMAGE_NAME}, or REGISTRY/NAME:TAG`)
+    .option(
+      '--kernel-package <name>',
+      `kernel package or metapackage (default: ${DEFAULT_KERNEL_PACKAGE})`,
+    )
+    .option('--name <image>', 'name of the image')
     .option(...json)
     .action(pull);
   image
     .command('import')
-    .description('make an image of a kernel (vmlinuz or vmlinux) and an initrd')
+    .description('make an image of a kernel and an initrd, or of a container image')
     .argument('<name>', 'name of the image')
-    .requiredOption('--kernel <file>', 'bzImage or ELF kernel with a PVH entry')
+    .option('--kernel <file>', 'bzImage or ELF kernel with a PVH entry')
     .option('--initrd <file>', 'cpio archive, compressed or not')
     .option('--append <text>', 'kernel command line of the image')
+    .option('--oci <path>', 'folder of the OCI layout, or archive of `docker save`')
+    .option('--tag <tag>', 'which image of that folder or archive')
     .option(...json)
     .action(importVerb);
   image

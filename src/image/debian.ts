@@ -10,7 +10,7 @@ import { cacheDirectory } from './directories.js';
 import { registerStore } from './downloads.js';
 import { initrdEntries, listApplets } from './initrd.js';
 import { prepareKernel } from './kernel-file.js';
-import type { Manifest, ObjectReference, PackageProvenance } from './manifest.js';
+import type { ObjectReference, PackageProvenance } from './manifest.js';
 import { checkImageName, DEFAULT_COMMAND_LINE } from './manifest.js';
 import { type ProgressSink, silent } from './progress.js';
 import { type Image, ImageStore, sha256 } from './store.js';
@@ -80,10 +80,13 @@ async function storedKernel(
   store: ImageStore,
   name: string,
   record: PackageRecord,
-): Promise<Pick<Manifest, 'kernel' | 'provenance'> | undefined> {
+): Promise<PulledKernel | undefined> {
   try {
     const { manifest } = await store.open(name, { verify: true });
-    return manifest.provenance.packages[0]?.sha256 === record.sha256 ? manifest : undefined;
+    const { kernelFile, kernelFileSha256, packages } = manifest.provenance;
+    if (packages[0]?.sha256 !== record.sha256) return undefined;
+    if (kernelFile === undefined || kernelFileSha256 === undefined) return undefined;
+    return { kernel: manifest.kernel, kernelFile, kernelFileSha256 };
   } catch (cause) {
     if (cause instanceof PandoError) return undefined;
     throw cause;
@@ -146,11 +149,9 @@ export async function pullDebian(options: PullOptions = {}): Promise<Image> {
     progress('resolving packages');
     const kernelRecord = await resolveKernel(apt, options.kernelPackage ?? DEFAULT_KERNEL_PACKAGE);
     const busyboxRecord = await apt.show(BUSYBOX_PACKAGE);
-    const stored = await storedKernel(store, name, kernelRecord);
-    const pulled: PulledKernel =
-      stored === undefined
-        ? await pullKernel(apt, store, kernelRecord, progress)
-        : { ...stored.provenance, kernel: stored.kernel };
+    const pulled =
+      (await storedKernel(store, name, kernelRecord)) ??
+      (await pullKernel(apt, store, kernelRecord, progress));
     const initrd = await pullInitrd(apt, store, busyboxRecord, cache, progress);
     return await store.commit({
       format: 1,

@@ -1,8 +1,10 @@
 /**
  * What the store writes down about an image: which objects it consists of, how to boot it, and where
- * it came from. JSON, one file an image, format 1.
+ * it came from. JSON, one file an image: format 1 for a kernel and an initrd, format 2 as soon as there
+ * is a root file system.
  */
 import { PandoError } from '../error.js';
+import { JsonFields } from './json-fields.js';
 
 /**
  * Debian sets no parameters of its own but `quiet`, which its boot loader package adds. A panic is
@@ -32,31 +34,78 @@ export interface PackageProvenance {
 
 /** Where an image came from. */
 export interface Provenance {
-  readonly kind: 'debian' | 'import';
+  readonly kind: 'debian' | 'import' | 'oci';
   /** The kernel's file: its path in the package, or on the machine it was imported on. */
-  readonly kernelFile: string;
+  readonly kernelFile?: string;
   /** sha256 of that file as it came, before it was unpacked and laid out anew. */
-  readonly kernelFileSha256: string;
+  readonly kernelFileSha256?: string;
   /** The initrd's file, for an imported one. */
   readonly initrdFile?: string;
   /** Packages in the order kernel, busybox; empty for an import. */
   readonly packages: readonly PackageProvenance[];
+  /** What an OCI image was asked for as: a registry's reference, or a folder or file. */
+  readonly reference?: string;
+  /** Digest of an OCI image's manifest. */
+  readonly digest?: string;
+}
+
+/** A layer of an OCI image, kept so that other images with that layer need not fetch it. */
+export interface LayerReference {
+  /** Digest of the layer as it came: `sha256:` and 64 digits, or another algorithm's. */
+  readonly digest: string;
+  /** SHA-256 of the layer's archive, unpacked. */
+  readonly diffId: string;
+  /** The layer's entries (oci/layer-entry.ts). */
+  readonly index: ObjectReference;
+  /** The files' bytes; none when no file has any. */
+  readonly data?: ObjectReference;
+}
+
+/** How a container is started (OCI Image Format Specification, config.md). */
+export interface ContainerConfig {
+  readonly entrypoint: readonly string[];
+  readonly cmd: readonly string[];
+  /** `NAME=value` each. */
+  readonly env: readonly string[];
+  /** `user`, `user:group`, names or numbers; empty for root. */
+  readonly user: string;
+  /** Empty for `/`. */
+  readonly workdir: string;
+  /** `port/protocol` each. */
+  readonly exposedPorts: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+/**
+ * A root file system: one EROFS image whose bytes are these objects, one behind the other. Each has a
+ * whole number of pages.
+ */
+export interface RootFileSystem {
+  readonly metadata: ObjectReference;
+  readonly data: readonly ObjectReference[];
+  /** The lowest first. */
+  readonly layers: readonly LayerReference[];
+  readonly config: ContainerConfig;
 }
 
 /** One image. */
 export interface Manifest {
-  readonly format: 1;
+  readonly format: 1 | 2;
   readonly name: string;
   /** ISO 8601, UTC. */
   readonly created: string;
-  /** An ELF vmlinux with page-aligned segments. */
-  readonly kernel: ObjectReference;
+  /** An ELF vmlinux with page-aligned segments; none: the image is run with another's kernel. */
+  readonly kernel?: ObjectReference;
   /** An uncompressed (when built here) cpio archive. */
   readonly initrd?: ObjectReference;
   /** The kernel command line that the image is meant to be booted with. */
   readonly commandLine: string;
+  readonly root?: RootFileSystem;
   readonly provenance: Provenance;
 }
+
+/** An image that has a kernel of its own. */
+export type KernelManifest = Manifest & { readonly kernel: ObjectReference };
 
 const NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/;
 
@@ -71,52 +120,6 @@ export function checkImageName(name: string): string {
   });
 }
 
-type Fields = Readonly<Record<string, unknown>>;
-
-/** Reads typed fields of parsed JSON; every mismatch names the field. */
-class FieldReader {
-  constructor(
-    private readonly file: string,
-    private readonly path: string,
-    private readonly fields: Fields,
-  ) {}
-
-  static of(file: string, path: string, value: unknown): FieldReader {
-    if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
-      return new FieldReader(file, path, value as Fields);
-    }
-    throw invalid(file, path, 'an object');
-  }
-
-  text(key: string, pattern?: RegExp): string {
-    const value = this.fields[key];
-    if (typeof value === 'string' && (pattern === undefined || pattern.test(value))) return value;
-    throw invalid(this.file, this.path + key, pattern ? `a text like ${pattern}` : 'a text');
-  }
-
-  size(key: string): number {
-    const value = this.fields[key];
-    if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
-    throw invalid(this.file, this.path + key, 'a number of bytes');
-  }
-
-  has(key: string): boolean {
-    return this.fields[key] !== undefined;
-  }
-
-  object(key: string): FieldReader {
-    return FieldReader.of(this.file, `${this.path}${key}.`, this.fields[key]);
-  }
-
-  list(key: string): FieldReader[] {
-    const value = this.fields[key];
-    if (!Array.isArray(value)) throw invalid(this.file, this.path + key, 'a list');
-    return value.map((item, index) =>
-      FieldReader.of(this.file, `${this.path}${key}[${index}].`, item),
-    );
-  }
-}
-
 function invalid(file: string, field: string, expected: string): PandoError {
   return new PandoError(
     'MANIFEST_INVALID',
@@ -128,9 +131,82 @@ function invalid(file: string, field: string, expected: string): PandoError {
 }
 
 const SHA256 = /^[0-9a-f]{64}$/;
+const DIGEST = /^[a-z0-9+._-]+:[0-9a-f]{32,}$/;
 
-function reference(fields: FieldReader): ObjectReference {
+function reference(fields: JsonFields): ObjectReference {
   return { sha256: fields.text('sha256', SHA256), size: fields.size('size') };
+}
+
+/** An optional field, as an object to spread. */
+function optional<K extends string, T>(
+  fields: JsonFields,
+  key: K,
+  read: (key: K) => T,
+): { readonly [P in K]?: T } {
+  return fields.has(key) ? ({ [key]: read(key) } as { [P in K]: T }) : {};
+}
+
+function provenance(fields: JsonFields): Provenance {
+  return {
+    kind: fields.text('kind', /^(debian|import|oci)$/) as Provenance['kind'],
+    ...optional(fields, 'kernelFile', (key) => fields.text(key)),
+    ...optional(fields, 'kernelFileSha256', (key) => fields.text(key, SHA256)),
+    ...optional(fields, 'initrdFile', (key) => fields.text(key)),
+    packages: fields.list('packages').map((item) => ({
+      name: item.text('name'),
+      version: item.text('version'),
+      architecture: item.text('architecture'),
+      sha256: item.text('sha256', SHA256),
+      size: item.size('size'),
+    })),
+    ...optional(fields, 'reference', (key) => fields.text(key)),
+    ...optional(fields, 'digest', (key) => fields.text(key, DIGEST)),
+  };
+}
+
+function config(fields: JsonFields): ContainerConfig {
+  const labels = fields.object('labels');
+  return {
+    entrypoint: fields.texts('entrypoint'),
+    cmd: fields.texts('cmd'),
+    env: fields.texts('env'),
+    user: fields.text('user'),
+    workdir: fields.text('workdir'),
+    exposedPorts: fields.texts('exposedPorts'),
+    labels: Object.fromEntries(labels.keys().map((key) => [key, labels.text(key)])),
+  };
+}
+
+function layerReference(fields: JsonFields): LayerReference {
+  return {
+    digest: fields.text('digest', DIGEST),
+    diffId: fields.text('diffId', DIGEST),
+    index: reference(fields.object('index')),
+    ...optional(fields, 'data', (key) => reference(fields.object(key))),
+  };
+}
+
+/**
+ * Parses what `formatLayerReference` writes.
+ * @throws PandoError MANIFEST_INVALID
+ */
+export function parseLayerReference(file: string, json: string): LayerReference {
+  const wrong = (field: string, expected: string) => invalid(file, field, expected);
+  return layerReference(JsonFields.parse(json, wrong));
+}
+
+/** A layer as it is written to a file of its own. */
+export function formatLayerReference(layer: LayerReference): string {
+  return `${JSON.stringify(layer)}\n`;
+}
+
+function rootFileSystem(fields: JsonFields): RootFileSystem {
+  return {
+    metadata: reference(fields.object('metadata')),
+    data: fields.list('data').map(reference),
+    layers: fields.list('layers').map(layerReference),
+    config: config(fields.object('config')),
+  };
 }
 
 /**
@@ -139,49 +215,40 @@ function reference(fields: FieldReader): ObjectReference {
  * @throws PandoError MANIFEST_INVALID, MANIFEST_TOO_NEW
  */
 export function parseManifest(file: string, json: string): Manifest {
-  let value: unknown;
-  try {
-    value = JSON.parse(json);
-  } catch {
-    throw invalid(file, '', 'JSON');
-  }
-  const fields = FieldReader.of(file, '', value);
+  const wrong = (field: string, expected: string) => invalid(file, field, expected);
+  const fields = JsonFields.parse(json, wrong);
   const format = fields.size('format');
-  if (format > 1) {
+  if (format > 2) {
     throw new PandoError(
       'MANIFEST_TOO_NEW',
-      `manifest ${file}: format ${format} is of a newer version of Pando, this one knows 1`,
+      `manifest ${file}: format ${format} is of a newer version of Pando, this one knows 1 and 2`,
       { remedy: 'use that version of Pando' },
     );
   }
-  if (format !== 1) throw invalid(file, 'format', '1');
-  const origin = fields.object('provenance');
+  if (format !== 1 && format !== 2) throw wrong('format', '1 or 2');
+  if (format === 1 || !fields.has('root')) fields.object('kernel');
   return {
-    format: 1,
+    format,
     name: fields.text('name', NAME),
     created: fields.text('created'),
-    kernel: reference(fields.object('kernel')),
-    ...(fields.has('initrd') ? { initrd: reference(fields.object('initrd')) } : {}),
+    ...optional(fields, 'kernel', (key) => reference(fields.object(key))),
+    ...optional(fields, 'initrd', (key) => reference(fields.object(key))),
     commandLine: fields.text('commandLine'),
-    provenance: {
-      kind: origin.text('kind', /^(debian|import)$/) as Provenance['kind'],
-      kernelFile: origin.text('kernelFile'),
-      kernelFileSha256: origin.text('kernelFileSha256', SHA256),
-      ...(origin.has('initrdFile') ? { initrdFile: origin.text('initrdFile') } : {}),
-      packages: origin.list('packages').map((item) => ({
-        name: item.text('name'),
-        version: item.text('version'),
-        architecture: item.text('architecture'),
-        sha256: item.text('sha256', SHA256),
-        size: item.size('size'),
-      })),
-    },
+    ...optional(fields, 'root', (key) => rootFileSystem(fields.object(key))),
+    provenance: provenance(fields.object('provenance')),
   };
 }
 
 /** Whatever in a manifest looks like a SHA-256: all that can be told of one that cannot be parsed. */
 export function hashesIn(json: string): string[] {
   return json.match(/(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])/g) ?? [];
+}
+
+/** All objects that an image consists of. */
+export function objectsOf({ kernel, initrd, root }: Manifest): ObjectReference[] {
+  const layers = root?.layers.flatMap(({ index, data }) => [index, data]) ?? [];
+  const all = [kernel, initrd, root?.metadata, ...(root?.data ?? []), ...layers];
+  return all.filter((reference) => reference !== undefined);
 }
 
 /** A manifest as it is written to its file. */

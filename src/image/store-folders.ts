@@ -10,6 +10,7 @@ export interface StoreFolders {
   readonly known: string;
   readonly profiles: string;
   readonly booted: string;
+  readonly layers: string;
   readonly temporary: string;
 }
 
@@ -21,6 +22,7 @@ export function storeFolders(store: string): StoreFolders {
     known: join(store, 'known'),
     profiles: join(store, 'profiles'),
     booted: join(store, 'booted'),
+    layers: join(store, 'layers'),
     temporary: join(store, 'temporary'),
   };
 }

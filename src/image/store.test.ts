@@ -15,12 +15,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { STALE_AFTER_MS } from './atomic-file.js';
-import type { Manifest, ObjectReference } from './manifest.js';
+import type { KernelManifest, ObjectReference } from './manifest.js';
 import { ImageStore, sha256 } from './store.js';
 
 const STORE_MODULE = new URL('./store.js', import.meta.url).href;
 
-function manifest(name: string, kernel: ObjectReference, initrd?: ObjectReference): Manifest {
+function manifest(name: string, kernel: ObjectReference, initrd?: ObjectReference): KernelManifest {
   return {
     format: 1,
     name,
@@ -213,7 +213,8 @@ describe('image store', () => {
     const cases: readonly [string, RegExp][] = [
       ['{', /the whole is not JSON/],
       ['[]', /the whole is not an object/],
-      [JSON.stringify({ ...good, format: 0 }), /format is not 1/],
+      [JSON.stringify({ ...good, format: 0 }), /format is not 1 or 2/],
+      [JSON.stringify({ ...good, kernel: undefined }), /kernel is not an object/],
       [
         JSON.stringify({ ...good, kernel: { sha256: '../../etc/passwd', size: 1 } }),
         /kernel\.sha256/,

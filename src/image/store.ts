@@ -7,6 +7,7 @@
  *     files/, known/         files that were given by path (file-cache.ts); may go at any time
  *     profiles/<sha256>      what became hot in boots of that kernel; may go at any time
  *     booted/<sha256>-…      pages that guests of that kernel have alike; may go at any time
+ *     layers/<digest>        which objects a layer of an OCI image became; may go at any time
  *     temporary/             what is being written; cleaned by age
  *
  * There is no lock. Two processes that fill the store write the same object twice and one of the two
@@ -29,14 +30,18 @@ import {
 } from './atomic-file.js';
 import { makeDirectory, storeDirectory } from './directories.js';
 import {
+  type ContainerConfig,
   checkImageName,
   formatManifest,
   hashesIn,
+  type KernelManifest,
   type Manifest,
   type ObjectReference,
+  objectsOf,
   type Provenance,
   parseManifest,
 } from './manifest.js';
+import { ObjectWriter } from './object-writer.js';
 import { HASH_DIGITS, type StoreFolders, storeFolders } from './store-folders.js';
 
 /** An image that is ready to boot. */
@@ -48,6 +53,15 @@ export interface Image {
   readonly initrdPath: string | undefined;
   readonly commandLine: string;
   readonly provenance: Provenance;
+  readonly manifest: KernelManifest;
+}
+
+/** A root file system that is ready to be a guest's. */
+export interface RootImage {
+  readonly name: string;
+  /** Files whose bytes, one behind the other, are an EROFS image; immutable, whole pages each. */
+  readonly paths: readonly string[];
+  readonly config: ContainerConfig;
   readonly manifest: Manifest;
 }
 
@@ -127,6 +141,39 @@ export class ImageStore {
     return reference;
   }
 
+  /**
+   * Begins an object that is too large for memory; give it to `adopt` or abort it.
+   * @throws PandoError STORE_WRITE_FAILED, DIRECTORY_NOT_WRITABLE
+   */
+  async create(): Promise<ObjectWriter> {
+    await this.prepare();
+    return ObjectWriter.open(temporaryName(this.folders.temporary));
+  }
+
+  /**
+   * Stores what was written, as `put` does with bytes.
+   * @throws PandoError STORE_WRITE_FAILED
+   */
+  async adopt(writer: ObjectWriter): Promise<ObjectReference> {
+    const reference = await writer.finish();
+    const path = this.objectPath(reference);
+    const state = await this.objectState(reference, true);
+    if (state === 'missing') await publishNew(writer.path, path);
+    else if (state === 'damaged') await publishReplacing(writer.path, path);
+    else {
+      await rm(writer.path, { force: true });
+      await utimes(path, new Date(), new Date());
+    }
+    return reference;
+  }
+
+  /** Whether an undamaged object is there; sweeps then leave it for the next hour. */
+  async keep(reference: ObjectReference): Promise<boolean> {
+    if ((await this.objectState(reference, true)) !== 'intact') return false;
+    await utimes(this.objectPath(reference), new Date(), new Date());
+    return true;
+  }
+
   /** Compares an object with its reference; reads it whole only when `hash` is set. */
   private async objectState(
     reference: ObjectReference,
@@ -147,7 +194,16 @@ export class ImageStore {
    * Gives an image its manifest, in place of an older one of that name.
    * @throws PandoError OBJECT_MISSING when another process removed one of its objects meanwhile
    */
-  async commit(manifest: Manifest): Promise<Image> {
+  async commit(manifest: KernelManifest): Promise<Image> {
+    await this.commitManifest(manifest);
+    return this.open(manifest.name);
+  }
+
+  /**
+   * The same for an image that need not have a kernel.
+   * @throws PandoError as `commit` does
+   */
+  async commitManifest(manifest: Manifest): Promise<void> {
     checkImageName(manifest.name);
     await this.prepare();
     const replaced = (await this.names()).includes(manifest.name)
@@ -156,9 +212,8 @@ export class ImageStore {
     const bytes = new TextEncoder().encode(formatManifest(manifest));
     const written = await writeTemporary(this.folders.temporary, bytes, 0o644);
     await publishReplacing(written, this.manifestPath(manifest.name));
-    const image = await this.open(manifest.name);
+    await this.checkObjects(manifest, false);
     await this.discardAll(replaced);
-    return image;
   }
 
   private manifestPath(name: string): string {
@@ -185,35 +240,65 @@ export class ImageStore {
     }
   }
 
+  /** @throws PandoError OBJECT_MISSING, OBJECT_DAMAGED */
+  private async checkObjects(manifest: Manifest, verify: boolean): Promise<void> {
+    const { name, provenance } = manifest;
+    for (const reference of objectsOf(manifest)) {
+      const state = await this.objectState(reference, verify);
+      if (state === 'intact') continue;
+      const again = {
+        debian: `pull debian --name ${name}`,
+        import: `import ${name} --kernel …`,
+        oci: `pull ${provenance.reference ?? ''} --name ${name}`,
+      }[provenance.kind];
+      throw new PandoError(
+        state === 'missing' ? 'OBJECT_MISSING' : 'OBJECT_DAMAGED',
+        `image ${name}: object ${reference.sha256} of ${reference.size} bytes is ${state}`,
+        { remedy: `\`pando image ${again}\` puts it right` },
+      );
+    }
+  }
+
   /**
    * Opens an image: its objects are there and have their size; with `verify` their bytes are hashed.
-   * @throws PandoError IMAGE_NOT_FOUND, OBJECT_MISSING, OBJECT_DAMAGED, MANIFEST_INVALID
+   * @throws PandoError IMAGE_NOT_FOUND, IMAGE_WITHOUT_KERNEL, OBJECT_MISSING, OBJECT_DAMAGED,
+   *   MANIFEST_INVALID
    */
   async open(name: string, options: { readonly verify?: boolean } = {}): Promise<Image> {
     const manifest = await this.manifest(name);
-    for (const part of ['kernel', 'initrd'] as const) {
-      const reference = manifest[part];
-      if (reference === undefined) continue;
-      const state = await this.objectState(reference, options.verify === true);
-      if (state === 'intact') continue;
-      const remedy =
-        manifest.provenance.kind === 'debian'
-          ? `\`pando image pull debian --name ${name}\` puts it right`
-          : `\`pando image import ${name} --kernel …\` puts it right`;
-      throw new PandoError(
-        state === 'missing' ? 'OBJECT_MISSING' : 'OBJECT_DAMAGED',
-        `image ${name}: ${part} object ${reference.sha256} of ${reference.size} bytes is ${state}`,
-        { remedy },
-      );
+    await this.checkObjects(manifest, options.verify === true);
+    const { kernel } = manifest;
+    if (kernel === undefined) {
+      throw new PandoError('IMAGE_WITHOUT_KERNEL', `image ${name} has a root file system only`, {
+        remedy: 'boot an image with a kernel, such as debian',
+      });
     }
     return {
       name,
-      kernelPath: this.objectPath(manifest.kernel),
+      kernelPath: this.objectPath(kernel),
       initrdPath: manifest.initrd && this.objectPath(manifest.initrd),
       commandLine: manifest.commandLine,
       provenance: manifest.provenance,
-      manifest,
+      manifest: { ...manifest, kernel },
     };
+  }
+
+  /**
+   * Opens an image's root file system, as `open` does.
+   * @throws PandoError IMAGE_NOT_FOUND, IMAGE_WITHOUT_ROOT, OBJECT_MISSING, OBJECT_DAMAGED,
+   *   MANIFEST_INVALID
+   */
+  async openRoot(name: string, options: { readonly verify?: boolean } = {}): Promise<RootImage> {
+    const manifest = await this.manifest(name);
+    await this.checkObjects(manifest, options.verify === true);
+    const { root } = manifest;
+    if (root === undefined) {
+      throw new PandoError('IMAGE_WITHOUT_ROOT', `image ${name} has no root file system`, {
+        remedy: 'pull one with `pando image pull REGISTRY/NAME:TAG`',
+      });
+    }
+    const paths = [root.metadata, ...root.data].map((part) => this.objectPath(part));
+    return { name, paths, config: root.config, manifest };
   }
 
   /** Names of all images, sorted. */
@@ -284,6 +369,10 @@ export class ImageStore {
       // One that is being written has a suffix.
       return name.includes('.') && age > STALE_AFTER_MS;
     };
+    await removeFiles(
+      this.folders.layers,
+      (name, age) => age > STALE_AFTER_MS && !wanted.has(name.slice(0, HASH_DIGITS)),
+    );
     const profiles = await removeFiles(this.folders.profiles, unwanted);
     return [...profiles, ...(await removeFiles(this.folders.booted, unwanted))];
   }

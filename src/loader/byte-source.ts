@@ -172,3 +172,30 @@ function fileError(path: string, cause: unknown): PandoError {
       : 'name a file that you may read';
   return new PandoError('FILE_UNREADABLE', `${path}: ${reason}`, { remedy, cause });
 }
+
+/** Several sources, one behind the other; a read across a boundary is a copy. */
+export class JoinedSource implements ByteSource {
+  readonly size: number;
+  readonly #parts: readonly { readonly source: ByteSource; readonly start: number }[];
+
+  constructor(sources: readonly ByteSource[]) {
+    let size = 0;
+    this.#parts = sources.map((source) => {
+      const start = size;
+      size += source.size;
+      return { source, start };
+    });
+    this.size = size;
+  }
+
+  read(offset: number, length: number): Uint8Array {
+    checkRange(this.size, offset, length);
+    const pieces: Uint8Array[] = [];
+    for (const { source, start } of this.#parts) {
+      const from = Math.max(offset, start);
+      const to = Math.min(offset + length, start + source.size);
+      if (from < to) pieces.push(source.read(from - start, to - from));
+    }
+    return pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces);
+  }
+}
