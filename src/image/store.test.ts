@@ -236,7 +236,7 @@ describe('image store', () => {
     await store.commit(manifest('one', kernel!));
     const path = join(folder, 'manifests', 'one.json');
     const newer = {
-      format: 2,
+      format: 3,
       parts: { vmlinux: kernel!.sha256 },
       disks: [`sha256:${disk!.sha256}`],
     };
