@@ -20,7 +20,7 @@ import { BOOT_STAGE_PORT } from '#dist/arch/layout.js';
 import { summarise } from '#dist/bench/statistics.js';
 import { formatTable, styleFor } from '#dist/cli/terminal/text-table.js';
 import { qemuArguments, qemuVersion } from '#dist/debug/qemu-peer.js';
-import { NO_CERTIFICATES } from '#dist/fleet/forked-vm.js';
+import { NO_CERTIFICATES } from '#dist/fleet/process.js';
 import { chooseBootImage } from '#dist/image/boot-image.js';
 import { storeDirectory } from '#dist/image/directories.js';
 import { USER_SPACE_LINE } from '#dist/image/init-script.js';

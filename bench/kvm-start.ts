@@ -16,8 +16,9 @@ import { writeEntryState } from '#dist/accel/kvm/registers.js';
 import { BareVm } from '#dist/accel/kvm/testing/bare-vm.js';
 import { pvhEntryState } from '#dist/arch/entry-state.js';
 import { BOOT_STAGE_PORT, HIGH_RAM_START } from '#dist/arch/layout.js';
-import { BenchHost } from '#dist/bench/host.js';
+import { BootGroup } from '#dist/bench/boot-group.js';
 import { qemuArguments, qemuVersion } from '#dist/debug/qemu-peer.js';
+import { VmProcess } from '#dist/fleet/process.js';
 import type { VmOptions } from '#dist/vm/types.js';
 
 const [kernel = '', roundsText = '5', warmText = '21'] = process.argv.slice(2);
@@ -31,18 +32,17 @@ const options: VmOptions = {
   kernel,
   memory: MEMORY,
   accelerator: 'kvm',
-  immutableImages: true,
   commandLine: 'console=ttyS0',
 };
 
 /** Makes and ends a VM in a process; milliseconds of cold and of warm start. */
-async function start(host: BenchHost): Promise<{ readonly cold: number; readonly warm: number }> {
-  const boot = host.boot(1, options, 'vmm_init_end');
+async function start(host: VmProcess): Promise<{ readonly cold: number; readonly warm: number }> {
+  const boot = new BootGroup(host, 1, options, 'vmm_init_end');
   const given = sleep(LIMIT, undefined, { ref: false });
   await Promise.race([boot.reached, given]);
   const [entered] = boot.stages;
   if (entered === undefined) throw new Error('the VM did not start');
-  await host.end(boot);
+  await boot.close();
   return { cold: entered.at - host.started, warm: entered.at - boot.begun };
 }
 
@@ -99,7 +99,7 @@ const version = qemuVersion();
 const coldTimes: number[] = [];
 const qemuTimes: number[] = [];
 for (let round = 0; round < rounds; round += 1) {
-  const host = new BenchHost();
+  const host = new VmProcess();
   try {
     coldTimes.push((await start(host)).cold);
   } finally {
@@ -110,7 +110,7 @@ for (let round = 0; round < rounds; round += 1) {
 const warmTimes: number[] = [];
 const requestTimes: number[] = [];
 requests();
-const host = new BenchHost();
+const host = new VmProcess();
 try {
   // The first VMs of a process compile what the others find compiled.
   for (let i = 0; i < 5; i += 1) await start(host);

@@ -15,12 +15,7 @@ import { TRAINING_WORD, trainingKernel } from './training-kernel.mjs';
 const scripts = dirname(fileURLToPath(import.meta.url));
 
 /** Files of dist/ that processes start with. */
-const PROGRAMS = [
-  'cli/main.js',
-  'cli/run-main.js',
-  'fleet/vm-process.js',
-  'bench/bench-process.js',
-];
+const PROGRAMS = ['cli/main.js', 'cli/run-main.js', 'fleet/vm-process.js'];
 
 /** Files of dist/ that threads start with. */
 const THREADS = [
@@ -160,29 +155,10 @@ async function train(bundles) {
   await ended(fork(join(bundles, 'main.cjs'), ['--help'], { stdio: QUIET }));
   await command('--tier', '0', '--isolate', 'process');
   await command('--tier', '0');
-  await trainBench(join(bundles, 'bench-process.cjs'), kernel, env);
 }
 
 /** Waits for the end of a process that should end well. */
 async function ended(child) {
   const [status, signal] = await once(child, 'exit');
   if (status !== 0) throw new Error(`${child.spawnargs.join(' ')}: ${signal ?? status}`);
-}
-
-/** As `pando bench` does. */
-async function trainBench(entry, kernel, env) {
-  const child = fork(entry, [], {
-    env,
-    serialization: 'advanced',
-    stdio: ['ignore', 'ignore', 2, 'ipc'],
-  });
-  const finished = ended(child);
-  const options = { kernel, accelerator: 'wasm', tier: '0' };
-  child.on('message', (message) => {
-    if (message.name === 'linux_start_user') child.send({ type: 'close', boot: 0 });
-    else if (message.type === 'failed') child.kill();
-    else if (message.type === 'closed') child.disconnect();
-  });
-  child.send({ type: 'boot', boot: 0, count: 1, options });
-  await finished;
 }

@@ -35,7 +35,7 @@ const ALLOWED = {
     'error',
   ],
   vm: ['run', 'devices', 'memory', 'loader', 'arch', 'error'],
-  fleet: ['vm', 'run', 'error'],
+  fleet: ['vm', 'run', 'host', 'error'],
   debug: ['run', 'accel', 'accel/wasm', 'devices', 'boot', 'memory', 'loader', 'arch', 'error'],
   bench: [
     'fleet',
@@ -66,7 +66,7 @@ const ALLOWED = {
     'error',
     'version',
   ],
-  index: ['vm', 'run', 'image', 'loader', 'error', 'version'],
+  index: ['fleet', 'vm', 'run', 'image', 'loader', 'error', 'version'],
 };
 
 /** The core is AssemblyScript and sees nothing but itself, its layout and its tables. */

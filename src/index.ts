@@ -4,6 +4,9 @@
  * @packageDocumentation
  */
 export { PandoError, type PandoErrorDetail } from './error.js';
+export type { Observation } from './fleet/observation.js';
+export { VmProcess, type VmProcessOptions } from './fleet/process.js';
+export type { RemoteVm } from './fleet/remote-vm.js';
 export {
   DEFAULT_IMAGE_NAME,
   DEFAULT_KERNEL_PACKAGE,

@@ -5,13 +5,14 @@
  */
 import { availableParallelism } from 'node:os';
 import { QemuPeer } from '../debug/qemu-peer.js';
+import { VmProcess } from '../fleet/process.js';
 import type { ProgressSink } from '../image/progress.js';
 import type { StageName } from '../run/types.js';
 import type { VmOptions } from '../vm/types.js';
+import { BootGroup } from './boot-group.js';
 import { type BootReport, type BootRun, type BootSeries, summariseRuns } from './boot-series.js';
 import { peerOptions, USER_SPACE_STAGE, within } from './fleet.js';
 import type { SeriesName } from './footprint-report.js';
-import { BenchHost } from './host.js';
 import { type BootFlags, parseBootOptions } from './options.js';
 import { openSubject, seriesOf } from './subject.js';
 import { warmUp } from './warm-up.js';
@@ -57,13 +58,14 @@ function coldBench(series: SeriesName, { vm, until, limit }: Subject): Bench {
     process: 'cold',
     origin: 'just before the start of the process',
     boot: async () => {
-      const host = new BenchHost();
+      const host = new VmProcess();
       try {
-        const boot = host.boot(1, vm, until);
+        const boot = new BootGroup(host, 1, vm, until);
         await within(boot.reached, limit, series.title);
         return collect(boot.stages, host.started);
       } finally {
-        await host.close();
+        host.kill();
+        await host.ended;
       }
     },
     close: async () => undefined,
@@ -71,18 +73,18 @@ function coldBench(series: SeriesName, { vm, until, limit }: Subject): Bench {
 }
 
 async function warmBench(series: SeriesName, { vm, until, limit }: Subject): Promise<Bench> {
-  const host = new BenchHost();
+  const host = new VmProcess();
   const boot = async (): Promise<Boot> => {
-    const started = host.boot(1, vm, until);
+    const started = new BootGroup(host, 1, vm, until);
     await within(started.reached, limit, series.title);
-    await host.end(started);
+    await started.close();
     return collect(started.stages, started.begun);
   };
   try {
     // Paused VMs, as many as there are workers: a process that already has VMs.
-    const others = host.boot(availableParallelism(), vm, until);
+    const others = new BootGroup(host, availableParallelism(), vm, until);
     await within(others.reached, limit, series.title);
-    await host.pause(others);
+    await others.pause();
     await boot();
   } catch (cause) {
     await host.close();

@@ -3,10 +3,12 @@ import { availableParallelism } from 'node:os';
 import { BOOT_STAGE_PORT } from '../arch/layout.js';
 import { type PeerOptions, QemuPeer } from '../debug/qemu-peer.js';
 import { PandoError } from '../error.js';
-import { ForkedVm } from '../fleet/forked-vm.js';
+import { createIsolatedVm } from '../fleet/fleet.js';
+import type { FleetVm } from '../fleet/fleet-vm.js';
+import { VmProcess } from '../fleet/process.js';
 import type { StageName, VmOptions } from '../vm/types.js';
+import { BootGroup } from './boot-group.js';
 import type { SeriesName } from './footprint-report.js';
-import { BenchHost } from './host.js';
 
 /** Value that a guest writes to BOOT_STAGE_PORT when user space runs. */
 const USER_SPACE = 7;
@@ -49,8 +51,8 @@ export interface Starting {
   close(): Promise<unknown>;
 }
 
-/** Lets a VM's process go; `reached`: to user space. */
-export function startForked(machine: ForkedVm): Starting {
+/** Starts a VM; `reached`: user space. */
+export function startIsolated(machine: FleetVm): Starting {
   const reached = new Promise<void>((resolve, reject) => {
     machine.onStage(({ name }) => {
       if (name === USER_SPACE_STAGE) resolve();
@@ -124,7 +126,7 @@ class ProcessFleet implements BenchFleet {
 
 /** As `pando run --isolate shared`: all VMs in one process that does nothing else. */
 class SharedFleet implements BenchFleet {
-  readonly #host = new BenchHost();
+  readonly #host = new VmProcess();
   #booted = 0;
 
   constructor(
@@ -138,15 +140,17 @@ class SharedFleet implements BenchFleet {
 
   async grow(count: number, booted: (count: number) => void): Promise<void> {
     const more = count - this.#booted;
-    const boot = this.#host.boot(more, this.options, USER_SPACE_STAGE);
     const before = this.#booted;
-    boot.onReached = (reached) => booted(before + reached);
+    const boot = new BootGroup(this.#host, more, this.options, USER_SPACE_STAGE, (reached) =>
+      booted(before + reached),
+    );
     this.#booted = count;
     await within(boot.reached, this.limitMs, `${more} VMs in one process`);
   }
 
-  close(): Promise<void> {
-    return this.#host.close();
+  async close(): Promise<void> {
+    this.#host.kill();
+    await this.#host.ended;
   }
 }
 
@@ -168,7 +172,7 @@ export function createFleet(
   const own = { ...options, load: series.load ?? 'map' };
   if (series.isolate === 'shared') return new SharedFleet(own, limitMs);
   const start = async (index: number): Promise<Starting> =>
-    startForked(await ForkedVm.create(index, own));
+    startIsolated(await createIsolatedVm(index, own));
   return new ProcessFleet(start, limitMs, say);
 }
 

@@ -4,10 +4,10 @@
  */
 import { statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ForkedVm } from '../fleet/forked-vm.js';
+import { createIsolatedVm } from '../fleet/fleet.js';
 import { profilePath } from '../run/boot-gains.js';
 import { TRIM_DELAY } from '../vm/vm.js';
-import { startForked, within } from './fleet.js';
+import { startIsolated, within } from './fleet.js';
 import type { OpenSubject } from './subject.js';
 
 /** A boot adds what the one before it did not find hot, less and less. */
@@ -38,7 +38,7 @@ export async function warmUp(
   for (let boot = 1; boot <= BOOTS; boot++) {
     say(`boot ${boot} for what boots leave in the store`);
     const before = versionOf(profile);
-    const instance = startForked(await ForkedVm.create(0, vm));
+    const instance = startIsolated(await createIsolatedVm(0, vm));
     try {
       await within(instance.reached, limitMs, 'a boot for what boots leave in the store');
       await sleep(TRIM_DELAY + LINGER);

@@ -1,6 +1,6 @@
 /** What a user is told about VMs that did not end as wished. */
 import { PandoError } from '../error.js';
-import type { Observation } from '../fleet/fleet-vm.js';
+import type { Observation } from '../fleet/observation.js';
 import { hex64, type RegisterReport, registersOf } from './report.js';
 import type { Outcome, Watched } from './supervise.js';
 

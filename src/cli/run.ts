@@ -1,7 +1,7 @@
 /** `pando run`: boots VMs and stays with them. */
 import { type Command, Option } from 'commander';
 import { type Makers, shareImages } from '../fleet/fleet.js';
-import { VM_PROCESS_ENTRY } from '../fleet/forked-vm.js';
+import { VM_PROCESS_ENTRY } from '../fleet/process.js';
 import { chooseBootImage } from '../image/boot-image.js';
 import { chooseAccelerator } from '../run/accelerators.js';
 import { Vm, wasmRefusal } from '../vm/vm.js';

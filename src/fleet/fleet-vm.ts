@@ -1,55 +1,13 @@
-/**
- * A VM as the command line drives it, wherever it runs: in this process (LocalVm) or in a process
- * of its own (ForkedVm).
- */
-import type {
-  AcceleratorName,
-  LoadMode,
-  Stage,
-  VcpuState,
-  VmExit,
-  VmMemory,
-  VmOptions,
-} from '../vm/types.js';
+/** A VM as the command line drives it, wherever it runs: in this process, or in one of its own. */
+import type { AcceleratorName, LoadMode, Stage, VmExit, VmOptions } from '../vm/types.js';
 import type { Vm } from '../vm/vm.js';
+import { type Observation, observeVm } from './observation.js';
+import type { VmProcess } from './process.js';
+import type { RemoteVm } from './remote-vm.js';
 
-/** What is seen of a VM at one moment. */
-export interface Observation {
-  /** Instructions retired; 0 where the accelerator does not count them. */
-  readonly instructions: bigint;
-  readonly vcpu: VcpuState;
-  readonly memory: VmMemory;
-}
-
-/** One VM of a command. */
-export interface FleetVm {
-  /** Number of the VM within the command, from 0: the one that is printed. */
-  readonly index: number;
-  /** The process that holds the VM's memory and runs its vCPUs. */
-  readonly pid: number;
-  readonly accelerator: AcceleratorName;
-  readonly load: LoadMode;
-  /** Boot stages seen so far. */
-  readonly stages: readonly Stage[];
-  /** Settles when the VM has ended; never rejects. */
-  readonly exited: Promise<VmExit>;
-  start(): void;
-  stop(): Promise<void>;
-  writeConsole(bytes: Uint8Array): void;
-  onConsole(listener: (bytes: Uint8Array) => void): () => void;
-  onStage(listener: (stage: Stage) => void): () => void;
-  /**
-   * Works while the VM runs and after it has ended, until `close`.
-   * @throws PandoError VM_PROCESS_DIED, VM_PROCESS_SILENT
-   */
-  observe(): Promise<Observation>;
-  /** Frees everything, the process of its own included; never rejects. */
-  close(): Promise<void>;
-}
-
-/** What the command line needs of a `Vm`. */
-export type VmHandle = Pick<
-  Vm,
+/** What Vm and RemoteVm have in common, and a command needs. */
+type VmFace = Pick<
+  Vm & RemoteVm,
   | 'accelerator'
   | 'load'
   | 'stages'
@@ -59,70 +17,127 @@ export type VmHandle = Pick<
   | 'writeConsole'
   | 'onConsole'
   | 'onStage'
-  | 'instructions'
-  | 'vcpuState'
-  | 'memory'
-  | 'close'
 >;
+
+/** One VM of a command. */
+export interface FleetVm extends VmFace {
+  /** Number of the VM within the command, from 0: the one that is printed. */
+  readonly index: number;
+  /** The process that holds the VM's memory and runs its vCPUs. */
+  readonly pid: number;
+  /**
+   * Works while the VM runs and after it has ended, until `close`.
+   * @throws PandoError VM_PROCESS_DIED, VM_PROCESS_SILENT
+   */
+  observe(): Promise<Observation>;
+  /** Frees everything, the process of its own included; never rejects. */
+  close(): Promise<void>;
+}
+
+/** What a command and a process of VMs need of a `Vm`. */
+export type VmHandle = VmFace &
+  Pick<
+    Vm,
+    | 'pause'
+    | 'trim'
+    | 'pressPowerButton'
+    | 'injectNmi'
+    | 'instructions'
+    | 'vcpuState'
+    | 'memory'
+    | 'close'
+  >;
 
 /** `Vm.create`, or a substitute in tests. */
 export type CreateVm = (options: VmOptions) => Promise<VmHandle>;
 
-/** Reads everything that changes while a VM runs. */
-export function observeVm(vm: VmHandle): Observation {
-  return { instructions: vm.instructions(), vcpu: vm.vcpuState(), memory: vm.memory() };
-}
-
-/** A VM in this process. */
-export class LocalVm implements FleetVm {
-  readonly pid = process.pid;
+/** A VM with its number. */
+abstract class NumberedVm implements FleetVm {
+  abstract readonly pid: number;
 
   constructor(
     readonly index: number,
-    private readonly vm: VmHandle,
+    private readonly face: VmFace,
   ) {}
 
   get accelerator(): AcceleratorName {
-    return this.vm.accelerator;
+    return this.face.accelerator;
   }
 
   get load(): LoadMode {
-    return this.vm.load;
+    return this.face.load;
   }
 
   get stages(): readonly Stage[] {
-    return this.vm.stages;
+    return this.face.stages;
   }
 
   get exited(): Promise<VmExit> {
-    return this.vm.exited;
+    return this.face.exited;
   }
 
   start(): void {
-    this.vm.start();
+    this.face.start();
   }
 
   stop(): Promise<void> {
-    return this.vm.stop();
+    return this.face.stop();
   }
 
   writeConsole(bytes: Uint8Array): void {
-    this.vm.writeConsole(bytes);
+    this.face.writeConsole(bytes);
   }
 
   onConsole(listener: (bytes: Uint8Array) => void): () => void {
-    return this.vm.onConsole(listener);
+    return this.face.onConsole(listener);
   }
 
   onStage(listener: (stage: Stage) => void): () => void {
-    return this.vm.onStage(listener);
+    return this.face.onStage(listener);
   }
 
-  observe(): Promise<Observation> {
-    return Promise.resolve().then(() => observeVm(this.vm));
+  abstract observe(): Promise<Observation>;
+  abstract close(): Promise<void>;
+}
+
+/** A VM in this process. */
+export class LocalVm extends NumberedVm {
+  readonly pid = process.pid;
+
+  constructor(
+    index: number,
+    private readonly vm: VmHandle,
+  ) {
+    super(index, vm);
+  }
+
+  async observe(): Promise<Observation> {
+    return observeVm(this.vm);
   }
 
   close(): Promise<void> {
     return this.vm.close();
+  }
+}
+
+/** A VM in a process of its own. */
+export class IsolatedVm extends NumberedVm {
+  readonly pid: number;
+
+  constructor(
+    index: number,
+    private readonly vm: RemoteVm,
+    private readonly process: VmProcess,
+  ) {
+    super(index, vm);
+    this.pid = vm.pid;
+  }
+
+  observe(): Promise<Observation> {
+    return this.vm.observe();
+  }
+
+  close(): Promise<void> {
+    return this.process.close();
   }
 }

@@ -1,8 +1,8 @@
 /** Makes the VMs of a command: all in this process, or each in one of its own. */
 import { openImages } from '../run/images.js';
 import type { VmOptions } from '../vm/types.js';
-import { type CreateVm, type FleetVm, LocalVm } from './fleet-vm.js';
-import { ForkedVm } from './forked-vm.js';
+import { type CreateVm, type FleetVm, IsolatedVm, LocalVm } from './fleet-vm.js';
+import { VmProcess } from './process.js';
 
 /** Guest RAM in bytes unless the user chooses. */
 export const DEFAULT_MEMORY = 1024 ** 3;
@@ -24,7 +24,7 @@ export interface Makers {
   shareImages(options: VmOptions): SharedImages;
   /** `Vm.create`. */
   createVm: CreateVm;
-  /** The program of a VM's own process. */
+  /** The program of a process of VMs. */
   readonly vmProcess: URL;
 }
 
@@ -40,7 +40,7 @@ export async function createVms(
 ): Promise<FleetVm[]> {
   const make = async (index: number): Promise<FleetVm> =>
     isolation === 'process'
-      ? ForkedVm.create(index, options, makers.vmProcess)
+      ? createIsolatedVm(index, options, makers.vmProcess)
       : new LocalVm(index, await makers.createVm(options));
   const results = await Promise.allSettled(
     Array.from({ length: count }, (_, index) => make(index)),
@@ -52,6 +52,24 @@ export async function createVms(
   if (failure === undefined) return machines;
   await closeVms(machines);
   throw failure.reason;
+}
+
+/**
+ * A VM in a process of its own.
+ * @throws PandoError what `VmProcess.createVm` throws
+ */
+export async function createIsolatedVm(
+  index: number,
+  options: VmOptions,
+  entry?: URL,
+): Promise<FleetVm> {
+  const process = new VmProcess({ vms: 'one', ...(entry && { entry }) });
+  try {
+    return new IsolatedVm(index, await process.createVm(options), process);
+  } catch (error) {
+    await process.close();
+    throw error;
+  }
 }
 
 /**

@@ -1,9 +1,15 @@
 /**
- * What the command and a VM's own process say to each other over the channel that Node opens for a
- * forked child (node:child_process, "Advanced serialization": bytes and bigints pass as they are).
+ * The protocol between a program and a process that holds VMs for it, over the channel that Node opens for
+ * a forked child (node:child_process, "Advanced serialization": bytes and bigints pass as they are). It is
+ * the only one: of `pando run --isolate process`, of `pando bench`, and of programs that use VmProcess.
+ *
+ * The program numbers its VMs and its requests. Each request gets one `answer` or one `refusal`; messages of
+ * a VM come in the order of its events, its `exited` behind the last of its output.
  */
 import type { AcceleratorName, LoadMode, Stage, VmExit, VmOptions } from '../vm/types.js';
-import type { Observation } from './fleet-vm.js';
+
+/** The argument that has the process's own thread drive its VMs. */
+export const WITHOUT_WORKERS = '--without-workers';
 
 /** A PandoError on its way to another process. */
 export interface ErrorMessage {
@@ -12,21 +18,45 @@ export interface ErrorMessage {
   readonly remedy: string | undefined;
 }
 
-/** From the command to the VM's process. */
-export type ToVmProcess =
-  | { readonly type: 'create'; readonly options: VmOptions }
-  | { readonly type: 'start' }
-  | { readonly type: 'stop' }
-  | { readonly type: 'input'; readonly bytes: Uint8Array }
-  | { readonly type: 'observe'; readonly request: number }
-  | { readonly type: 'close' };
+/** What is asked of a VM and answered when it is done. */
+export type VmRequest = 'pause' | 'stop' | 'trim' | 'observe' | 'close';
+/** What a VM is told, without an answer. */
+export type VmNotice = 'start' | 'pressPowerButton' | 'injectNmi';
 
-/** From the VM's process to the command. */
+/** To the process of VMs. */
+export type ToVmProcess =
+  /** The answer is a VmDescription. */
+  | {
+      readonly type: 'create';
+      readonly request: number;
+      readonly vm: number;
+      readonly options: VmOptions;
+    }
+  /** The answer is what the method of Vm returns; of `observe` an Observation. */
+  | {
+      readonly type: 'ask';
+      readonly request: number;
+      readonly vm: number;
+      readonly what: VmRequest;
+    }
+  | { readonly type: 'tell'; readonly vm: number; readonly what: VmNotice }
+  | { readonly type: 'input'; readonly vm: number; readonly bytes: Uint8Array }
+  /** Close all VMs and leave. */
+  | { readonly type: 'end' };
+
+/** A VM that has been made. */
+export interface VmDescription {
+  readonly accelerator: AcceleratorName;
+  readonly load: LoadMode;
+  /** When making it began, and what its stages count from: milliseconds since 1970. */
+  readonly begun: number;
+  readonly timeOrigin: number;
+}
+
+/** From the process of VMs. */
 export type FromVmProcess =
-  | { readonly type: 'created'; readonly accelerator: AcceleratorName; readonly load: LoadMode }
-  | { readonly type: 'failed'; readonly error: ErrorMessage }
-  | { readonly type: 'stage'; readonly stage: Stage }
-  | { readonly type: 'output'; readonly bytes: Uint8Array }
-  | { readonly type: 'exited'; readonly exit: VmExit }
-  | { readonly type: 'observed'; readonly request: number; readonly observation: Observation }
-  | { readonly type: 'unobserved'; readonly request: number; readonly error: ErrorMessage };
+  | { readonly type: 'answer'; readonly request: number; readonly value: unknown }
+  | { readonly type: 'refusal'; readonly request: number; readonly error: ErrorMessage }
+  | { readonly type: 'stage'; readonly vm: number; readonly stage: Stage }
+  | { readonly type: 'output'; readonly vm: number; readonly bytes: Uint8Array }
+  | { readonly type: 'exited'; readonly vm: number; readonly exit: VmExit };

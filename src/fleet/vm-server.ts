@@ -1,10 +1,17 @@
 /**
- * Serves one VM to the process that forked this one. The VM ends with its parent: when the channel
- * closes, however the parent ended, this process closes the VM and leaves.
+ * Serves VMs to the process that forked this one. They end with it: when the channel closes, however the
+ * other process ended, this one closes its VMs and leaves.
  */
 import { PandoError } from '../error.js';
-import { type CreateVm, observeVm, type VmHandle } from './fleet-vm.js';
-import type { ErrorMessage, FromVmProcess, ToVmProcess } from './messages.js';
+import type { CreateVm, VmHandle } from './fleet-vm.js';
+import type {
+  ErrorMessage,
+  FromVmProcess,
+  ToVmProcess,
+  VmDescription,
+  VmRequest,
+} from './messages.js';
+import { observeVm } from './observation.js';
 
 /** The part of `process` that a forked process talks through. */
 export interface Channel {
@@ -22,69 +29,77 @@ function errorMessage(cause: unknown): ErrorMessage {
   return { code: 'VM_PROCESS_BUG', message: text, remedy: undefined };
 }
 
+const now = (): number => performance.timeOrigin + performance.now();
+
 /**
- * @param leave ends this process; called once, after the VM is closed
+ * @param leave ends this process; called once, after all VMs are closed
  */
-export function serveVm(channel: Channel, createVm: CreateVm, leave: () => void): void {
-  let vm: VmHandle | undefined;
-  let closing = false;
+export function serveVms(channel: Channel, createVm: CreateVm, leave: () => void): void {
+  const vms = new Map<number, VmHandle>();
+  let ending = false;
 
   const send = (message: FromVmProcess): void => {
     if (channel.connected) channel.send?.(message);
   };
 
-  const close = async (): Promise<void> => {
-    if (closing) return;
-    closing = true;
-    await vm?.close();
+  const answer = async (request: number, work: () => unknown): Promise<void> => {
+    try {
+      send({ type: 'answer', request, value: await work() });
+    } catch (cause) {
+      send({ type: 'refusal', request, error: errorMessage(cause) });
+    }
+  };
+
+  const end = async (): Promise<void> => {
+    if (ending) return;
+    ending = true;
+    await Promise.allSettled([...vms.values()].map((vm) => vm.close()));
     leave();
   };
 
-  const create = async (message: ToVmProcess & { type: 'create' }): Promise<void> => {
-    try {
-      const made = await createVm(message.options);
-      if (closing) {
-        await made.close();
-        return;
-      }
-      vm = made;
-      made.onConsole((bytes) => send({ type: 'output', bytes }));
-      made.onStage((stage) => send({ type: 'stage', stage }));
-      void made.exited.then((exit) => send({ type: 'exited', exit }));
-      send({ type: 'created', accelerator: made.accelerator, load: made.load });
-    } catch (cause) {
-      send({ type: 'failed', error: errorMessage(cause) });
+  const create = async ({
+    vm,
+    options,
+  }: ToVmProcess & { type: 'create' }): Promise<VmDescription> => {
+    const begun = now();
+    const made = await createVm(options);
+    if (ending) {
+      await made.close();
+      throw new PandoError('VM_CLOSED', `VM ${vm} was closed while it was made`);
     }
+    vms.set(vm, made);
+    made.onConsole((bytes) => send({ type: 'output', vm, bytes }));
+    made.onStage((stage) => send({ type: 'stage', vm, stage }));
+    void made.exited.then((exit) => send({ type: 'exited', vm, exit }));
+    const { accelerator, load } = made;
+    return { accelerator, load, begun, timeOrigin: performance.timeOrigin };
   };
 
-  const observe = (request: number): void => {
-    try {
-      if (vm !== undefined) send({ type: 'observed', request, observation: observeVm(vm) });
-    } catch (cause) {
-      send({ type: 'unobserved', request, error: errorMessage(cause) });
-    }
+  const ask = (vm: number, what: VmRequest): unknown => {
+    const asked = vms.get(vm);
+    if (asked === undefined) throw new PandoError('VM_CLOSED', `VM ${vm} has been closed`);
+    if (what === 'observe') return observeVm(asked);
+    if (what === 'close') vms.delete(vm);
+    return asked[what]();
   };
 
-  channel.on('disconnect', () => void close());
+  channel.on('disconnect', () => void end());
   channel.on('message', (message) => {
     switch (message.type) {
       case 'create':
-        void create(message);
+        void answer(message.request, () => create(message));
         break;
-      case 'start':
-        vm?.start();
+      case 'ask':
+        void answer(message.request, () => ask(message.vm, message.what));
         break;
-      case 'stop':
-        void vm?.stop();
+      case 'tell':
+        vms.get(message.vm)?.[message.what]();
         break;
       case 'input':
-        vm?.writeConsole(message.bytes);
+        vms.get(message.vm)?.writeConsole(message.bytes);
         break;
-      case 'observe':
-        observe(message.request);
-        break;
-      case 'close':
-        void close();
+      case 'end':
+        void end();
         break;
     }
   });

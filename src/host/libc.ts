@@ -1,7 +1,7 @@
 /**
  * The C library, bound on first use. Every other file of this folder calls through `libc()`; nothing
- * outside this folder does. Integer arguments of the variadic `ioctl` and `fcntl` travel in the same
- * registers as fixed ones (System V AMD64 ABI 3.2.3), so both are bound with a fixed signature.
+ * outside this folder does. Integer arguments of the variadic `ioctl`, `fcntl` and `prctl` travel in the same
+ * registers as fixed ones (System V AMD64 ABI 3.2.3), so they are bound with a fixed signature.
  */
 import { createRequire } from 'node:module';
 
@@ -32,6 +32,7 @@ export interface Libc {
   gettid(): number;
   tgkill(process: number, thread: number, signal: number): number;
   getpagesize(): number;
+  prctl(option: number, argument: number): number;
   /** glibc alone has it (malloc_trim(3)); undefined elsewhere. */
   readonly mallocTrim: ((pad: number) => number) | undefined;
 }
@@ -77,6 +78,7 @@ function load(): Host {
     gettid: library.func('int gettid()'),
     tgkill: library.func('int tgkill(int, int, int)'),
     getpagesize: library.func('int getpagesize()'),
+    prctl: library.func('int prctl(int, unsigned long)'),
     mallocTrim: optional(() => library.func('int malloc_trim(size_t)')),
   };
   return { koffi, libc };

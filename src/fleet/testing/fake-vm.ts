@@ -2,7 +2,7 @@
  * A VM without a guest: its command line is a script of what it does once it is started, so that the
  * command line's behaviour is tested without a boot. Words, done in order: `say:TEXT` (`_` is a space,
  * `/` parts chunks, `\n` a line feed), `poweroff`, `triple`, `fail`, `crash` (the process), `wait:MS`,
- * `stage:NAME`, `echo` (from then on input comes back), `refuse` (creation fails).
+ * `stage:NAME`, `echo` (from then on input comes back), `refuse` (creation fails), `hold` (the thread, for a minute).
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PandoError } from '../../error.js';
@@ -107,6 +107,9 @@ export class FakeVm implements VmHandle {
       case 'fail':
         this.end({ kind: 'error', code: 'FAKE_FAILURE', message: 'the script says so' });
         break;
+      case 'hold':
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 60_000);
+        break;
       case 'crash':
         process.kill(process.pid, 'SIGKILL');
         await sleep(1000);
@@ -135,6 +138,25 @@ export class FakeVm implements VmHandle {
   onStage(listener: (stage: Stage) => void): () => void {
     this.stageListeners.add(listener);
     return () => this.stageListeners.delete(listener);
+  }
+
+  /** How often it was paused. */
+  paused = 0;
+
+  async pause(): Promise<void> {
+    this.paused++;
+  }
+
+  async trim(): Promise<number> {
+    return 42;
+  }
+
+  pressPowerButton(): void {
+    this.end({ kind: 'poweroff' });
+  }
+
+  injectNmi(): void {
+    this.print(new TextEncoder().encode('NMI'));
   }
 
   instructions(): bigint {

@@ -1,7 +1,12 @@
-/** Forks a FakeVm process, prints its pid, and waits to be killed. */
-import { ForkedVm } from '../forked-vm.js';
+/** Starts a process with a FakeVm that holds its thread, prints its pid, and waits to be killed. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { VmProcess } from '../process.js';
 
-const entry = new URL('./fake-vm-process.js', import.meta.url);
-const machine = await ForkedVm.create(0, { kernel: '', commandLine: 'wait:60000' }, entry);
-machine.start();
-process.stdout.write(`${machine.pid}\n`);
+const process_ = new VmProcess({ entry: new URL('./fake-vm-process.js', import.meta.url) });
+const vm = await process_.createVm({ kernel: '', commandLine: 'say:held hold' });
+const held = new Promise<void>((resolve) => vm.onConsole(() => resolve()));
+vm.start();
+await held;
+// The guest has the thread a moment after it has said so.
+await sleep(200);
+process.stdout.write(`${process_.pid}\n`);

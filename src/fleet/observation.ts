@@ -1,0 +1,16 @@
+/** What is seen of a VM at one moment, wherever it runs. */
+import type { VcpuState, VmMemory } from '../vm/types.js';
+import type { Vm } from '../vm/vm.js';
+
+export interface Observation {
+  /** Instructions retired; 0 where the accelerator does not count them. */
+  readonly instructions: bigint;
+  /** The first vCPU. */
+  readonly vcpu: VcpuState;
+  readonly memory: VmMemory;
+}
+
+/** Reads everything that changes while a VM runs. */
+export function observeVm(vm: Pick<Vm, 'instructions' | 'vcpuState' | 'memory'>): Observation {
+  return { instructions: vm.instructions(), vcpu: vm.vcpuState(), memory: vm.memory() };
+}
