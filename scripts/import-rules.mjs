@@ -34,7 +34,8 @@ const ALLOWED = {
     'arch',
     'error',
   ],
-  vm: ['run', 'devices', 'memory', 'loader', 'arch', 'error'],
+  snapshot: ['run', 'image', 'memory', 'loader', 'arch', 'error', 'version'],
+  vm: ['snapshot', 'run', 'devices', 'memory', 'loader', 'arch', 'error'],
   fleet: ['vm', 'run', 'host', 'error'],
   debug: ['run', 'accel', 'accel/wasm', 'devices', 'boot', 'memory', 'loader', 'arch', 'error'],
   bench: [
@@ -66,7 +67,7 @@ const ALLOWED = {
     'error',
     'version',
   ],
-  index: ['fleet', 'vm', 'run', 'image', 'loader', 'error', 'version'],
+  index: ['fleet', 'snapshot', 'vm', 'run', 'image', 'loader', 'error', 'version'],
 };
 
 /** The core is AssemblyScript and sees nothing but itself, its layout and its tables. */

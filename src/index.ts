@@ -24,11 +24,13 @@ export type {
 export type { ProgressSink } from './image/progress.js';
 export { type Image, ImageStore, type Removal } from './image/store.js';
 export type { ImagePart } from './loader/plan.js';
+export type { SnapshotMachine, SnapshotManifest } from './snapshot/manifest.js';
 export { VERSION } from './version.js';
 export type {
   AcceleratorName,
   LoadMode,
   PartSharing,
+  SnapshotOptions,
   Stage,
   StageName,
   VcpuState,

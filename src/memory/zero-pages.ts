@@ -26,7 +26,10 @@ export function trimHeap(): void {
  * @param ranges of the images in guest RAM, as they were placed
  * @returns how many pages were given back; 0 where the kernel does not tell which pages there are
  */
-export function discardZeroPages(guest: GuestRam, ranges: readonly ImageRange[]): number {
+export function discardZeroPages(
+  guest: GuestRam,
+  ranges: readonly Pick<ImageRange, 'guestAddress' | 'length' | 'how'>[],
+): number {
   const pages = guest.ramBytes / PAGE_SIZE;
   let states: Uint8Array;
   try {
@@ -75,6 +78,11 @@ function discardZeroRuns(
     page = end;
   }
   return dropped;
+}
+
+/** Whether a page, at a multiple of 4 of its buffer, is all zeros. */
+export function isZeroPage(page: Uint8Array): boolean {
+  return isZero(new Uint32Array(page.buffer, page.byteOffset, WORDS), 0);
 }
 
 function isZero(words: Uint32Array, from: number): boolean {

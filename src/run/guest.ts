@@ -6,17 +6,22 @@ import { dirname } from 'node:path';
 import { CONTROL_BYTES, VM_CONTROL as KVM_VM_CONTROL } from '../accel/kvm/layout.js';
 import { GUEST_BASE, VM_CONTROL as WASM_VM_CONTROL } from '../accel/wasm/layout.js';
 import { type EntryState, pvhEntryState } from '../arch/entry-state.js';
+import { PAGE_SIZE } from '../arch/layout.js';
 import { writeBootData } from '../boot/boot-data.js';
 import { BootedPages } from '../memory/booted-pages.js';
 import { GuestMemory } from '../memory/guest-memory.js';
 import type { GuestRam } from '../memory/guest-ram.js';
+import type { ImageRange } from '../memory/image-pages.js';
 import { MappedMemory } from '../memory/mapped-memory.js';
+import type { MemoryRun } from '../memory/memory-image.js';
+import { MemoryLayout, SharedFile } from '../memory/memory-layout.js';
 import { type PlacedImages, placeImages } from '../memory/place-images.js';
 import { boundBooted } from './boot-gains.js';
 import { VmControl } from './control.js';
 import type { Execution, MachineListener } from './execution.js';
 import type { GuestImages } from './images.js';
 import { KvmExecution } from './kvm/execution.js';
+import type { MachineState } from './machine-state.js';
 import type { AcceleratorName, LoadMode, TierChoice } from './types.js';
 import { WasmExecution } from './wasm/execution.js';
 
@@ -32,20 +37,31 @@ export interface GuestOptions {
   readonly tier: TierChoice;
   /** File of the pages that guests of this image have alike once they have booted, see BootedPages. */
   readonly booted: string | undefined;
+  /** Goes on from here instead of booting. The guest shares the layout. */
+  readonly start?: GuestStart | undefined;
+}
+
+/** A machine as it stood when it was captured. */
+export interface GuestStart {
+  readonly layout: MemoryLayout;
+  readonly state: MachineState;
 }
 
 export class Guest {
   readonly memory: GuestRam;
   readonly control: VmControl;
-  readonly placed: PlacedImages;
   readonly booted: BootedPages | undefined;
   readonly execution: Execution;
   readonly #options: GuestOptions;
+  /** Undefined for a guest that goes on from a capture and has not been reset since. */
+  #placed: PlacedImages | undefined;
+  /** Where RAM comes from, once the guest has been captured, or was made of a capture. */
+  #layout: MemoryLayout | undefined;
 
   /** @param listener hears what the execution says, never before this returns */
   constructor(options: GuestOptions, listener: MachineListener) {
     this.#options = options;
-    const { images, load, booted } = options;
+    const { booted, start } = options;
     const { memory, controlOffset, execute } = machineFor(options, listener);
     this.memory = memory;
     this.booted =
@@ -54,18 +70,16 @@ export class Guest {
         : new BootedPages(memory, booted, () => boundBooted(dirname(booted)));
     let execution: Execution | undefined;
     try {
-      const files = {
-        kernel: images.kernel,
-        ...(images.initrd ? { initrd: images.initrd } : {}),
-      };
-      this.placed = placeImages(memory, images.placements, files, load);
       this.control = new VmControl(memory.buffer, controlOffset);
       this.control.initialise();
+      if (start === undefined) this.#placed = this.#place();
       const entry = this.#writeBootData();
       execution = execute(this.control);
       this.execution = execution;
       execution.reset(entry);
+      if (start !== undefined) this.#goOn(start);
     } catch (error) {
+      this.#layout?.close();
       if (execution === undefined) memory.release();
       else void execution.close().then(() => memory.release());
       throw error;
@@ -74,9 +88,74 @@ export class Guest {
 
   /** After a reset: images, RAM, devices and vCPUs as at the start. No thread runs the VM. */
   restart(): void {
-    this.placed.restore();
+    this.#layout?.close();
+    this.#layout = undefined;
+    if (this.#placed === undefined) this.#placed = this.#place();
+    else this.#placed.restore();
     this.booted?.forget();
     this.execution.reset(this.#writeBootData());
+  }
+
+  #place(): PlacedImages {
+    const { images, load } = this.#options;
+    const files = {
+      kernel: images.kernel,
+      ...(images.initrd ? { initrd: images.initrd } : {}),
+    };
+    return placeImages(this.memory, images.placements, files, load);
+  }
+
+  #goOn({ layout, state }: GuestStart): void {
+    this.memory.clear();
+    this.#layout = layout.share();
+    this.#layout.map(this.memory);
+    this.execution.restore(state);
+    // The first machine's reader has had this, or will have it.
+    this.execution.board.serialOutput.read();
+  }
+
+  /** Why images were read although they should have been mapped. */
+  get fallbacks(): readonly string[] {
+    if (this.#options.load !== 'map') return [];
+    const read = (this.#placed?.ranges ?? []).filter(({ how }) => how === 'read');
+    return [...new Set(read.map(({ source, reason }) => `${source}: ${reason}`))];
+  }
+
+  /** Ranges of RAM that show a file again when their pages are dropped, or are there to be compared with one. */
+  get fileRanges(): readonly Pick<ImageRange, 'guestAddress' | 'length' | 'how'>[] {
+    return (
+      this.#layout?.ranges ?? [...(this.#placed?.ranges ?? []), ...(this.booted?.ranges ?? [])]
+    );
+  }
+
+  /**
+   * The machine as it stands, for others to go on from; the guest maps its own pages from the capture, too.
+   * All vCPUs are parked and guest time stands.
+   */
+  capture(): GuestStart {
+    const state = this.execution.save();
+    const before = this.#layout ?? this.#firstLayout();
+    const layout = before.capture(this.memory);
+    before.close();
+    this.#layout = layout;
+    return { layout: layout.share(), state };
+  }
+
+  /** RAM as it is after a boot: of kernel, initrd and the pages that guests have alike. */
+  #firstLayout(): MemoryLayout {
+    const { images } = this.#options;
+    const { kernel, initrd } = images;
+    const files = [kernel, ...(initrd === undefined ? [] : [initrd])].map((file) => {
+      const held = images.share();
+      return new SharedFile(file.fd, file.size, file.content?.sha256, () => held.close());
+    });
+    const index = { kernel: 0, initrd: 1 };
+    const runs = (this.#placed?.ranges ?? [])
+      .filter(({ how }) => how === 'mapped')
+      .map((range) => runOf(range, index[range.source]));
+    // These are named by no digest: the capture copies them.
+    const deduplicated = (this.booted?.ranges ?? []).map((range) => runOf(range, files.length));
+    return new MemoryLayout(files, [...runs, ...deduplicated]);
   }
 
   #writeBootData(): EntryState {
@@ -95,7 +174,18 @@ export class Guest {
   async release(): Promise<void> {
     await this.execution.close();
     this.memory.release();
+    this.#layout?.close();
   }
+}
+
+/** A mapped range in pages. RAM before its hole is as long as its addresses. */
+function runOf({ guestAddress, length, fileOffset }: ImageRange, file: number): MemoryRun {
+  return {
+    page: guestAddress / PAGE_SIZE,
+    pages: length / PAGE_SIZE,
+    file,
+    filePage: fileOffset / PAGE_SIZE,
+  };
 }
 
 /** Memory as the accelerator wants it, and how to make the execution over it. */

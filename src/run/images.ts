@@ -14,6 +14,9 @@ export interface GuestImages {
   readonly placements: readonly Placement[];
   /** For accounting: kernel parts and the initrd. */
   readonly parts: readonly PartRange[];
+  /** The same for one more guest. */
+  share(): GuestImages;
+  /** Closes the files once each guest that has them has closed. */
   close(): void;
 }
 
@@ -55,17 +58,37 @@ export function openImages({ kernel, initrd, memory, immutable }: ImageOptions):
       placements.push(initrdPlacement(initrdAddress, initrdFile.size));
       parts.push({ part: 'initrd', guestAddress: initrdAddress, length: initrdFile.size });
     }
-    return {
-      plan,
-      kernel: kernelFile,
-      initrd: initrdFile,
-      initrdAddress,
-      placements,
-      parts,
-      close,
-    };
+    return heldOnce(
+      {
+        plan,
+        kernel: kernelFile,
+        initrd: initrdFile,
+        initrdAddress,
+        placements,
+        parts,
+      },
+      { holders: 0, close },
+    );
   } catch (error) {
     close();
     throw error;
   }
+}
+
+/** One holder's images; closing twice counts once. */
+function heldOnce(
+  images: Omit<GuestImages, 'share' | 'close'>,
+  held: { holders: number; readonly close: () => void },
+): GuestImages {
+  held.holders++;
+  let closed = false;
+  return {
+    ...images,
+    share: () => heldOnce(images, held),
+    close: () => {
+      if (closed) return;
+      closed = true;
+      if (--held.holders === 0) held.close();
+    },
+  };
 }

@@ -44,6 +44,14 @@ export interface VmOptions {
   readonly load?: LoadMode;
 }
 
+/** How a VM is written to the store. */
+export interface SnapshotOptions {
+  /** Up to 64 letters, digits, dots, hyphens and underscores. */
+  readonly name: string;
+  /** Takes the place of a snapshot of that name; false when absent. */
+  readonly replace?: boolean;
+}
+
 /** Pages of 4 KiB of one part of guest memory. */
 export interface PartSharing {
   readonly part: ImagePart;

@@ -10,7 +10,7 @@ import { discardZeroPages, trimHeap } from '../memory/zero-pages.js';
 import { chooseAccelerator, type WasmRefusal } from '../run/accelerators.js';
 import { bootedPath, profilePath } from '../run/boot-gains.js';
 import type { MachineEvent, MachineListener } from '../run/execution.js';
-import { Guest } from '../run/guest.js';
+import { Guest, type GuestOptions, type GuestStart } from '../run/guest.js';
 import { hostNanoseconds } from '../run/host-time.js';
 import { type GuestImages, openImages } from '../run/images.js';
 import { VcpuThreads } from '../run/kvm/vcpu-threads.js';
@@ -18,9 +18,12 @@ import { type FinalCause, Lifecycle } from '../run/lifecycle.js';
 import { failureEvent } from '../run/reporter.js';
 import { warn } from '../run/warning.js';
 import { WorkerPool } from '../run/wasm/pool.js';
+import { checkSnapshotName, type SnapshotManifest } from '../snapshot/manifest.js';
+import { openSnapshot, writeSnapshot } from '../snapshot/snapshot.js';
 import type {
   AcceleratorName,
   LoadMode,
+  SnapshotOptions,
   Stage,
   VcpuState,
   VmExit,
@@ -44,8 +47,7 @@ let created = 0;
 /** What `Vm.create` found out before the object exists. */
 interface VmParts {
   readonly images: GuestImages;
-  readonly accelerator: AcceleratorName;
-  readonly load: LoadMode;
+  readonly options: GuestOptions;
   /** Makes the guest; what its machine says goes to the listener. */
   readonly makeGuest: (listener: MachineListener) => Guest;
 }
@@ -59,6 +61,7 @@ export class Vm implements AsyncDisposable {
   /** Settles when the VM has ended; never rejects. */
   readonly exited: Promise<VmExit>;
   readonly #images: GuestImages;
+  readonly #options: GuestOptions;
   readonly #guest: Guest;
   readonly #stages: Stage[] = [];
   readonly #consoleListeners = new Set<(bytes: Uint8Array) => void>();
@@ -119,12 +122,7 @@ export class Vm implements AsyncDisposable {
         tier,
         booted,
       };
-      return new Vm({
-        images,
-        accelerator,
-        load,
-        makeGuest: (listener) => new Guest(guestOptions, listener),
-      });
+      return Vm.#of(guestOptions);
     } catch (error) {
       images?.close();
       throw error;
@@ -133,10 +131,16 @@ export class Vm implements AsyncDisposable {
     }
   }
 
-  private constructor({ images, accelerator, load, makeGuest }: VmParts) {
+  static #of(options: GuestOptions): Vm {
+    const { images } = options;
+    return new Vm({ images, options, makeGuest: (listener) => new Guest(options, listener) });
+  }
+
+  private constructor({ images, options, makeGuest }: VmParts) {
     this.#images = images;
-    this.accelerator = accelerator;
-    this.load = load;
+    this.#options = options;
+    this.accelerator = options.accelerator;
+    this.load = options.load;
     this.exited = new Promise((resolve) => {
       this.#settle = resolve;
     });
@@ -180,9 +184,96 @@ export class Vm implements AsyncDisposable {
     }
   }
 
+  /**
+   * Copies of the VM as it stands, each a VM that has not been started; the VM itself goes on. Pages that
+   * none of them changes are in memory once. The guest stands still while what it has changed is copied.
+   * @param count how many
+   * @returns a result for each
+   * @throws PandoError VM_ENDED when there is nothing to copy any more
+   */
+  async clone(count = 1): Promise<PromiseSettledResult<Vm>[]> {
+    const start = await this.#capture();
+    try {
+      const clones = Array.from({ length: count }, () => Vm.#goOn(this.#options, start));
+      return await Promise.allSettled(clones);
+    } finally {
+      start.layout.close();
+    }
+  }
+
+  /**
+   * Writes the VM as it stands to the store, under a name. The guest stands still only while what it has
+   * changed is copied in memory.
+   * @throws PandoError VM_ENDED, SNAPSHOT_EXISTS, SNAPSHOT_NAME_INVALID, SNAPSHOT_IMAGE_NOT_STORED,
+   * STORE_WRITE_FAILED
+   */
+  async snapshot({ name, replace = false }: SnapshotOptions): Promise<SnapshotManifest> {
+    const { accelerator, memory, cpus, cpu, commandLine, tier, images } = this.#options;
+    checkSnapshotName(name);
+    const held = images.share();
+    let start: GuestStart | undefined;
+    try {
+      start = await this.#capture();
+      const machine = { accelerator, memory, cpus, cpu, commandLine, tier };
+      return await writeSnapshot({ name, replace, machine, images: held, start });
+    } finally {
+      start?.layout.close();
+      held.close();
+    }
+  }
+
+  /**
+   * A VM that goes on from a snapshot of the store; it has not been started.
+   * @throws PandoError SNAPSHOT_…, ACCELERATOR_NONE and what `create` throws
+   */
+  static async restore(name: string): Promise<Vm> {
+    const snapshot = await openSnapshot(name);
+    let images: GuestImages | undefined;
+    try {
+      const { manifest, kernel, initrd, start } = snapshot;
+      const { machine } = manifest;
+      chooseAccelerator(machine.accelerator);
+      if (machine.accelerator === 'kvm') VcpuThreads.shared().prepare(machine.cpus);
+      images = openImages({ kernel, initrd, memory: machine.memory, immutable: true });
+      const profile = profilePath(images.kernel);
+      if (machine.accelerator === 'wasm' && machine.tier !== '0') {
+        WorkerPool.shared().prepare(profile);
+      }
+      return await Vm.#goOn({ ...machine, images, load: 'map', booted: undefined }, start);
+    } finally {
+      images?.close();
+      snapshot.close();
+    }
+  }
+
+  static async #goOn(options: GuestOptions, start: GuestStart): Promise<Vm> {
+    const pool = WorkerPool.shared();
+    const arrived = pool.expect();
+    const images = options.images.share();
+    try {
+      return Vm.#of({ ...options, images, start, booted: undefined });
+    } catch (error) {
+      images.close();
+      throw error;
+    } finally {
+      await arrived();
+    }
+  }
+
+  /** The VM as it stands; what it has written becomes a file that it maps itself. */
+  async #capture(): Promise<GuestStart> {
+    const release = await this.#life.hold();
+    try {
+      if (this.#life.state === 'standing') return this.#guest.capture();
+      throw new PandoError('VM_ENDED', `VM ${this.id} has ended: there is nothing to copy`);
+    } finally {
+      release();
+    }
+  }
+
   #trim(): number {
-    const { memory, placed, booted } = this.#guest;
-    const pages = discardZeroPages(memory, [...placed.ranges, ...(booted?.ranges ?? [])]);
+    const { memory, fileRanges, booted } = this.#guest;
+    const pages = discardZeroPages(memory, fileRanges);
     booted?.share();
     this.#guest.execution.trim();
     tidyProcess();
@@ -331,14 +422,11 @@ export class Vm implements AsyncDisposable {
   memory(): VmMemory {
     this.#checkHeld();
     const sharing = accountSharing(this.#guest.memory, this.#images.parts);
-    const reasons = this.#guest.placed.ranges
-      .filter(({ how }) => how === 'read' && this.load === 'map')
-      .map(({ source, reason }) => `${source}: ${reason}`);
     const parts = Object.entries(sharing.parts).map(([part, counts]) => ({
       part: part as ImagePart,
       ...counts,
     }));
-    return { parts, source: sharing.source, fallbacks: [...new Set(reasons)] };
+    return { parts, source: sharing.source, fallbacks: this.#guest.fallbacks };
   }
 
   #hasEnded(): boolean {

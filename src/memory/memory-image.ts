@@ -1,0 +1,221 @@
+/**
+ * Guest RAM as files: which bytes of which file are behind which run of pages. What no run covers is
+ * zeros. A VM maps it private and copy-on-write (mmap(2)), so that all VMs of one image share its pages.
+ *
+ * Capturing copies the pages that the VM has of its own; pages that are still a file's own are named by
+ * that file. A mapping costs the host more than a page, so short gaps between copied pages are copied,
+ * too, until there are few runs.
+ */
+import { readSync, writeSync } from 'node:fs';
+import { HIGH_MEMORY_START, LOW_MEMORY_LIMIT, PAGE_SIZE } from '../arch/layout.js';
+import { PandoError } from '../error.js';
+import { mapFileOver, mapZeroOver } from '../host/mmap.js';
+import { PAGE_OWN, readPageStates } from '../host/pagemap.js';
+import type { GuestRam } from './guest-ram.js';
+import { isZeroPage } from './zero-pages.js';
+
+/** Pages of one file in guest RAM. */
+export interface MemoryRun {
+  /** First page, counted through RAM without its hole. */
+  readonly page: number;
+  readonly pages: number;
+  /** Index of the file, as its owner counts them. */
+  readonly file: number;
+  /** First page of the file. */
+  readonly filePage: number;
+}
+
+/** Runs that a captured memory has at most, if its pages allow it. */
+const RUNS_WANTED = 128;
+/** Pages that are written at a time. */
+const CHUNK = 1024;
+
+const PAGE_ZERO = 0;
+const PAGE_COPIED = 1;
+/** + the index of a file. */
+const PAGE_OF_FILE = 2;
+
+/** The guest physical address of a page of RAM. */
+function addressOfPage(page: number): number {
+  const offset = page * PAGE_SIZE;
+  return offset < LOW_MEMORY_LIMIT ? offset : offset - LOW_MEMORY_LIMIT + HIGH_MEMORY_START;
+}
+
+/** Bytes of pages; `pages` may end at the hole, not cross it. */
+function pageBytes(guest: GuestRam, page: number, pages: number): Uint8Array {
+  return guest.bytes(addressOfPage(page), pages * PAGE_SIZE);
+}
+
+const LOW_PAGES = LOW_MEMORY_LIMIT / PAGE_SIZE;
+
+/** Calls `use` with pieces of a run that do not cross RAM's hole and are at most CHUNK pages. */
+function forEachPiece(
+  page: number,
+  pages: number,
+  use: (page: number, pages: number) => void,
+): void {
+  for (let at = page; at < page + pages; ) {
+    const limit = at < LOW_PAGES ? Math.min(page + pages, LOW_PAGES) : page + pages;
+    const count = Math.min(CHUNK, limit - at);
+    use(at, count);
+    at += count;
+  }
+}
+
+/**
+ * What a VM's RAM consists of. No thread runs the guest.
+ *
+ * @param mapped the runs that are mapped, whose untouched pages are their files' own
+ * @param keeps whether a file of `mapped` may be named; pages of others are copied
+ * @param copied index that the file of copied pages gets
+ * @returns runs in order, those of the file `copied` with `filePage` from 0 on
+ */
+export function planCapture(
+  guest: GuestRam,
+  mapped: readonly MemoryRun[],
+  keeps: (file: number) => boolean,
+  copied: number,
+): MemoryRun[] {
+  const states = readPageStates(guest.ramHostAddress, guest.ramBytes / PAGE_SIZE);
+  const origin = new Uint32Array(states.length);
+  const kinds = new Uint8Array(states.length);
+  for (const run of mapped) {
+    for (let i = 0; i < run.pages; i++) {
+      const page = run.page + i;
+      if (states[page] === PAGE_OWN) continue;
+      kinds[page] = keeps(run.file) ? PAGE_OF_FILE + run.file : PAGE_COPIED;
+      origin[page] = run.filePage + i;
+    }
+  }
+  for (let page = 0; page < states.length; page++) {
+    if (states[page] !== PAGE_OWN) continue;
+    kinds[page] = isZeroPage(pageBytes(guest, page, 1)) ? PAGE_ZERO : PAGE_COPIED;
+  }
+  let runs = runsOf(kinds, origin, copied);
+  for (let gap = 1; runs.length > RUNS_WANTED && gap < 4096; gap *= 2) {
+    closeGaps(kinds, gap);
+    runs = runsOf(kinds, origin, copied);
+  }
+  return runs;
+}
+
+/** Makes copied pages of everything between two of them that are at most `gap` pages apart. */
+function closeGaps(kinds: Uint8Array, gap: number): void {
+  let last = -1;
+  for (let page = 0; page < kinds.length; page++) {
+    if (kinds[page] !== PAGE_COPIED) continue;
+    if (last >= 0 && page - last - 1 <= gap) kinds.fill(PAGE_COPIED, last + 1, page);
+    last = page;
+  }
+}
+
+function runsOf(kinds: Uint8Array, origin: Uint32Array, copied: number): MemoryRun[] {
+  const runs: MemoryRun[] = [];
+  let copies = 0;
+  for (let page = 0; page < kinds.length; ) {
+    const kind = kinds[page]!;
+    let end = page + 1;
+    if (kind === PAGE_ZERO) {
+      while (end < kinds.length && kinds[end] === PAGE_ZERO) end++;
+    } else if (kind === PAGE_COPIED) {
+      while (end < kinds.length && kinds[end] === PAGE_COPIED) end++;
+      runs.push({ page, pages: end - page, file: copied, filePage: copies });
+      copies += end - page;
+    } else {
+      const first = origin[page]!;
+      while (end < kinds.length && kinds[end] === kind && origin[end] === first + end - page) end++;
+      runs.push({ page, pages: end - page, file: kind - PAGE_OF_FILE, filePage: first });
+    }
+    page = end;
+  }
+  return runs;
+}
+
+/**
+ * Writes the pages of the runs of one file to it, in order.
+ * @param hear hears the bytes that are written, too
+ * @returns bytes written
+ */
+export function writeCapture(
+  guest: GuestRam,
+  runs: readonly MemoryRun[],
+  file: number,
+  fd: number,
+  hear: (bytes: Uint8Array) => void = () => undefined,
+): number {
+  let position = 0;
+  for (const run of runs) {
+    if (run.file !== file) continue;
+    forEachPiece(run.page, run.pages, (page, pages) => {
+      const bytes = pageBytes(guest, page, pages);
+      hear(bytes);
+      for (let at = 0; at < bytes.length; )
+        at += writeSync(fd, bytes, at, bytes.length - at, position + at);
+      position += bytes.length;
+    });
+  }
+  return position;
+}
+
+/**
+ * Maps runs over guest RAM, private and copy-on-write; other pages stay as they are.
+ * @param fds descriptor of each file
+ * @throws PandoError SNAPSHOT_MAPPING_REFUSED
+ */
+export function mapRuns(guest: GuestRam, runs: readonly MemoryRun[], fds: readonly number[]): void {
+  for (const { page, pages, file, filePage } of runs) {
+    const address = guest.ramHostAddress + BigInt(page) * BigInt(PAGE_SIZE);
+    const refused = mapFileOver(address, pages * PAGE_SIZE, fds[file]!, filePage * PAGE_SIZE);
+    if (refused === undefined) continue;
+    throw new PandoError(
+      'SNAPSHOT_MAPPING_REFUSED',
+      `the host refuses to map ${pages} pages of a snapshot at page ${page} of guest RAM: ${refused}`,
+      { remedy: 'run fewer VMs in a process, or raise vm.max_map_count' },
+    );
+  }
+}
+
+/**
+ * Maps runs of one file over the very pages that were copied to it. Where the host refuses, the pages stay
+ * the guest's own: a refused fixed mapping may have left a hole, and the file has what was there.
+ */
+export function remapRuns(guest: GuestRam, runs: readonly MemoryRun[], fd: number): void {
+  for (const { page, pages, filePage } of runs) {
+    const address = guest.ramHostAddress + BigInt(page) * BigInt(PAGE_SIZE);
+    const length = pages * PAGE_SIZE;
+    if (mapFileOver(address, length, fd, filePage * PAGE_SIZE) === undefined) continue;
+    mapZeroOver(address, length);
+    forEachPiece(page, pages, (first, count) => {
+      const position = (filePage + first - page) * PAGE_SIZE;
+      readSync(fd, pageBytes(guest, first, count), 0, count * PAGE_SIZE, position);
+    });
+  }
+}
+
+/**
+ * Checks runs that come from a file: in order, without overlap, within RAM and within their files.
+ * @param filePages pages of each file
+ * @throws PandoError SNAPSHOT_RUNS_INVALID
+ */
+export function checkRuns(
+  runs: readonly MemoryRun[],
+  ramPages: number,
+  filePages: readonly number[],
+): void {
+  let end = 0;
+  for (const [index, run] of runs.entries()) {
+    const { page, pages, file, filePage } = run;
+    const size = filePages[file] ?? -1;
+    const whole = [page, pages, file, filePage].every((value) => Number.isSafeInteger(value));
+    if (whole && page >= end && pages > 0 && page + pages <= ramPages && filePage >= 0) {
+      end = page + pages;
+      if (filePage + pages <= size) continue;
+    }
+    throw new PandoError(
+      'SNAPSHOT_RUNS_INVALID',
+      `run ${index} of the snapshot (${pages} pages at ${page}, from page ${filePage} of file ${file}) ` +
+        `does not fit RAM of ${ramPages} pages, its file of ${size}, or overlaps another`,
+      { remedy: 'make the snapshot again: this one is damaged' },
+    );
+  }
+}

@@ -1,0 +1,128 @@
+/**
+ * What the store writes down about a snapshot: JSON, one file a snapshot, format 1. It names everything that
+ * a restore needs by its content.
+ */
+import { PAGE_SIZE } from '../arch/layout.js';
+import { PandoError } from '../error.js';
+import type { ObjectReference } from '../image/manifest.js';
+import type { MemoryRun } from '../memory/memory-image.js';
+import { checkRuns } from '../memory/memory-image.js';
+import type { AcceleratorName, TierChoice } from '../run/types.js';
+
+export const SNAPSHOT_FORMAT = 1;
+
+/** The machine that was captured; a restore makes the same one. */
+export interface SnapshotMachine {
+  readonly accelerator: AcceleratorName;
+  /** Guest RAM in bytes. */
+  readonly memory: number;
+  readonly cpus: number;
+  readonly cpu: string;
+  readonly commandLine: string;
+  readonly tier: TierChoice;
+}
+
+export interface SnapshotManifest {
+  readonly format: typeof SNAPSHOT_FORMAT;
+  readonly name: string;
+  /** ISO 8601, UTC. */
+  readonly created: string;
+  /** Version of Pando that made it. */
+  readonly pando: string;
+  readonly machine: SnapshotMachine;
+  /** The image's files, of which pages are named, and which a reset places again. */
+  readonly kernel: ObjectReference;
+  readonly initrd: ObjectReference | null;
+  /** Pages that the guest had of its own, without gaps. */
+  readonly pages: ObjectReference;
+  /** Everything but RAM (machine-file.ts). */
+  readonly state: ObjectReference;
+  /** Runs of guest RAM: first page, pages, file (0 pages, 1 kernel, 2 initrd), first page of the file. */
+  readonly runs: readonly (readonly [
+    page: number,
+    pages: number,
+    file: number,
+    filePage: number,
+  ])[];
+}
+
+/** Numbers of the files in `runs`. */
+export const RUN_FILE = { pages: 0, kernel: 1, initrd: 2 } as const;
+
+/** A name is a file name of the store. */
+const NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/i;
+const HASH = /^[0-9a-f]{64}$/;
+
+/** @throws PandoError SNAPSHOT_NAME_INVALID */
+export function checkSnapshotName(name: string): void {
+  if (NAME.test(name)) return;
+  throw new PandoError(
+    'SNAPSHOT_NAME_INVALID',
+    `${JSON.stringify(name)} is no name of a snapshot`,
+    { remedy: 'use up to 64 letters, digits, dots, hyphens and underscores' },
+  );
+}
+
+function invalid(name: string, what: string): PandoError {
+  return new PandoError('SNAPSHOT_MANIFEST_INVALID', `snapshot ${name}: ${what}`, {
+    remedy: `make it again: pando snapshot rm ${name}`,
+  });
+}
+
+/** A manifest's runs, for files of which only the sizes matter. */
+export function memoryRuns({ runs }: Pick<SnapshotManifest, 'runs'>): MemoryRun[] {
+  return runs.map(([page, pages, file, filePage]) => ({ page, pages, file, filePage }));
+}
+
+/**
+ * Reads a manifest.
+ * @throws PandoError SNAPSHOT_MANIFEST_INVALID, SNAPSHOT_FORMAT, SNAPSHOT_RUNS_INVALID
+ */
+export function parseSnapshot(name: string, text: string): SnapshotManifest {
+  let manifest: SnapshotManifest;
+  try {
+    manifest = JSON.parse(text) as SnapshotManifest;
+  } catch {
+    throw invalid(name, 'its manifest is no JSON');
+  }
+  if (typeof manifest !== 'object' || manifest === null) throw invalid(name, 'it has no fields');
+  if (manifest.format !== SNAPSHOT_FORMAT) {
+    throw new PandoError(
+      'SNAPSHOT_FORMAT',
+      `snapshot ${name} has format ${String(manifest.format)}, this release reads ${SNAPSHOT_FORMAT}`,
+      { remedy: 'use the release that made it, or make it again' },
+    );
+  }
+  checkFields(name, manifest);
+  const { machine, kernel, initrd, pages, runs } = manifest;
+  const isRun = (run: unknown): boolean => Array.isArray(run) && run.length === 4;
+  if (!Array.isArray(runs) || !runs.every(isRun)) throw invalid(name, 'its runs are no runs');
+  const sizes = [pages.size, kernel.size, initrd?.size ?? 0];
+  checkRuns(
+    memoryRuns(manifest),
+    machine.memory / PAGE_SIZE,
+    sizes.map((size) => Math.ceil(size / PAGE_SIZE)),
+  );
+  return manifest;
+}
+
+function checkFields(name: string, manifest: SnapshotManifest): void {
+  const { machine } = manifest;
+  const texts = [manifest.name, manifest.created, manifest.pando, machine?.cpu];
+  if (![...texts, machine?.commandLine].every((value) => typeof value === 'string')) {
+    throw invalid(name, 'a text is missing');
+  }
+  if (manifest.name !== name) throw invalid(name, `its manifest is of ${manifest.name}`);
+  const { accelerator, memory, cpus, tier } = machine;
+  if (!['wasm', 'kvm'].includes(accelerator)) throw invalid(name, 'its accelerator is not known');
+  if (!['0', '1', 'auto'].includes(tier)) throw invalid(name, 'its tier is not known');
+  const sized = Number.isSafeInteger(memory) && memory > 0 && memory % PAGE_SIZE === 0;
+  if (!sized || !Number.isSafeInteger(cpus) || cpus < 1) {
+    throw invalid(name, `its machine has ${memory} bytes and ${cpus} processors`);
+  }
+  const { kernel, initrd, pages, state } = manifest;
+  for (const file of [kernel, pages, state, ...(initrd === null ? [] : [initrd])]) {
+    const whole = Number.isSafeInteger(file?.size) && file.size >= 0;
+    if (!whole || !HASH.test(String(file.sha256))) throw invalid(name, 'a file is not named');
+  }
+}
