@@ -115,7 +115,7 @@ export class Gateway implements GatewayStation {
     if (type === ETHERTYPE_ARP) this.#receiveArp(client, head, headLength);
     else if (type === ETHERTYPE_IPV4) {
       if (this.#packet.parse(head, ETHERNET, headLength)) this.#receiveIpv4(client, frame);
-      else port.counters.refused += 1;
+      else port.counters.rejected += 1;
     }
     // IPv6 stays inside the LAN: router solicitations are not answered.
   }
@@ -169,7 +169,7 @@ export class Gateway implements GatewayStation {
         this.#unreachable(client, frame, packet, PROTOCOL_UNREACHABLE);
         return;
     }
-    client.vm.port.counters.refused += 1;
+    client.vm.port.counters.rejected += 1;
   }
 
   /** The station that sent the frame; flows keep it. */

@@ -68,7 +68,7 @@ export class Lan implements PortOwner {
 
   ingress(port: Port, frame: Frame): void {
     if (!this.#admits(port, frame)) {
-      port.counters.refused += 1;
+      port.counters.rejected += 1;
       return;
     }
     const { head } = frame;

@@ -58,6 +58,20 @@ test('a server of the loopback that a rule names is reached, and no other', asyn
   }
 });
 
+test('a port that nobody listens on refuses', async () => {
+  const { server, port } = await httpServer('');
+  server.close();
+  await once(server, 'close');
+  const network = new Network({ allow: ['127.0.0.1'] });
+  try {
+    const peer = new GuestPeer(await network.link());
+    await peer.dhcp();
+    await assert.rejects(peer.connect('10.0.2.1', port).connected, /refused/);
+  } finally {
+    network.close();
+  }
+});
+
 test('a published port leads to the guest, both ways and to the end', async () => {
   const network = new Network();
   try {

@@ -28,8 +28,8 @@ export interface PortCounters {
   bytesOut: number;
   /** To the guest, and lost because it had no room. */
   dropped: number;
-  /** From the guest, and refused: not its address, malformed, or a server's that it may not be. */
-  refused: number;
+  /** From the guest, and not admitted: not its address, malformed, or a server's that it may not be. */
+  rejected: number;
 }
 
 /** Where the port's frames go. */
@@ -63,7 +63,7 @@ export class Port implements FrameLink {
     framesOut: 0,
     bytesOut: 0,
     dropped: 0,
-    refused: 0,
+    rejected: 0,
   };
   readonly #owner: PortOwner;
   #station: FrameStation | undefined;

@@ -57,7 +57,7 @@ export class ReceiveSide {
     const shift = shifted ? this.#shift : 0;
     // Rounded down, but up where bytes that were granted before would be taken back.
     const granted = Math.ceil(this.window / (1 << shift));
-    const field = Math.min(0xffff, Math.max(room >>> shift, granted));
+    const field = Math.min(0xffff, Math.max(Math.max(0, room) >>> shift, granted));
     const edge = advanced(this.next, field << shift);
     if (distance(edge, this.#edge) > 0) this.#edge = edge;
     return field;
