@@ -55,6 +55,8 @@ export interface VmDescription {
 
 /** From the process of VMs. */
 export type FromVmProcess =
+  /** It has started, and hears what it is told. */
+  | { readonly type: 'ready' }
   | { readonly type: 'answer'; readonly request: number; readonly value: unknown }
   | { readonly type: 'refusal'; readonly request: number; readonly error: ErrorMessage }
   | { readonly type: 'stage'; readonly vm: number; readonly stage: Stage }

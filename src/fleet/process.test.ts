@@ -115,6 +115,19 @@ test('a process that does not start says why', async () => {
   await host.close();
 });
 
+test('a process that waits at its start for what the system refuses is given up', async () => {
+  await using host = new VmProcess({
+    entry: new URL('./testing/silent-process.js', import.meta.url),
+  });
+  await assert.rejects(host.createVm(optionsOf('')), {
+    code: 'VM_PROCESS_DIED',
+    message: /does not start/,
+    remedy: /ulimit -u/,
+  });
+  await host.ended;
+  assert.ok(await gone(host.pid));
+});
+
 test('a process of VMs ends with its parent, even when a guest has its thread', async () => {
   const program = fileURLToPath(new URL('./testing/orphan-parent.js', import.meta.url));
   const parent = spawn(process.execPath, [program], { stdio: ['ignore', 'pipe', 'inherit'] });

@@ -11,6 +11,7 @@ import {
   WITHOUT_WORKERS,
 } from './messages.js';
 import { type RemoteEvents, RemoteVm, type VmConnection } from './remote-vm.js';
+import { watchStart } from './start-watch.js';
 
 /** A process that answers nothing for this long is given up. */
 const ANSWER_LIMIT_MS = 10_000;
@@ -30,6 +31,9 @@ const LEAN_NODE = ['--max-semi-space-size=1', '--optimize-for-size', '--expose-g
 export const NO_CERTIFICATES = { NODE_EXTRA_CA_CERTS: undefined };
 /** One heap of malloc for all threads: what compiling the core leaves behind is used again. */
 const LEAN_MALLOC = { MALLOC_ARENA_MAX: '1' };
+
+const TOO_MANY = 'allow more processes and threads (ulimit -u), or run fewer VMs at a time';
+const KILLED = 'other processes are not affected; see the system log for the out-of-memory killer';
 
 /** How a process of VMs is started. */
 export interface VmProcessOptions {
@@ -64,6 +68,8 @@ export class VmProcess implements AsyncDisposable {
   readonly #child: ChildProcess;
   readonly #events = new Map<number, RemoteEvents>();
   readonly #waiting = new Map<number, Waiting>();
+  /** Ends the watch over its start. */
+  readonly #started: () => void;
   #nextVm = 0;
   #nextRequest = 0;
   #death: PandoError | undefined;
@@ -81,13 +87,13 @@ export class VmProcess implements AsyncDisposable {
     this.#child = child;
     this.ended = new Promise((resolve) => {
       child.once('error', (cause) => {
-        this.#die(`a VM process did not start: ${cause.message}`);
+        this.#die(`a VM process did not start: ${cause.message}`, TOO_MANY);
         resolve();
       });
       child.once('close', (status, signal) => {
         const how = signal === null ? `with status ${status}` : `by ${signal}`;
         const last = this.#stderr.trim().split('\n').at(-1) ?? '';
-        this.#die(`VM process ${this.pid} ended ${how}${last && `: ${last}`}`);
+        this.#die(`VM process ${this.pid} ended ${how}${last && `: ${last}`}`, KILLED);
         resolve();
       });
     });
@@ -95,6 +101,11 @@ export class VmProcess implements AsyncDisposable {
       this.#stderr = (this.#stderr + text).slice(-STDERR_LIMIT);
     });
     child.on('message', (message) => this.#receive(message as FromVmProcess));
+    this.#started = watchStart(this.pid, () => {
+      this.#die(`VM process ${this.pid} does not start: all its threads wait`, TOO_MANY);
+      this.kill();
+    });
+    void this.ended.then(this.#started);
   }
 
   /** 0 for one that did not start. */
@@ -139,11 +150,9 @@ export class VmProcess implements AsyncDisposable {
   }
 
   /** The process is gone: whoever waits for it is told why. */
-  #die(message: string): void {
+  #die(message: string, remedy: string): void {
     if (this.#death !== undefined) return;
-    const error = new PandoError('VM_PROCESS_DIED', message, {
-      remedy: 'other processes are not affected; see the system log for the out-of-memory killer',
-    });
+    const error = new PandoError('VM_PROCESS_DIED', message, { remedy });
     this.#death = error;
     for (const { exited } of this.#events.values()) exited(exitOf(error));
     for (const { reject } of this.#waiting.values()) reject(error);
@@ -152,6 +161,9 @@ export class VmProcess implements AsyncDisposable {
 
   #receive(message: FromVmProcess): void {
     switch (message.type) {
+      case 'ready':
+        this.#started();
+        break;
       case 'answer':
         this.#take(message.request)?.resolve(message.value);
         break;

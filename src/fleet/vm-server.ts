@@ -83,6 +83,7 @@ export function serveVms(channel: Channel, createVm: CreateVm, leave: () => void
     return asked[what]();
   };
 
+  send({ type: 'ready' });
   channel.on('disconnect', () => void end());
   channel.on('message', (message) => {
     switch (message.type) {

@@ -2,16 +2,20 @@
  * The compression of a layer as it comes, told by its first bytes: gzip, zstd or none. What the media
  * type says is not needed, and is wrong in old archives (OCI Image Format Specification, layer.md).
  */
+
+import { createRequire } from 'node:module';
 import { Readable } from 'node:stream';
-import * as zlib from 'node:zlib';
+import { createGunzip, type Gunzip } from 'node:zlib';
 import { PandoError } from '../../error.js';
 import { decompress, detectCompression, MAGIC_BYTES } from '../../loader/decompress/decompress.js';
 
 /** Where Node has no zstd of its own, a layer is unpacked in memory, up to this many bytes. */
 const IN_MEMORY_LIMIT = 2 ** 31;
 
-/** Node 22.15 and later have it; the types are of Node 20. */
-const nativeZstd = (zlib as { createZstdDecompress?: () => zlib.Gunzip }).createZstdDecompress;
+/** Node 22.15 and later have it; the types are of Node 20, and an import by its name fails there. */
+const { createZstdDecompress: nativeZstd } = createRequire(import.meta.url)('node:zlib') as {
+  readonly createZstdDecompress?: () => Gunzip;
+};
 
 /** The pieces again, the first at least as long as `least` or all that there is. */
 async function* headFirst(
@@ -54,7 +58,7 @@ async function whole(stream: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
 /** Passes a stream through one of zlib's; errors of both sides reach the reader. */
 async function* through(
   source: AsyncIterable<Uint8Array>,
-  codec: zlib.Gunzip,
+  codec: Gunzip,
   format: string,
 ): AsyncGenerator<Uint8Array> {
   const readable = Readable.from(source, { objectMode: false });
@@ -95,7 +99,7 @@ export async function* unpackLayer(stream: AsyncIterable<Uint8Array>): AsyncGene
   })();
   const format = detectCompression(head);
   if (format === undefined) yield* rest;
-  else if (format === 'gzip') yield* through(rest, zlib.createGunzip(), format);
+  else if (format === 'gzip') yield* through(rest, createGunzip(), format);
   else if (format === 'zstd') {
     if (nativeZstd !== undefined) yield* through(rest, nativeZstd(), format);
     else yield decompress('zstd', await whole(rest), { limit: IN_MEMORY_LIMIT });

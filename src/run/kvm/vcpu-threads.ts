@@ -2,7 +2,8 @@
  * The process's threads for vCPUs of KVM. A thread is taken when a VM is made and given back when it
  * ends; it then waits a while for the next VM, because starting one takes some 30 ms.
  */
-import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import { MessageChannel, type MessagePort, type Worker } from 'node:worker_threads';
+import { startThread } from '../../accel/thread.js';
 import { warn } from '../warning.js';
 import type { KvmDescription } from './board.js';
 import type { VcpuEvent } from './vcpu-event.js';
@@ -108,10 +109,17 @@ export class VcpuThreads {
       commands: commands.port2,
       events: events.port2,
     };
-    const worker = new Worker(new URL('./vcpu-thread.js', import.meta.url), {
-      workerData: start,
-      transferList: [commands.port2, events.port2],
-    });
+    let worker: Worker;
+    try {
+      worker = startThread(new URL('./vcpu-thread.js', import.meta.url), {
+        workerData: start,
+        transferList: [commands.port2, events.port2],
+      });
+    } catch (error) {
+      commands.port1.close();
+      events.port1.close();
+      throw error;
+    }
     const member: Member = {
       worker,
       commands: commands.port1,

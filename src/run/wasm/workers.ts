@@ -2,7 +2,8 @@
  * The worker threads of a process. One that ends without having been told to is counted out: its owner
  * hears which VMs it held, and another takes its place, the later the more have ended so.
  */
-import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import { MessageChannel, type MessagePort, type Worker } from 'node:worker_threads';
+import { startThread } from '../../accel/thread.js';
 import type { TranslatorThread } from '../../accel/wasm/translate/thread.js';
 import type { SlotEvent } from './driver.js';
 import type { Restarts } from './restarts.js';
@@ -89,7 +90,7 @@ export class Workers {
     };
     let worker: Worker;
     try {
-      worker = new Worker(new URL('./worker.js', import.meta.url), {
+      worker = startThread(new URL('./worker.js', import.meta.url), {
         workerData: start,
         transferList: [commands.port2, events.port2],
       });

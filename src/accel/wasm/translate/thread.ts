@@ -4,8 +4,9 @@ import {
   MessageChannel,
   type MessagePort,
   receiveMessageOnPort,
-  Worker,
+  type Worker,
 } from 'node:worker_threads';
+import { startThread } from '../../thread.js';
 import { coreModule } from '../core-module.js';
 import type { Release, TranslationCounters, TranslationService } from './service.js';
 
@@ -59,7 +60,7 @@ export class TranslatorThread {
     // The core keeps V8's own settings. Threads load with these, as they did when their code was cached.
     coreModule();
     for (const flag of V8_FLAGS) setFlagsFromString(flag);
-    this.#worker = new Worker(new URL('./translator-worker.js', import.meta.url));
+    this.#worker = startThread(new URL('./translator-worker.js', import.meta.url));
     let failure: Error | undefined;
     this.#worker.on('error', (error) => {
       failure = error;
