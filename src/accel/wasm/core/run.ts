@@ -655,6 +655,8 @@ export function run(cpu: usize, budget: i32): u32 {
       if (poll & POLL_STEP && stepCheck(cpu)) {
         if (!deliver(cpu)) { result = EXIT_SHUTDOWN; break; }
         rip = load<u64>(cpu, RIP);
+        // What waits comes at the handler's first instruction.
+        if (load<u32>(cpu, POLL) & ~POLL_STEP) { result = EXIT_POLL; break; }
         set = load<u32>(cpu, TLB_SET);
         mode = load<u32>(cpu, MODE);
         link = 0;

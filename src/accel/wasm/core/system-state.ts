@@ -4,7 +4,7 @@
  */
 import {
   CC_OP, CPL, CR0, DR7, EFER, FLAGS, INTERRUPT_WINDOW, MODE, MODE_CODE16, MODE_CODE32, MODE_CODE64, MODE_CODE_MASK,
-  MODE_FLAT, MODE_REAL, MODE_STACK32, MODE_STEP, POLL, POLL_STEP, POLL_WINDOW, SEG_ATTR, SEG_CS, SEG_SS, SHADOW,
+  MODE_FLAT, MODE_REAL, MODE_STACK32, MODE_STEP, POLL, POLL_HOST, POLL_STEP, POLL_WINDOW, SEG_ATTR, SEG_CS, SEG_SS, SHADOW,
   TLB_SET, TLB_SUPERVISOR, TLB_USER,
 } from "../layout";
 import { raiseError, VEC_GP } from "./fault";
@@ -39,7 +39,7 @@ export const STEP_HELD: u32 = 4;
 /** A repeated string operation has stopped between two iterations. */
 export const STEP_REPEATING: u32 = 16;
 
-/** STI with an interrupt waiting: the next block is one instruction, and this boundary is not its end. */
+/** STI or MOV SS with an interrupt waiting: the next block is one instruction, and this boundary is not its end. */
 export const STEP_ONCE: u32 = 8;
 
 export const CR0_PE: u64 = 0x1;
@@ -169,12 +169,12 @@ export function openWindow(cpu: usize): void {
 }
 
 /**
- * After STI: the interrupt that waits comes right after the next instruction, so that one is a block of
- * its own (SDM vol. 2 "STI").
+ * After STI and MOV SS: the interrupt that waits comes right after the next instruction, so that one is a block of
+ * its own (SDM vol. 2 "STI"; vol. 3, 6.8.3).
  */
 export function openShadow(cpu: usize): void {
   store<u32>(cpu, 1, SHADOW);
-  if (!load<u32>(cpu, INTERRUPT_WINDOW)) return;
+  if (!load<u32>(cpu, INTERRUPT_WINDOW) && !(load<u32>(cpu, POLL) & (POLL_HOST | POLL_WINDOW))) return;
   store<u32>(cpu, load<u32>(cpu, MODE) | MODE_STEP, MODE);
   store<u32>(cpu, load<u32>(cpu, STEP_STATE) | STEP_ONCE, STEP_STATE);
   atomic.or<u32>(cpu + POLL, POLL_STEP | POLL_WINDOW);

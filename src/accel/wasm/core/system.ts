@@ -14,7 +14,7 @@
  */
 import {
   CR0, FLAGS, GPR, IDT_BASE, GDT_BASE, NEXT_RIP, RDX, REC_B, REC_DISP, REC_IMM, REC_R, SEG_CS, SEG_DS, SEG_ES, SEG_FS,
-  SEG_GS, SEG_LDTR, SEG_SEL, SEG_SS, SEG_TR, SHADOW, ST_FAULT, ST_HALT, ST_JUMP, ST_NEXT, MODE, MODE_STEP,
+  SEG_GS, SEG_LDTR, SEG_SEL, SEG_SS, SEG_TR, ST_FAULT, ST_HALT, ST_JUMP, ST_NEXT, MODE, MODE_STEP,
 } from "../layout";
 import { readControl, writeCr0, writeControl } from "./control";
 import { cpuid } from "./cpuid";
@@ -183,8 +183,8 @@ function loadHolding(cpu: usize, slot: u32, selector: u32): bool {
   if (!loadSegment(cpu, slot, selector)) return false;
   updateMode(cpu);
   if (slot == SEG_SS) {
-    store<u32>(cpu, 1, SHADOW);
     if (load<u32>(cpu, MODE) & MODE_STEP) store<u32>(cpu, load<u32>(cpu, STEP_STATE) | STEP_HELD, STEP_STATE);
+    openShadow(cpu);
   }
   return true;
 }
