@@ -69,7 +69,8 @@ export const SYSTEM_ROWS: readonly Row[] = [
   row('0F 00 /4', 'verr', 'Ew', 'system', ['VERR', 'VERR'], { ...sys, size: 'w' }),
   row('0F 00 /5', 'verw', 'Ew', 'system', ['VERW', 'VERW'], { ...sys, size: 'w' }),
   // Register forms of group 7 are instructions of their own, told apart by the r/m number: VMCALL is C1, VMMCALL D9.
-  row('0F 01 /0', 'sgdt', 'M', 'system', ['VMCALL', 'SGDT'], sys),
+  row('0F 01 /0', 'sgdt', 'M', 'system', ['UD', 'SGDT'], sys),
+  row('NP 0F 01 /0', 'sgdt', 'M', 'system', ['VMCALL', 'SGDT'], sys),
   row('0F 01 /1', 'sidt', 'M', 'system', ['UD', 'SIDT'], sys),
   row('0F 01 /2', 'lgdt', 'M', 'system', ['UD', 'LGDT'], { ...sys, size: 'v' }),
   row('0F 01 /3', 'lidt', 'M', 'system', ['VMMCALL', 'LIDT'], { ...sys, size: 'v' }),
