@@ -1,6 +1,7 @@
 /** The command line as a whole: its verbs, and how its errors end. */
 import { Command, CommanderError } from 'commander';
 import { PandoError } from '../error.js';
+import { coded } from '../system-error.js';
 import { VERSION } from '../version.js';
 import { listenToSignals } from './interruption.js';
 import {
@@ -46,7 +47,8 @@ function createProgram(verbs: readonly Registration[], out: Output): Command {
 }
 
 /** What a failure prints on standard error, and the exit status it gives. */
-export function failure(cause: unknown): { readonly text: string; readonly status: number } {
+export function failure(thrown: unknown): { readonly text: string; readonly status: number } {
+  const cause = coded(thrown);
   if (cause instanceof PandoError) {
     return { text: cause.toLine(), status: cause.code === 'USAGE' ? STATUS_USAGE : STATUS_FAILED };
   }

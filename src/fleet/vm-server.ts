@@ -3,6 +3,7 @@
  * other process ended, this one closes its VMs and leaves.
  */
 import { PandoError } from '../error.js';
+import { coded } from '../system-error.js';
 import type { CreateVm, VmHandle } from './fleet-vm.js';
 import type {
   ErrorMessage,
@@ -21,7 +22,8 @@ export interface Channel {
   on(event: 'disconnect', listener: () => void): unknown;
 }
 
-function errorMessage(cause: unknown): ErrorMessage {
+function errorMessage(thrown: unknown): ErrorMessage {
+  const cause = coded(thrown);
   if (cause instanceof PandoError) {
     return { code: cause.code, message: cause.message, remedy: cause.remedy };
   }

@@ -17,6 +17,7 @@ import {
 } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PandoError } from '../error.js';
+import { coded } from '../system-error.js';
 import { removeStale } from './atomic-file.js';
 import { makeDirectory } from './directories.js';
 import { downloadsDirectory } from './downloads.js';
@@ -298,6 +299,6 @@ async function hashIfPresent(path: string): Promise<string | undefined> {
     return await sha256OfFile(path);
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw cause;
+    throw coded(cause);
   }
 }

@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { link, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { PandoError } from '../error.js';
+import { coded } from '../system-error.js';
 import { reason } from './directories.js';
 
 /** Older than any write that is still under way. */
@@ -71,7 +72,7 @@ export async function publishReplacing(temporary: string, path: string): Promise
     await rename(temporary, path);
   } catch (cause) {
     await rm(temporary, { force: true });
-    throw cause;
+    throw coded(cause);
   }
   await syncDirectory(dirname(path));
 }
@@ -85,7 +86,7 @@ export async function publishNew(temporary: string, path: string): Promise<boole
     await link(temporary, path);
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'EEXIST') return false;
-    throw cause;
+    throw coded(cause);
   } finally {
     await rm(temporary, { force: true });
   }
@@ -104,7 +105,7 @@ export async function removeStale(folder: string, now: number = Date.now()): Pro
       removed++;
     } catch (cause) {
       // Another process may clean at the same time, and then the entry is gone already.
-      if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause;
+      if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw coded(cause);
     }
   }
   return removed;

@@ -18,6 +18,7 @@ import { createReadStream } from 'node:fs';
 import { link, readdir, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PandoError } from '../error.js';
+import { coded } from '../system-error.js';
 import {
   publishNew,
   publishReplacing,
@@ -186,7 +187,7 @@ export class ImageStore {
       return hash && (await sha256OfFile(path)) !== reference.sha256 ? 'damaged' : 'intact';
     } catch (cause) {
       if (isMissing(cause)) return 'missing';
-      throw cause;
+      throw coded(cause);
     }
   }
 
@@ -233,7 +234,7 @@ export class ImageStore {
     try {
       return await readFile(this.manifestPath(checkImageName(name)), 'utf8');
     } catch (cause) {
-      if (!isMissing(cause)) throw cause;
+      if (!isMissing(cause)) throw coded(cause);
       throw new PandoError('IMAGE_NOT_FOUND', `no image ${name} in ${this.folder}`, {
         remedy: '`pando image ls` lists the images, `pando image pull debian` gets one',
       });
@@ -311,7 +312,7 @@ export class ImageStore {
         .sort();
     } catch (cause) {
       if (isMissing(cause)) return [];
-      throw cause;
+      throw coded(cause);
     }
   }
 
@@ -324,7 +325,7 @@ export class ImageStore {
     for (const name of await this.names()) {
       // Another process may have removed the image meanwhile.
       const text = await this.manifestText(name).catch((cause: unknown) => {
-        if (cause instanceof PandoError) return '';
+        if (cause instanceof PandoError && cause.code === 'IMAGE_NOT_FOUND') return '';
         throw cause;
       });
       for (const hash of hashesIn(text)) hashes.add(hash);
@@ -418,7 +419,7 @@ export class ImageStore {
       await rename(path, aside);
     } catch (cause) {
       if (isMissing(cause)) return false;
-      throw cause;
+      throw coded(cause);
     }
     const wanted = (await this.referenced()).has(reference.sha256);
     if (wanted) {

@@ -4,6 +4,7 @@
  */
 import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { PandoError } from '../error.js';
+import { remedyFor } from '../system-error.js';
 
 /** Random access to a fixed number of bytes. */
 export interface ByteSource {
@@ -166,10 +167,7 @@ function fileError(path: string, cause: unknown): PandoError {
     });
   }
   const reason = code ?? (cause instanceof Error ? cause.message : String(cause));
-  const remedy =
-    code === 'EMFILE' || code === 'ENFILE'
-      ? 'allow more open files (ulimit -n)'
-      : 'name a file that you may read';
+  const remedy = remedyFor(code) ?? 'name a file that you may read';
   return new PandoError('FILE_UNREADABLE', `${path}: ${reason}`, { remedy, cause });
 }
 

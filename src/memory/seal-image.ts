@@ -6,6 +6,7 @@ import { closeSync, writeSync } from 'node:fs';
 import { PandoError } from '../error.js';
 import { errnoOf, HostError } from '../host/errno.js';
 import { createMemoryFile, isSealed, sealMemoryFile } from '../host/memfd.js';
+import { remedyFor } from '../system-error.js';
 
 /** Whether an open file is in memory, and sealed: it can be mapped as it is. */
 export function isSealedFile(fd: number): boolean {
@@ -30,6 +31,9 @@ interface Copy {
 }
 
 const copies = new Map<string, Copy>();
+
+/** A file in memory takes no space on a disk. */
+const NO_MEMORY = 'free some memory, or let the store keep the file (docs/images.md)';
 
 /** Bytes that are written at a time. */
 const CHUNK = 1 << 22;
@@ -89,12 +93,7 @@ function makeCopy(
     if ((error instanceof PandoError && !(error instanceof HostError)) || reason === undefined) {
       throw error;
     }
-    const remedy =
-      reason === 'EFBIG'
-        ? 'allow larger files (ulimit -f)'
-        : reason === 'EMFILE' || reason === 'ENFILE'
-          ? 'allow more open files (ulimit -n)'
-          : 'free some memory, or let the store keep the file (docs/images.md)';
+    const remedy = reason === 'ENOSPC' ? NO_MEMORY : (remedyFor(reason) ?? NO_MEMORY);
     const message = `${name} cannot be copied to memory: ${reason}`;
     throw new PandoError('IMAGE_COPY_FAILED', message, { remedy, cause: error });
   }

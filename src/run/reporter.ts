@@ -2,6 +2,7 @@
 import { BOOT_STAGE_PORT } from '../arch/layout.js';
 import type { Board, BoardHooks } from '../devices/board.js';
 import { PandoError } from '../error.js';
+import { coded } from '../system-error.js';
 import type { VmControl } from './control.js';
 import type { Ending, Failure, Notice } from './execution.js';
 import { hostNanoseconds } from './host-time.js';
@@ -62,7 +63,8 @@ export class Reporter {
 }
 
 /** An exception of the monitor itself, as the VM's end. */
-export function failureEvent(error: unknown): Failure {
+export function failureEvent(thrown: unknown): Failure {
+  const error = coded(thrown);
   if (error instanceof PandoError) {
     const { code, message, remedy } = error;
     return { kind: 'error', code, message, ...(remedy === undefined ? {} : { remedy }) };

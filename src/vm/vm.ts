@@ -20,6 +20,7 @@ import { warn } from '../run/warning.js';
 import { WorkerPool } from '../run/wasm/pool.js';
 import { checkSnapshotName, type SnapshotManifest } from '../snapshot/manifest.js';
 import { openSnapshot, writeSnapshot } from '../snapshot/snapshot.js';
+import { coded } from '../system-error.js';
 import type {
   AcceleratorName,
   LoadMode,
@@ -85,6 +86,14 @@ export class Vm implements AsyncDisposable {
    * @throws PandoError for options, images and memory that do not fit
    */
   static async create(options: VmOptions): Promise<Vm> {
+    try {
+      return await Vm.#create(options);
+    } catch (error) {
+      throw coded(error);
+    }
+  }
+
+  static async #create(options: VmOptions): Promise<Vm> {
     const memory = options.memory ?? DEFAULT_MEMORY;
     const cpus = options.cpus ?? 1;
     checkOptions(memory, cpus);
