@@ -51,6 +51,7 @@ test('a server of the loopback that a rule names is reached, and no other', asyn
     assert.equal(await socket.ended, 'done');
     await assert.rejects(peer.connect('10.0.2.1', other.port).connected, /refused/);
     await assert.rejects(peer.connect('192.0.2.1', 80).connected, /refused/);
+    await assert.rejects(peer.connect('10.0.2.99', port).connected, /refused/);
   } finally {
     network.close();
     server.close();

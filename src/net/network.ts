@@ -95,9 +95,9 @@ export class Network {
       throw new PandoError('NET_MAC_TAKEN', `MAC address ${formatMac(mac)} is another's`);
     }
     this.#created += 1;
-    const { limits, gateway } = this.#settings;
+    const { limits } = this.#settings;
     const rules = { policy: this.#policy, hook: this.#options.onConnection };
-    const vm = new VmNetwork(port, limits, rules, gateway, () => performance.now());
+    const vm = new VmNetwork(port, limits, rules, this.#settings, () => performance.now());
     const link = new VmLink(vm, this.#gateway, (closed) => this.#links.delete(closed));
     this.#links.add(link);
     try {

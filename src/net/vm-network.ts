@@ -1,5 +1,5 @@
 /** What the gateway keeps for one VM: its flows, the names it has learned, its counters and limits. */
-import { formatIpv4 } from './address.js';
+import { type Cidr, contains, formatIpv4 } from './address.js';
 import type { ConnectionHook, ConnectionInfo } from './connection-info.js';
 import { Fragments } from './fragments.js';
 import { LearnedNames } from './learned-names.js';
@@ -53,12 +53,13 @@ export class VmNetwork {
   readonly #policy: Policy;
   readonly #hook: ConnectionHook | undefined;
   readonly #gatewayAddress: number;
+  readonly #subnet: Cidr;
 
   constructor(
     port: Port,
     limits: NetworkLimits,
     rules: { readonly policy: Policy; readonly hook: ConnectionHook | undefined },
-    gatewayAddress: number,
+    lan: { readonly gateway: number; readonly subnet: Cidr },
     now: () => number,
   ) {
     this.port = port;
@@ -68,7 +69,8 @@ export class VmNetwork {
     this.fragments = new Fragments(now);
     this.#policy = rules.policy;
     this.#hook = rules.hook;
-    this.#gatewayAddress = gatewayAddress;
+    this.#gatewayAddress = lan.gateway;
+    this.#subnet = lan.subnet;
   }
 
   get hook(): ConnectionHook | undefined {
@@ -83,6 +85,9 @@ export class VmNetwork {
   /** What the policy says of a connection to where the guest wants. */
   decide(address: number, port: number): Verdict & { readonly names: readonly string[] } {
     const names = this.names.namesOf(address);
+    if (contains(this.#subnet, address) && address !== this.#gatewayAddress) {
+      return { allowed: false, reason: "an address of the LAN, which is not the gateway's", names };
+    }
     const verdict = this.#policy.decide({ address: this.hostAddressOf(address), port, names });
     return { ...verdict, names };
   }
