@@ -53,6 +53,23 @@ function unwritable(path: string, cause: unknown): PandoError {
   });
 }
 
+/** Waits until the readers have the last of those VMs that have ended, or `patience` is over. */
+async function lastOutput(
+  machines: readonly FleetVm[],
+  patience: number | undefined,
+): Promise<void> {
+  const ended: FleetVm[] = [];
+  for (const machine of machines) void machine.exited.then(() => ended.push(machine));
+  await new Promise((resolve) => setImmediate(resolve));
+  const drained = Promise.all(ended.map((machine) => machine.consoleDrained()));
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    if (patience !== undefined) timer = setTimeout(resolve, patience);
+  });
+  await Promise.race([drained, late]);
+  clearTimeout(timer);
+}
+
 /** Writes a console's bytes; what it returns holds the guest back while too much waits. */
 function writer(output: Output): (bytes: Uint8Array) => Promise<void> | undefined {
   return (bytes) => {
@@ -69,6 +86,7 @@ function toFiles(
   const files: Output[] = [];
   const closers: (() => void)[] = [];
   const close = async (patience: number | undefined): Promise<void> => {
+    await lastOutput(machines, patience);
     for (const closer of closers) closer();
     await Promise.all(files.map((file) => file.flush(patience)));
     for (const file of files) file.close();
@@ -109,9 +127,10 @@ function toLines(machines: readonly FleetVm[], out: Output): SerialOutput {
     };
   });
   return {
-    close: (patience) => {
+    close: async (patience) => {
+      await lastOutput(machines, patience);
       for (const closer of closers) closer();
-      return out.flush(patience);
+      await out.flush(patience);
     },
   };
 }
@@ -137,9 +156,10 @@ export function connectSerial(
   if (machines.length !== 1 || only === undefined) return toLines(machines, out);
   const disconnect = only.onConsole(writer(out));
   return {
-    close: (patience) => {
+    close: async (patience) => {
+      await lastOutput(machines, patience);
       disconnect();
-      return out.flush(patience);
+      await out.flush(patience);
     },
   };
 }

@@ -139,10 +139,12 @@ function connectConsole(
   if (input === undefined) return () => undefined;
   if (input.isTTY === true) err.write(CONSOLE_HINT);
   return connectInput(input, {
-    write: (bytes) => {
-      machine.writeConsole(bytes);
-      return undefined;
-    },
+    write: (bytes) =>
+      machine.writeConsole(bytes).then(
+        () => undefined,
+        // What is typed at a guest that takes nothing for long is lost, as on any serial line.
+        () => undefined,
+      ),
     show: (text) => err.write(text),
     quit: () => interruption.end('quit'),
   });

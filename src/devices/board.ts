@@ -256,6 +256,14 @@ export class Board {
     });
   }
 
+  /**
+   * Whether a transmitter found the ring full. Asked after the host has taken something out, false means that
+   * the guest sees the room by itself.
+   */
+  transmitterWaits(): boolean {
+    return this.#locked(() => this.#devices.uart.transmitterWaits);
+  }
+
   /** Lets a transmitter that found the ring full go on, after the host has taken some out. */
   pumpOutput(): void {
     this.#locked(() => {

@@ -35,6 +35,11 @@ export class ByteRing {
     );
   }
 
+  /** Whether there is room for half of what it can hold. */
+  get halfEmpty(): boolean {
+    return this.length <= this.capacity / 2;
+  }
+
   /** The producer's side: appends a byte, or returns false when the ring is full. */
   push(byte: number): boolean {
     const write = Atomics.load(this.#indices, WRITE_INDEX);
@@ -48,9 +53,10 @@ export class ByteRing {
   write(bytes: Uint8Array): number {
     const write = Atomics.load(this.#indices, WRITE_INDEX);
     const count = Math.min(bytes.length, this.capacity - this.length);
-    for (let i = 0; i < count; i += 1) {
-      this.#bytes[(write + i) & (this.capacity - 1)] = bytes[i]!;
-    }
+    const start = write & (this.capacity - 1);
+    const upper = Math.min(count, this.capacity - start);
+    this.#bytes.set(bytes.subarray(0, upper), start);
+    this.#bytes.set(bytes.subarray(upper, count), 0);
     Atomics.store(this.#indices, WRITE_INDEX, (write + count) | 0);
     return count;
   }
@@ -68,9 +74,10 @@ export class ByteRing {
   read(limit: number = this.capacity): Uint8Array {
     const read = Atomics.load(this.#indices, READ_INDEX);
     const bytes = new Uint8Array(Math.min(limit, this.length));
-    for (let i = 0; i < bytes.length; i += 1) {
-      bytes[i] = this.#bytes[(read + i) & (this.capacity - 1)]!;
-    }
+    const start = read & (this.capacity - 1);
+    const upper = Math.min(bytes.length, this.capacity - start);
+    bytes.set(this.#bytes.subarray(start, start + upper));
+    bytes.set(this.#bytes.subarray(0, bytes.length - upper), upper);
     Atomics.store(this.#indices, READ_INDEX, (read + bytes.length) | 0);
     return bytes;
   }

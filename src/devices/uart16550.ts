@@ -240,6 +240,11 @@ export class Uart16550 implements PortDevice, TimedDevice {
     this.#catchUp();
   }
 
+  /** Whether it found the host's ring full and holds bytes until there is room. */
+  get transmitterWaits(): boolean {
+    return this.#s.u32[S_TX_COUNT]! > 0;
+  }
+
   /** Goes on transmitting after the host has made room in its ring. */
   pumpOutput(): void {
     if (this.#s.u32[S_TX_COUNT] === 0) return;

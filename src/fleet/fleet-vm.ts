@@ -1,4 +1,5 @@
 /** A VM as the command line drives it, wherever it runs: in this process, or in one of its own. */
+import type { ConsoleListener } from '../vm/console-output.js';
 import type { AcceleratorName, LoadMode, Stage, VmExit, VmOptions } from '../vm/types.js';
 import type { Vm } from '../vm/vm.js';
 import { type Observation, observeVm } from './observation.js';
@@ -16,6 +17,7 @@ type VmFace = Pick<
   | 'stop'
   | 'writeConsole'
   | 'onConsole'
+  | 'consoleDrained'
   | 'onStage'
 >;
 
@@ -84,12 +86,16 @@ abstract class NumberedVm implements FleetVm {
     return this.face.stop();
   }
 
-  writeConsole(bytes: Uint8Array): void {
-    this.face.writeConsole(bytes);
+  writeConsole(data: Uint8Array | string): Promise<boolean> {
+    return this.face.writeConsole(data);
   }
 
-  onConsole(listener: (bytes: Uint8Array) => void): () => void {
+  onConsole(listener: ConsoleListener): () => void {
     return this.face.onConsole(listener);
+  }
+
+  consoleDrained(): Promise<void> {
+    return this.face.consoleDrained();
   }
 
   onStage(listener: (stage: Stage) => void): () => void {

@@ -4,7 +4,8 @@
  * the only one: of `pando run --isolate process`, of `pando bench`, and of programs that use VmProcess.
  *
  * The program numbers its VMs and its requests. Each request gets one `answer` or one `refusal`; messages of
- * a VM come in the order of its events, its `exited` behind the last of its output.
+ * a VM come in the order of its events. Console output has credit: one `output` at a time, the next once the
+ * program has said `output-taken`. So `exited` may come before the last output, `output-end` comes behind it.
  */
 import type { AcceleratorName, LoadMode, Stage, VmExit, VmOptions } from '../vm/types.js';
 
@@ -40,7 +41,15 @@ export type ToVmProcess =
       readonly what: VmRequest;
     }
   | { readonly type: 'tell'; readonly vm: number; readonly what: VmNotice }
-  | { readonly type: 'input'; readonly vm: number; readonly bytes: Uint8Array }
+  /** Console input; the answer is what Vm.writeConsole gives. */
+  | {
+      readonly type: 'input';
+      readonly request: number;
+      readonly vm: number;
+      readonly bytes: Uint8Array;
+    }
+  /** The readers are done with the VM's last `output`. */
+  | { readonly type: 'output-taken'; readonly vm: number }
   /** Close all VMs and leave. */
   | { readonly type: 'end' };
 
@@ -61,4 +70,5 @@ export type FromVmProcess =
   | { readonly type: 'refusal'; readonly request: number; readonly error: ErrorMessage }
   | { readonly type: 'stage'; readonly vm: number; readonly stage: Stage }
   | { readonly type: 'output'; readonly vm: number; readonly bytes: Uint8Array }
+  | { readonly type: 'output-end'; readonly vm: number }
   | { readonly type: 'exited'; readonly vm: number; readonly exit: VmExit };

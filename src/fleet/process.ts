@@ -124,7 +124,8 @@ export class VmProcess implements AsyncDisposable {
       pid: this.pid,
       ask: (what) => this.#ask(vm, what),
       tell: (what) => this.#send({ type: 'tell', vm, what }),
-      input: (bytes) => this.#send({ type: 'input', vm, bytes }),
+      input: (bytes) => this.#input(vm, bytes),
+      outputTaken: () => this.#send({ type: 'output-taken', vm }),
     };
     // At once, for what the VM says comes right behind.
     const made = (value: unknown): RemoteVm =>
@@ -154,7 +155,10 @@ export class VmProcess implements AsyncDisposable {
     if (this.#death !== undefined) return;
     const error = new PandoError('VM_PROCESS_DIED', message, { remedy });
     this.#death = error;
-    for (const { exited } of this.#events.values()) exited(exitOf(error));
+    for (const { exited, outputEnd } of this.#events.values()) {
+      exited(exitOf(error));
+      outputEnd();
+    }
     for (const { reject } of this.#waiting.values()) reject(error);
     this.#waiting.clear();
   }
@@ -175,6 +179,9 @@ export class VmProcess implements AsyncDisposable {
         break;
       case 'output':
         this.#events.get(message.vm)?.output(message.bytes);
+        break;
+      case 'output-end':
+        this.#events.get(message.vm)?.outputEnd();
         break;
       case 'exited':
         this.#events.get(message.vm)?.exited(message.exit);
@@ -209,6 +216,17 @@ export class VmProcess implements AsyncDisposable {
     } finally {
       clearTimeout(timer);
       this.#waiting.delete(request);
+    }
+  }
+
+  async #input(vm: number, bytes: Uint8Array): Promise<boolean> {
+    const request = this.#nextRequest++;
+    try {
+      const message = { type: 'input', request, vm, bytes } as const;
+      return await this.#request(message, (whole) => whole === true);
+    } catch (error) {
+      if (error === this.#death) return false;
+      throw error;
     }
   }
 

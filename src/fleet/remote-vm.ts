@@ -1,4 +1,6 @@
 /** A VM in another process (process.ts), as the program that made it sees it. */
+import { type ConsoleListener, ConsoleOutput, type ConsoleSource } from '../vm/console-output.js';
+import { call } from '../vm/listeners.js';
 import type { AcceleratorName, LoadMode, Stage, VmExit } from '../vm/types.js';
 import type { VmDescription, VmNotice, VmRequest } from './messages.js';
 import type { Observation } from './observation.js';
@@ -9,14 +11,54 @@ export interface VmConnection {
   /** @throws PandoError VM_PROCESS_DIED, VM_PROCESS_SILENT, and what the VM throws */
   ask(what: VmRequest): Promise<unknown>;
   tell(what: VmNotice): void;
-  input(bytes: Uint8Array): void;
+  /** As Vm.writeConsole. */
+  input(bytes: Uint8Array): Promise<boolean>;
+  /** The readers are done with the last output. */
+  outputTaken(): void;
 }
 
 /** What a VM's process says about it. */
 export interface RemoteEvents {
   stage(stage: Stage): void;
   output(bytes: Uint8Array): void;
+  /** There will be no more output. */
+  outputEnd(): void;
   exited(exit: VmExit): void;
+}
+
+/** Output as it comes from the VM's process, a message at a time. */
+class RemoteSource implements ConsoleSource {
+  readonly #taken: () => void;
+  #bytes: Uint8Array | undefined;
+  #owed = false;
+  #over = false;
+
+  constructor(taken: () => void) {
+    this.#taken = taken;
+  }
+
+  put(bytes: Uint8Array): void {
+    this.#bytes = bytes;
+  }
+
+  end(): void {
+    this.#over = true;
+  }
+
+  next(): Uint8Array | undefined {
+    const bytes = this.#bytes;
+    this.#bytes = undefined;
+    if (bytes === undefined && this.#owed) this.#taken();
+    this.#owed = bytes !== undefined;
+    return bytes;
+  }
+
+  /** Looked at once more when the readers are done, to tell so. */
+  readonly more = true;
+
+  get ended(): boolean {
+    return this.#over && this.#bytes === undefined;
+  }
 }
 
 /**
@@ -34,7 +76,7 @@ export class RemoteVm implements AsyncDisposable {
   readonly timeOrigin: number;
   readonly #connection: VmConnection;
   readonly #stages: Stage[] = [];
-  readonly #consoleListeners = new Set<(bytes: Uint8Array) => void>();
+  readonly #output: ConsoleOutput;
   readonly #stageListeners = new Set<(stage: Stage) => void>();
   #closed: Promise<void> | undefined;
 
@@ -49,15 +91,22 @@ export class RemoteVm implements AsyncDisposable {
     this.begun = begun;
     this.timeOrigin = timeOrigin;
     this.#connection = connection;
+    const source = new RemoteSource(() => connection.outputTaken());
+    this.#output = new ConsoleOutput(source);
     this.exited = new Promise((resolve) => {
       listen({
         exited: resolve,
         output: (bytes) => {
-          for (const listener of this.#consoleListeners) listener(bytes);
+          source.put(bytes);
+          this.#output.drain();
+        },
+        outputEnd: () => {
+          source.end();
+          this.#output.drain();
         },
         stage: (stage) => {
           this.#stages.push(stage);
-          for (const listener of this.#stageListeners) listener(stage);
+          for (const listener of this.#stageListeners) call(listener, stage);
         },
       });
     });
@@ -100,15 +149,22 @@ export class RemoteVm implements AsyncDisposable {
     return (await this.#connection.ask('trim')) as number;
   }
 
-  /** Bytes for the guest's serial console. */
-  writeConsole(bytes: Uint8Array): void {
-    this.#connection.input(bytes);
+  /**
+   * As Vm.writeConsole; false also when its process has died.
+   * @throws PandoError CONSOLE_INPUT_FULL, as a rejection
+   */
+  writeConsole(data: Uint8Array | string): Promise<boolean> {
+    return this.#connection.input(typeof data === 'string' ? new TextEncoder().encode(data) : data);
   }
 
-  /** Calls `listener` with the serial console's bytes as they come; returns what unsubscribes. */
-  onConsole(listener: (bytes: Uint8Array) => void): () => void {
-    this.#consoleListeners.add(listener);
-    return () => void this.#consoleListeners.delete(listener);
+  /** As Vm.onConsole: a promise that the listener returns holds the guest back. */
+  onConsole(listener: ConsoleListener): () => void {
+    return this.#output.add(listener);
+  }
+
+  /** As Vm.consoleDrained. */
+  consoleDrained(): Promise<void> {
+    return new Promise((resolve) => this.#output.onEnd(resolve));
   }
 
   /** Calls `listener` at each boot stage; returns what unsubscribes. */

@@ -38,6 +38,8 @@ const now = (): number => performance.timeOrigin + performance.now();
  */
 export function serveVms(channel: Channel, createVm: CreateVm, leave: () => void): void {
   const vms = new Map<number, VmHandle>();
+  /** By VM: what lets its console go on. */
+  const taken = new Map<number, () => void>();
   let ending = false;
 
   const send = (message: FromVmProcess): void => {
@@ -70,7 +72,11 @@ export function serveVms(channel: Channel, createVm: CreateVm, leave: () => void
       throw new PandoError('VM_CLOSED', `VM ${vm} was closed while it was made`);
     }
     vms.set(vm, made);
-    made.onConsole((bytes) => send({ type: 'output', vm, bytes }));
+    made.onConsole((bytes) => {
+      send({ type: 'output', vm, bytes });
+      return new Promise<void>((resolve) => taken.set(vm, resolve));
+    });
+    void made.consoleDrained().then(() => send({ type: 'output-end', vm }));
     made.onStage((stage) => send({ type: 'stage', vm, stage }));
     void made.exited.then((exit) => send({ type: 'exited', vm, exit }));
     const { accelerator, load } = made;
@@ -81,7 +87,10 @@ export function serveVms(channel: Channel, createVm: CreateVm, leave: () => void
     const asked = vms.get(vm);
     if (asked === undefined) throw new PandoError('VM_CLOSED', `VM ${vm} has been closed`);
     if (what === 'observe') return observeVm(asked);
-    if (what === 'close') vms.delete(vm);
+    if (what === 'close') {
+      vms.delete(vm);
+      taken.delete(vm);
+    }
     return asked[what]();
   };
 
@@ -99,7 +108,13 @@ export function serveVms(channel: Channel, createVm: CreateVm, leave: () => void
         vms.get(message.vm)?.[message.what]();
         break;
       case 'input':
-        vms.get(message.vm)?.writeConsole(message.bytes);
+        void answer(
+          message.request,
+          async () => (await vms.get(message.vm)?.writeConsole(message.bytes)) ?? false,
+        );
+        break;
+      case 'output-taken':
+        taken.get(message.vm)?.();
         break;
       case 'end':
         void end();

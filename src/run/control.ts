@@ -12,6 +12,7 @@ const ENTERED = 2;
 const SPOKE = 3;
 const CHANGES = 4;
 const TRANSLATOR = 5;
+const ROOM_WANTED = 6;
 /* Doubles, behind the words. */
 const TIME_ORIGIN = 8;
 const PAUSED_AT = 9;
@@ -155,6 +156,20 @@ export class VmControl implements Clock {
 
   takeConsoleNotice(): void {
     Atomics.store(this.#words, CONSOLE_NOTICE, 0);
+  }
+
+  /** The owner of the console has more input than its ring takes: it wants to know of room, once. */
+  wantRoom(): void {
+    Atomics.store(this.#words, ROOM_WANTED, 1);
+  }
+
+  get wantsRoom(): boolean {
+    return Atomics.load(this.#words, ROOM_WANTED) !== 0;
+  }
+
+  /** True for the first caller since `wantRoom`: that one tells of room. */
+  noticeRoom(): boolean {
+    return Atomics.exchange(this.#words, ROOM_WANTED, 0) === 1;
   }
 
   /** True once: at the first entry of the first vCPU. */

@@ -17,7 +17,10 @@ export type Notice =
       readonly at: number;
       readonly source: string;
     }
-  | { readonly kind: 'console' };
+  /** There is console output. */
+  | { readonly kind: 'console' }
+  /** The guest has taken console input (VmControl.wantRoom). */
+  | { readonly kind: 'room' };
 
 /** The monitor could not go on; `code` is that of a PandoError. */
 export interface Failure {

@@ -51,8 +51,12 @@ export class Reporter {
     this.#emit({ kind: 'stage', name, at: this.#control.origin + time, source });
   }
 
-  /** Tells of console output, once until the owner has taken it. */
+  /** Tells of console output, once until the owner has taken it, and of room for input that waits. */
   console(board: Board): void {
+    const control = this.#control;
+    if (control.wantsRoom && board.serialInput.halfEmpty && control.noticeRoom()) {
+      this.#emit({ kind: 'room' });
+    }
     if (board.serialOutput.length === 0) return;
     if (this.#control.firstSign()) {
       const source = 'first console byte';

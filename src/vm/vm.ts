@@ -2,6 +2,7 @@
  * A virtual machine, as the program that runs it sees it. The guest runs on the process's worker
  * threads (pool.ts); this object lives on the thread that created it.
  */
+import type { Duplex } from 'node:stream';
 import { MAX_VCPUS } from '../devices/board-state.js';
 import { PandoError } from '../error.js';
 import type { ImagePart } from '../loader/plan.js';
@@ -16,11 +17,15 @@ import { type GuestImages, openImages } from '../run/images.js';
 import { VcpuThreads } from '../run/kvm/vcpu-threads.js';
 import { type FinalCause, Lifecycle } from '../run/lifecycle.js';
 import { failureEvent } from '../run/reporter.js';
-import { warn } from '../run/warning.js';
 import { WorkerPool } from '../run/wasm/pool.js';
 import { checkSnapshotName, type SnapshotManifest } from '../snapshot/manifest.js';
 import { openSnapshot, writeSnapshot } from '../snapshot/snapshot.js';
 import { coded } from '../system-error.js';
+import { ConsoleInput } from './console-input.js';
+import { type ConsoleListener, ConsoleOutput } from './console-output.js';
+import { consoleStream } from './console-stream.js';
+import { call } from './listeners.js';
+import { RingSource } from './ring-source.js';
 import type {
   AcceleratorName,
   LoadMode,
@@ -65,7 +70,9 @@ export class Vm implements AsyncDisposable {
   readonly #options: GuestOptions;
   readonly #guest: Guest;
   readonly #stages: Stage[] = [];
-  readonly #consoleListeners = new Set<(bytes: Uint8Array) => void>();
+  readonly #source: RingSource;
+  readonly #output: ConsoleOutput;
+  readonly #input: ConsoleInput;
   readonly #stageListeners = new Set<(stage: Stage) => void>();
   #settle: (exit: VmExit) => void = () => {};
   readonly #life = new Lifecycle({
@@ -75,8 +82,6 @@ export class Vm implements AsyncDisposable {
     restart: () => this.#restart(),
     ended: (cause) => this.#ended(cause),
   });
-  /** Console input that the ring had no room for. */
-  #input: Uint8Array[] = [];
   #closed: Promise<void> | undefined;
   #trimming: NodeJS.Timeout | undefined;
   #tidying: NodeJS.Timeout | undefined;
@@ -154,6 +159,14 @@ export class Vm implements AsyncDisposable {
       this.#settle = resolve;
     });
     this.#guest = makeGuest((event, epoch) => this.#hear(event, epoch));
+    const { control, execution } = this.#guest;
+    this.#source = new RingSource(control, execution);
+    this.#output = new ConsoleOutput(this.#source);
+    this.#input = new ConsoleInput({
+      ring: execution.board.serialInput,
+      wantRoom: () => control.wantRoom(),
+      moved: () => execution.consoleMoved(),
+    });
   }
 
   /** Boot stages seen so far. */
@@ -295,7 +308,9 @@ export class Vm implements AsyncDisposable {
   #ended(cause: FinalCause): void {
     clearTimeout(this.#trimming);
     this.#guest.control.stopTime();
-    this.#drainConsole();
+    this.#source.end();
+    this.#output.drain();
+    this.#input.end();
     this.#settle(this.#exitOf(cause));
   }
 
@@ -318,7 +333,10 @@ export class Vm implements AsyncDisposable {
         });
         return;
       case 'console':
-        this.#drainConsole();
+        this.#output.drain();
+        return;
+      case 'room':
+        this.#input.feed();
         return;
       default:
         this.#life.hear(event, epoch);
@@ -327,7 +345,6 @@ export class Vm implements AsyncDisposable {
 
   #restart(): void {
     clearTimeout(this.#trimming);
-    this.#drainConsole();
     this.#guest.restart();
   }
 
@@ -344,50 +361,37 @@ export class Vm implements AsyncDisposable {
     for (const listener of this.#stageListeners) call(listener, stage);
   }
 
-  #drainConsole(): void {
-    this.#guest.control.takeConsoleNotice();
-    const ring = this.#guest.execution.board.serialOutput;
-    const full = ring.length === ring.capacity;
-    for (;;) {
-      const bytes = ring.read();
-      if (bytes.length === 0) break;
-      for (const listener of this.#consoleListeners) call(listener, bytes);
-    }
-    if (full) this.#guest.execution.consoleMoved();
-    if (this.#input.length > 0) this.#feed();
+  /**
+   * Bytes, or a text in UTF-8, for the guest's serial console. They are copied.
+   * @returns true once the machine has taken all of them, false when the VM ends before. Whoever writes much
+   * waits for it: what waits is bounded.
+   * @throws PandoError CONSOLE_INPUT_FULL, as a rejection: the write was refused, none of it will arrive
+   */
+  writeConsole(data: Uint8Array | string): Promise<boolean> {
+    return this.#input.write(typeof data === 'string' ? new TextEncoder().encode(data) : data);
   }
 
-  /** Bytes for the guest's serial console. */
-  writeConsole(bytes: Uint8Array): void {
-    if (this.#hasEnded()) return;
-    this.#input.push(Uint8Array.from(bytes));
-    this.#feed();
+  /**
+   * Calls `listener` with the serial console's bytes as they come; returns what unsubscribes. When it returns
+   * a promise, the next bytes come once that has settled: a reader that is slow slows the guest down, and
+   * what waits is bounded. All listeners get the same bytes at the pace of the slowest; without any, what
+   * the guest prints is dropped.
+   */
+  onConsole(listener: ConsoleListener): () => void {
+    return this.#output.add(listener);
   }
 
-  #feed(): void {
-    // What held the console of an ended VM may be another's by now.
-    if (this.#hasEnded()) return;
-    const ring = this.#guest.execution.board.serialInput;
-    while (this.#input[0] !== undefined) {
-      const bytes = this.#input[0];
-      const taken = ring.write(bytes);
-      if (taken === bytes.length) this.#input.shift();
-      else {
-        this.#input[0] = bytes.subarray(taken);
-        break;
-      }
-    }
-    this.#guest.execution.consoleMoved();
-    // The guest empties the ring without telling: look again while something waits.
-    if (this.#input.length > 0) {
-      setTimeout(() => this.#feed(), 10).unref();
-    }
+  /** Resolves once the VM has ended and its readers have taken the last that it printed. */
+  consoleDrained(): Promise<void> {
+    return new Promise((resolve) => this.#output.onEnd(resolve));
   }
 
-  /** Calls `listener` with the serial console's bytes as they come; returns what unsubscribes. */
-  onConsole(listener: (bytes: Uint8Array) => void): () => void {
-    this.#consoleListeners.add(listener);
-    return () => this.#consoleListeners.delete(listener);
+  /**
+   * The serial console as a stream of its own: reads what the guest prints from now on, with the back-pressure
+   * of `onConsole`, until the VM ends; writes as `writeConsole`. `destroy` disconnects it.
+   */
+  consoleStream(): Duplex {
+    return consoleStream(this.#output, this.#input);
   }
 
   /** Calls `listener` at each boot stage; returns what unsubscribes. */
@@ -438,10 +442,6 @@ export class Vm implements AsyncDisposable {
     return { parts, source: sharing.source, fallbacks: this.#guest.fallbacks };
   }
 
-  #hasEnded(): boolean {
-    return this.#life.state === 'ended' || this.#life.state === 'closed';
-  }
-
   /** What held a closed VM may hold another one by now. */
   #checkHeld(): void {
     if (this.#life.state === 'closed') {
@@ -468,15 +468,6 @@ export class Vm implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
-  }
-}
-
-/** A listener that throws changes nothing: the process gets a warning. */
-function call<T>(listener: (value: T) => void, value: T): void {
-  try {
-    listener(value);
-  } catch (error) {
-    warn('VM_LISTENER_FAILED', 'a listener of a VM threw', error);
   }
 }
 

@@ -126,8 +126,13 @@ export class FakeVm implements VmHandle {
     return Promise.resolve();
   }
 
-  writeConsole(bytes: Uint8Array): void {
+  writeConsole(bytes: Uint8Array): Promise<boolean> {
     if (this.echoes) this.print(bytes);
+    return Promise.resolve(!this.ended);
+  }
+
+  consoleDrained(): Promise<void> {
+    return this.exited.then(() => undefined);
   }
 
   onConsole(listener: (bytes: Uint8Array) => void): () => void {

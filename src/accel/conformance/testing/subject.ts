@@ -39,9 +39,10 @@ export class Subject implements AsyncDisposable {
   #text = '';
   #waiting: { readonly text: string; readonly resolve: () => void }[] = [];
 
-  private constructor(vm: Vm, folder: string) {
+  private constructor(vm: Vm, folder: string, listen: boolean) {
     this.vm = vm;
     this.#folder = folder;
+    if (!listen) return;
     vm.onConsole((bytes) => {
       this.#text += Buffer.from(bytes).toString('latin1');
       this.#waiting = this.#waiting.filter(({ text, resolve }) => {
@@ -52,17 +53,18 @@ export class Subject implements AsyncDisposable {
     });
   }
 
+  /** With `listen: false` the test reads the console itself. */
   static async create(
     accelerator: AcceleratorName,
     code: GuestCode,
-    options: Partial<VmOptions> = {},
+    { listen = true, ...options }: Partial<VmOptions> & { listen?: boolean } = {},
   ): Promise<Subject> {
     const folder = mkdtempSync(join(tmpdir(), 'pando-guest-'));
     try {
       const kernel = join(folder, 'guest.elf');
       writeFileSync(kernel, code.image());
       const vm = await Vm.create({ kernel, memory: 64 << 20, accelerator, ...options });
-      return new Subject(vm, folder);
+      return new Subject(vm, folder, listen);
     } catch (error) {
       rmSync(folder, { recursive: true });
       throw error;
