@@ -23,6 +23,7 @@ test('the command line of the series', () => {
       accelerator: 'auto',
       accelerators: 'kvm',
       serial: 'null',
+      pidFile: undefined,
       ignored: [
         '-bios bios-256k.bin',
         '-no-hpet',
@@ -64,8 +65,71 @@ test('what has a meaning', () => {
   assert.equal(parse('-M', 'pc,accel=kvm:tcg').accelerator, 'auto');
   assert.equal(parse('-nodefaults', '-serial', 'stdio').serial, 'stdio');
   assert.equal(parse('-nodefaults', '-nographic').serial, 'null');
+  assert.equal(parse('-serial', 'file:/tmp/x').serial, 'file:/tmp/x');
+  for (const [chardev, serial] of [
+    ['stdio,id=c', 'stdio'],
+    ['stdio,id=c,mux=on,signal=off', 'stdio'],
+    ['file,id=c,path=/tmp/x', 'file:/tmp/x'],
+    ['null,id=c', 'null'],
+  ] as const) {
+    assert.equal(parse('-chardev', chardev, '-serial', 'chardev:c').serial, serial);
+    assert.equal(parse('-serial', 'chardev:c', '-chardev', chardev).serial, serial);
+  }
+  assert.equal(parse('-serial', 'stdio', '-serial', 'none').serial, 'stdio');
+  assert.equal(parse('-pidfile', '/tmp/pid').pidFile, '/tmp/pid');
   assert.equal(parse('--display', 'none').ignored[0]?.word, '-display none');
   assert.equal(qemuNote(parse()), '');
+});
+
+test('what changes nothing for the guest is taken, and named once', () => {
+  for (const words of [
+    ...[
+      ['-net', 'none'],
+      ['-nic', 'none'],
+      ['-vnc', 'none'],
+      ['-qmp', 'none'],
+      ['-audio', 'none'],
+    ],
+    ...[
+      ['-audiodev', 'none,id=a'],
+      ['-audiodev', 'driver=none,id=a'],
+      ['-msg', 'timestamp=on'],
+    ],
+    ...[
+      ['-sandbox', 'on'],
+      ['-no-shutdown'],
+      ['-no-kvm-irqchip'],
+      ['-snapshot'],
+      ['-mem-prealloc'],
+    ],
+    ...[
+      ['-mem-path', '/dev/shm'],
+      ['-overcommit', 'mem-lock=off'],
+      ['-boot', 'order=c'],
+    ],
+    ...[
+      ['-boot', 'strict=on'],
+      ['-L', '/usr/share/qemu'],
+      ['-D', 'log'],
+      ['-d', 'guest_errors'],
+    ],
+    ...[
+      ['-uuid', '7ba3d1b2-5b0a-4f1e-9c3e-000000000000'],
+      ['-k', 'de'],
+      ['-rtc', 'clock=host'],
+    ],
+    ...[
+      ['-rtc', 'base=utc,clock=host'],
+      ['-mon', 'chardev=c,mode=readline'],
+      ['-trace', 'none'],
+    ],
+  ]) {
+    const { ignored } = parseQemuCommandLine(['-kernel', 'k', ...words, ...words]);
+    assert.deepEqual(
+      ignored.map(({ word }) => word),
+      [words.join(' ')],
+    );
+  }
 });
 
 test('what would change the guest, or is no command line, is an error', () => {
@@ -84,6 +148,12 @@ test('what would change the guest, or is no command line, is an error', () => {
     ['QEMU_OPTION_UNSUPPORTED', ['-kernel', 'k', '-drive', 'file=x']],
     ['QEMU_OPTION_UNSUPPORTED', ['-kernel', 'k', '-serial', 'vc']],
     ['QEMU_OPTION_UNSUPPORTED', ['-kernel', 'k', '-no-reboot']],
+    ['QEMU_OPTION_UNSUPPORTED', ['-kernel', 'k', '-nic', 'user']],
+    ['QEMU_OPTION_UNSUPPORTED', ['-kernel', 'k', '-serial', 'chardev:c']],
+    ['QEMU_OPTION_UNSUPPORTED', ['-kernel', 'k', '-chardev', 'socket,id=c,path=/s']],
+    ['QEMU_OPTION_UNSUPPORTED', ['-kernel', 'k', '-chardev', 'file,id=c,path=f,append=on']],
+    ['QEMU_OPTION_UNSUPPORTED', ['-kernel', 'k', '-serial', 'stdio', '-serial', 'file:x']],
+    ['QEMU_OPTION_UNSUPPORTED', ['-kernel', 'k', '-rtc', 'base=localtime']],
     ['QEMU_OPTION_UNSUPPORTED', ['-kernel', 'k', 'disk.img']],
   ];
   for (const [code, words] of cases) {

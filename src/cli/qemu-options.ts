@@ -16,7 +16,10 @@ export interface QemuRequest {
   readonly accelerator: 'auto' | 'wasm';
   /** The accelerators as the command line names them; undefined when it names none. */
   readonly accelerators: string | undefined;
-  readonly serial: 'stdio' | 'null';
+  /** As `pando run --serial` takes it. */
+  readonly serial: string;
+  /** The file that gets the process's number, as long as it runs. */
+  readonly pidFile: string | undefined;
   /** Names of what has no meaning here, each once, in the order of the command line. */
   readonly ignored: readonly { readonly word: string; readonly why: string }[];
 }
@@ -84,6 +87,7 @@ const MACHINE_NEUTRAL: Readonly<Record<string, string>> = {
   'mem-merge': 'it concerns how the host keeps pages',
   'dump-guest-core': 'it concerns core dumps of the monitor',
 };
+const NO_BACKEND = 'a serial port goes to stdio, to a file or nowhere';
 const MACHINES = /^(q35|pc|microvm)(-|$)/;
 
 const isOff = (value: string | undefined): boolean => value === 'off' || value === 'no';
@@ -99,8 +103,18 @@ function parseAccelerator(text: string): QemuRequest['accelerator'] {
   return names[0] === 'kvm' ? 'auto' : 'wasm';
 }
 
+const IN_MEMORY = 'guest RAM is where the accelerator has it';
+const NO_FIRMWARE = 'the kernel is entered by PVH, without firmware';
+const NOTHING_TO_SAY = 'there is nothing of the kind to log';
+
 /** Options without an argument that change nothing for the guest. */
 const NEUTRAL_FLAGS: Readonly<Record<string, string>> = {
+  '-mem-prealloc': IN_MEMORY,
+  '-no-kvm-irqchip': 'interrupt controllers are where the accelerator has them',
+  '-no-shutdown': 'the monitor ends with its guest',
+  '-nodefconfig': 'no configuration files are read',
+  '-only-migratable': 'it concerns how the monitor moves',
+  '-snapshot': 'there are no disks',
   '-no-hpet': ABSENT,
   '-no-user-config': 'no configuration files are read',
   '-nodefaults': 'there are no default devices',
@@ -112,18 +126,45 @@ const NEUTRAL_FLAGS: Readonly<Record<string, string>> = {
 function neutralReason(option: string, value: string): string | undefined {
   switch (option) {
     case '-bios':
-      return 'the kernel is entered by PVH, without firmware';
+    case '-boot':
+    case '-L':
+      return NO_FIRMWARE;
     case '-vga':
     case '-display':
     case '-monitor':
     case '-parallel':
+    case '-net':
+    case '-nic':
+    case '-vnc':
+    case '-qmp':
       return value === 'none' ? ABSENT : undefined;
+    case '-audio':
+    case '-audiodev':
+      return /^none(,|$)/.test(value) || /(^|,)driver=none(,|$)/.test(value) ? ABSENT : undefined;
+    case '-msg':
+    case '-d':
+    case '-D':
+    case '-trace':
+      return NOTHING_TO_SAY;
+    case '-sandbox':
+      return 'it concerns what the monitor may do';
+    case '-mem-path':
+    case '-overcommit':
+      return IN_MEMORY;
+    case '-uuid':
+      return 'there is no SMBIOS to show it';
+    case '-k':
+      return 'there is no keyboard';
+    case '-mon':
+      return 'there is no monitor to talk to';
     case '-cpu':
       return value === 'host' || value === 'max' ? 'the accelerator decides' : undefined;
     case '-name':
       return 'it names the process';
     case '-rtc':
-      return value === 'base=utc' ? 'the clock is UTC' : undefined;
+      return /^(base=utc|clock=host|base=utc,clock=host)$/.test(value)
+        ? 'the clock is the host’s, in UTC'
+        : undefined;
     default:
       return undefined;
   }
@@ -131,6 +172,20 @@ function neutralReason(option: string, value: string): string | undefined {
 
 /** Every option that takes an argument and is known at all. */
 const WITH_VALUE = new Set([
+  ...[
+    '-D',
+    '-L',
+    '-audio',
+    '-audiodev',
+    '-boot',
+    '-chardev',
+    '-d',
+    '-k',
+    '-mem-path',
+    '-mon',
+    '-msg',
+  ],
+  ...['-net', '-nic', '-overcommit', '-pidfile', '-qmp', '-sandbox', '-trace', '-uuid', '-vnc'],
   '-bios',
   '-vga',
   '-display',
@@ -150,6 +205,31 @@ const WITH_VALUE = new Set([
   '-serial',
 ]);
 
+/** A character device as `-serial` has it: `stdio`, `mon:stdio`, `none`, `null` or `file:PATH`. */
+function parseSerialBackend(text: string): string | undefined {
+  if (text === 'stdio' || text === 'mon:stdio') return 'stdio';
+  if (text === 'none' || text === 'null') return 'null';
+  return text.startsWith('file:') && text.length > 5 ? text : undefined;
+}
+
+/** `-chardev BACKEND,id=ID,...`: its id, and the same in one word; undefined for what there is not. */
+function parseChardev(text: string): { id: string; backend: string } | undefined {
+  const [kind = '', ...properties] = text.split(',');
+  const of = new Map<string, string>();
+  for (const property of properties) {
+    const [name = '', value = 'on'] = property.split('=', 2);
+    of.set(name, value);
+  }
+  const id = of.get('id');
+  const path = of.get('path');
+  const known = [...of.keys()].every((name) => /^(id|mux|signal|path|append|logfile)$/.test(name));
+  if (id === undefined || !known || isOn(of.get('append') ?? 'off') || of.has('logfile')) {
+    return undefined;
+  }
+  if (kind === 'stdio' || kind === 'null') return { id, backend: kind };
+  return kind === 'file' && path ? { id, backend: `file:${path}` } : undefined;
+}
+
 /**
  * @param words QEMU's command line without the program's name
  * @throws PandoError QEMU_OPTION_UNSUPPORTED, QEMU_OPTION_INVALID, QEMU_KERNEL_MISSING
@@ -161,7 +241,9 @@ export function parseQemuCommandLine(words: readonly string[]): QemuRequest {
   let memory = DEFAULT_MEMORY;
   let cpus = 1;
   let accelerator: QemuRequest['accelerator'] | undefined;
-  let serial: QemuRequest['serial'] | undefined;
+  let serial: string | undefined;
+  let pidFile: string | undefined;
+  const chardevs = new Map<string, string>();
   let accelerators: string | undefined;
   const ignored = new Map<string, string>();
   const noteAccelerator = (text: string): void => {
@@ -215,10 +297,24 @@ export function parseQemuCommandLine(words: readonly string[]): QemuRequest {
     else if (option === '-kernel') kernel = value;
     else if (option === '-initrd') initrd = value;
     else if (option === '-append') append = value;
-    else if (option === '-serial' && /^(stdio|mon:stdio)$/.test(value)) serial = 'stdio';
-    else if (option === '-serial' && /^(none|null)$/.test(value)) serial = 'null';
-    else throw unsupported(`${word} ${value}`, 'this machine has nothing of the kind');
+    else if (option === '-pidfile') pidFile = value;
+    else if (option === '-chardev') {
+      const chardev = parseChardev(value);
+      if (chardev === undefined) throw unsupported(`${word} ${value}`, NO_BACKEND);
+      chardevs.set(chardev.id, chardev.backend);
+    } else if (option === '-serial') {
+      // There is one serial port; another that is connected to nothing changes nothing.
+      if (serial === undefined) serial = value;
+      else if (parseSerialBackend(value) !== 'null') {
+        throw unsupported(`${word} ${value}`, 'there is one serial port');
+      }
+    } else throw unsupported(`${word} ${value}`, 'this machine has nothing of the kind');
   }
+  // A character device may stand behind the port that it belongs to.
+  const console = serial?.startsWith('chardev:') ? chardevs.get(serial.slice(8)) : serial;
+  const backend = console === undefined ? undefined : parseSerialBackend(console);
+  if (serial !== undefined && backend === undefined)
+    throw unsupported(`-serial ${serial}`, NO_BACKEND);
   if (kernel === undefined) {
     throw new PandoError('QEMU_KERNEL_MISSING', 'the command line has no -kernel', {
       remedy: 'Pando boots kernels; disks with a boot loader need firmware, which it has none of',
@@ -233,7 +329,8 @@ export function parseQemuCommandLine(words: readonly string[]): QemuRequest {
     // Without -accel QEMU emulates.
     accelerator: accelerator ?? 'wasm',
     accelerators,
-    serial: serial ?? (words.includes('-nodefaults') ? 'null' : 'stdio'),
+    serial: backend ?? (words.includes('-nodefaults') ? 'null' : 'stdio'),
+    pidFile,
     ignored: [...ignored].map(([word, why]) => ({ word, why })),
   };
 }

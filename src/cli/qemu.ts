@@ -1,4 +1,5 @@
 /** `pando qemu`: takes the command line of a `qemu-system-x86_64` and boots what it describes. */
+import { rmSync, writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { type AcceleratorProbe, probeAccelerators } from '../run/accelerators.js';
 import { parseQemuCommandLine, type QemuRequest, WASM_INSTEAD } from './qemu-options.js';
@@ -36,7 +37,11 @@ export function registerQemuCommand(program: Command): void {
       const request =
         parsed.accelerator === 'auto' ? withAccelerator(parsed, probeAccelerators()) : parsed;
       STANDARD_STREAMS.err.write(qemuNote(request));
-      const { kernel, initrd, append } = request;
+      const { kernel, initrd, append, pidFile } = request;
+      if (pidFile !== undefined) {
+        writeFileSync(pidFile, `${process.pid}\n`);
+        process.once('exit', () => rmSync(pidFile, { force: true }));
+      }
       process.exitCode = await run({
         kernel,
         ...(initrd === undefined ? {} : { initrd }),

@@ -13,7 +13,8 @@ test('instruction tests pass with everything translated', { timeout: 600_000 }, 
     .filter((name) => name.endsWith('.test.js'))
     .map((name) => join(folder, name));
   const { NODE_TEST_CONTEXT: _, ...env } = process.env;
-  const result = spawnSync(process.execPath, ['--test', '--test-concurrency=2', ...files], {
+  const options = ['--test', '--test-concurrency=2', '--test-reporter=tap'];
+  const result = spawnSync(process.execPath, [...options, ...files], {
     env: { ...env, PANDO_TEST_TIER: '1' },
     encoding: 'utf8',
     maxBuffer: 1 << 28,

@@ -22,7 +22,7 @@ export type TranslatorCommand =
   | { readonly kind: 'tidy' }
   | { readonly kind: 'close' };
 
-/** How V8 compiles translations, and what translates them. */
+/** How V8 compiles translations. */
 const V8_FLAGS = [
   // Compiled by the translator, a module is ready to run wherever it is posted.
   '--no-wasm-lazy-compilation',
@@ -30,10 +30,20 @@ const V8_FLAGS = [
   '--wasm-tiering-budget=300000000',
   // Wide regions are for what stays hot, and slow as the first compiler leaves them.
   '--experimental-wasm-compilation-hints',
+];
+
+/** How V8 compiles what translates, until version 12 put a compiler in between that takes little time. */
+const V8_FLAGS_BEFORE_12 = [
   // Seven times V8's own. A boot is over before most of what V8 would optimise of the translator has paid for that, and
   // four threads that do so take the processors from the guest.
   '--interrupt-budget=500000',
 ];
+
+/** V8 complains of flags that it does not know. */
+function v8Flags(): readonly string[] {
+  const [major] = process.versions.v8.split('.');
+  return Number(major) < 12 ? [...V8_FLAGS, ...V8_FLAGS_BEFORE_12] : V8_FLAGS;
+}
 
 /** What another thread needs to reach the translator; the port is transferred to it. */
 export interface TranslatorLink {
@@ -59,7 +69,7 @@ export class TranslatorThread {
     this.#generation = generation;
     // The core keeps V8's own settings. Threads load with these, as they did when their code was cached.
     coreModule();
-    for (const flag of V8_FLAGS) setFlagsFromString(flag);
+    for (const flag of v8Flags()) setFlagsFromString(flag);
     this.#worker = startThread(new URL('./translator-worker.js', import.meta.url));
     let failure: Error | undefined;
     this.#worker.on('error', (error) => {
