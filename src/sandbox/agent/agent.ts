@@ -244,13 +244,17 @@ export class Agent {
     ]);
   }
 
-  /** What happens in a folder from now on; ends when the iteration is left. */
-  async watch(path: string, recursive = false): Promise<AsyncGenerator<WatchEvent, void, void>> {
+  /** What happens in a folder from now on; ends when the iteration is left, or by `signal`. */
+  async watch(
+    path: string,
+    recursive = false,
+    signal?: AbortSignal,
+  ): Promise<AsyncGenerator<WatchEvent, void, void>> {
     const [channel] = await this.#started(REQUEST.WATCH, [
       [FIELD.PATH, path],
       [FIELD.FLAGS, flagsOf([recursive, FILE.RECURSIVE])],
     ]);
-    return watchEvents(channel);
+    return watchEvents(channel, signal);
   }
 
   /**
@@ -276,7 +280,13 @@ async function* dataOf(channel: AgentChannel): AsyncGenerator<Buffer, void, void
   }
 }
 
-async function* watchEvents(channel: AgentChannel): AsyncGenerator<WatchEvent, void, void> {
+async function* watchEvents(
+  channel: AgentChannel,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<WatchEvent, void, void> {
+  const end = (): void => channel.close();
+  signal?.addEventListener('abort', end, { once: true });
+  if (signal?.aborted === true) end();
   try {
     for (;;) {
       const payload = await channel.expect(REPLY.EVENT);
@@ -287,7 +297,10 @@ async function* watchEvents(channel: AgentChannel): AsyncGenerator<WatchEvent, v
         path: payload.toString('utf8', 8),
       };
     }
+  } catch (error) {
+    if (signal?.aborted !== true) throw error;
   } finally {
+    signal?.removeEventListener('abort', end);
     channel.close();
   }
 }
