@@ -52,6 +52,5 @@ export const INTERRUPT_INPUTS = 24;
 /** CMOS index of the century, which the FADT names. */
 export const RTC_CENTURY = 0x32;
 
-/** Boot-stage ports: a one-byte write names a stage (6 = start_kernel, 7 = user space). */
+/** Boot-stage port: a one-byte write names a stage (6 = start_kernel, 7 = user space). */
 export const BOOT_STAGE_PORT = 0xf4;
-export const BOOT_STAGE_ALIAS_PORT = 0xf5;

@@ -16,7 +16,6 @@
  *  0x1000000  guest RAM
  */
 
-export const CORE_STATIC = 0x1000;
 export const DECODE_TABLES = 0x8000;
 export const CPUID_TABLE = 0x1e000;
 export const CPUID_TABLE_LIMIT = 0x20000;
@@ -296,8 +295,6 @@ export const EXIT_POLL = 1;
 export const EXIT_HALT = 2;
 /** Triple fault. */
 export const EXIT_SHUTDOWN = 3;
-/** The core met a state it cannot go on from; EXC_VECTOR names it. */
-export const EXIT_ERROR = 4;
 
 /* ---- what a routine outside the loop returns --------------------------------------------------- */
 /** Go on with the next decoded operation. */

@@ -43,7 +43,6 @@ export const VM: u32 = 0x20000;
 export const AC: u32 = 0x40000;
 export const VIF: u32 = 0x80000;
 export const VIP: u32 = 0x100000;
-export const ID: u32 = 0x200000;
 export const ARITHMETIC: u32 = CF | PF | AF | ZF | SF | OF;
 
 // @ts-ignore: decorator

@@ -197,9 +197,3 @@ export function readBytes(cpu: usize, va: u64, size: u32): usize {
   if (size == 16) return readPtr<v128>(cpu, load<u32>(cpu, TLB_SET), va);
   return readSlow(cpu, load<u32>(cpu, TLB_SET), va, size);
 }
-
-/** Pointer to the XMM register or 16 bytes of memory that the r/m operand names; 0 after a fault. */
-export function xmmRm(cpu: usize, rec: usize): usize {
-  if (!isMemory(rec)) return cpu + load<u8>(rec, REC_B) + XMM;
-  return readPtr<v128>(cpu, load<u32>(cpu, TLB_SET), addressOf(cpu, rec));
-}

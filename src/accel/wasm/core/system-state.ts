@@ -193,8 +193,3 @@ export function writeFlags(cpu: usize, value: u32): void {
   if (changed & value & AC) flushUserTlb(cpu);
   if (value & IF) openWindow(cpu);
 }
-
-/** Clears the flags of `mask`, which must not be arithmetic flags. */
-export function clearFlags(cpu: usize, mask: u32): void {
-  writeFlags(cpu, getFlags(cpu) & ~mask);
-}
