@@ -55,6 +55,7 @@ const ALLOWED = {
   sandbox: ['error'],
   cli: [
     'cli/terminal',
+    'snapshot',
     'bench',
     'debug',
     'fleet',

@@ -30,6 +30,7 @@ export type {
   AcceleratorName,
   LoadMode,
   PartSharing,
+  RestoreOptions,
   SnapshotOptions,
   Stage,
   StageName,

@@ -15,6 +15,7 @@ export interface RunFlags {
   readonly initrd?: string;
   readonly image?: string;
   readonly append?: string;
+  readonly snapshot?: string;
   readonly memory: string;
   readonly cpus: string;
   readonly cpu?: string;

@@ -1,9 +1,11 @@
 /** `pando run`: boots VMs and stays with them. */
 import { type Command, Option } from 'commander';
+import { PandoError } from '../error.js';
 import { type Makers, shareImages } from '../fleet/fleet.js';
 import { VM_PROCESS_ENTRY } from '../fleet/process.js';
 import { chooseBootImage } from '../image/boot-image.js';
 import { chooseAccelerator } from '../run/accelerators.js';
+import { snapshotMachine } from '../snapshot/snapshot.js';
 import { Vm, wasmRefusal } from '../vm/vm.js';
 import {
   checkReportFile,
@@ -77,15 +79,18 @@ export async function run(
   const page = wanted ? await import('./run-page.js') : undefined;
   let maps: readonly MappedGuest[] = [];
   const progress = progressLine(streams.err);
-  const image = await chooseBootImage(flags, progress.sink).finally(() => progress.end());
+  const machine = flags.snapshot === undefined ? undefined : await snapshotMachine(flags.snapshot);
+  const image =
+    machine ?? (await chooseBootImage(flags, progress.sink).finally(() => progress.end()));
   // Probed once: each process of a VM would do it again.
   const accelerator =
-    options.isolate === 'process'
+    machine?.accelerator ??
+    (options.isolate === 'process'
       ? chooseAccelerator(
           options.accelerator,
           wasmRefusal(options.cpu, options.memory, options.cpus),
         )
-      : options.accelerator;
+      : options.accelerator);
   const tables = options.until !== undefined && !options.json && options.report === undefined;
   const { report, complaints, status, outcome } = await runSession(
     {
@@ -93,13 +98,14 @@ export async function run(
         kernel: image.kernel,
         initrd: image.initrd,
         commandLine: image.commandLine,
-        memory: options.memory,
-        cpus: options.cpus,
+        memory: machine?.memory ?? options.memory,
+        cpus: machine?.cpus ?? options.cpus,
         ...(options.cpu === undefined ? {} : { cpu: options.cpu }),
         accelerator,
         load: options.load,
         tier: options.tier,
       },
+      snapshot: flags.snapshot,
       count: options.count,
       isolate: options.isolate,
       serial: options.serial,
@@ -108,7 +114,7 @@ export async function run(
       measure: tables || options.json || options.report !== undefined,
       lastingProgress: false,
       inspect: async (machines, { kernel, initrd }) => {
-        const { memory } = options;
+        const memory = machine?.memory ?? options.memory;
         maps = (await page?.mapGuests(machines, { kernel, initrd, memory })) ?? [];
       },
     },
@@ -126,6 +132,24 @@ export async function run(
   return status;
 }
 
+/** Options of the machine, which a snapshot has. */
+const MACHINE_OPTIONS = [
+  ...['kernel', 'initrd', 'image', 'append', 'memory', 'cpus', 'cpu', 'tier', 'accel', 'load'],
+];
+
+/** @throws PandoError OPTION_CONFLICT */
+function checkSnapshotOptions(command: Command): void {
+  const given = MACHINE_OPTIONS.find((name) => command.getOptionValueSource(name) === 'cli');
+  if (given === undefined) return;
+  throw new PandoError(
+    'OPTION_CONFLICT',
+    `--snapshot brings a machine: --${given} cannot change it`,
+    {
+      remedy: `leave --${given} away, or boot without --snapshot`,
+    },
+  );
+}
+
 /** Adds the command to the program. */
 export function registerRunCommand(program: Command): void {
   program
@@ -135,6 +159,7 @@ export function registerRunCommand(program: Command): void {
     .option('--initrd <file>', 'initial RAM disk')
     .option('--image <name>', 'image of the store (default: debian)')
     .option('--append <text>', "kernel command line; after the image's own without --kernel")
+    .option('--snapshot <name>', 'go on from a snapshot instead of booting')
     .option('--memory <size>', 'guest RAM', '1G')
     .option('--cpus <number>', 'virtual processors of each VM', '1')
     .option('--cpu <model>', 'kvm: host, v1, v2 or v3, with ,-FEATURE any number of times')
@@ -151,7 +176,8 @@ export function registerRunCommand(program: Command): void {
     .option('--report <path>', 'FILE: the measurements as JSON; DIR or FILE.html: a page')
     .option('--json', 'write the measurements to standard output')
     .addHelpText('after', EXIT_STATUSES)
-    .action(async (flags: RunFlags) => {
+    .action(async (flags: RunFlags, command: Command) => {
+      if (flags.snapshot !== undefined) checkSnapshotOptions(command);
       process.exitCode = await run(flags);
     });
 }

@@ -26,6 +26,8 @@ import { outputEnd, type Streams } from './terminal/standard-streams.js';
 /** What a session does. */
 export interface SessionOptions {
   readonly vm: VmOptions;
+  /** The VMs go on from this snapshot, which was made of such a VM. */
+  readonly snapshot?: string | undefined;
   readonly count: number;
   readonly isolate: Isolation;
   readonly serial: SerialTarget;
@@ -94,7 +96,9 @@ export async function runSession(
       initrd: images.initrd,
       immutableImages: true,
     };
-    const machines = await createVms(vm, options.count, options.isolate, makers);
+    const { snapshot } = options;
+    const made = snapshot === undefined ? vm : { snapshot };
+    const machines = await createVms(made, options.count, options.isolate, makers);
     undo.add(() => closeVms(machines));
     const watched = machines.map((machine) => new Watched(machine, options.until));
     const screen = new Undo();

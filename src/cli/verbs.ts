@@ -7,12 +7,14 @@ import { registerImageCommand } from './image.js';
 import type { Registration } from './program.js';
 import { registerQemuCommand } from './qemu.js';
 import { registerRunCommand } from './run.js';
+import { registerSnapshotCommand } from './snapshot.js';
 
 /** In the order in which help names them. */
 export const VERBS: readonly Registration[] = [
   registerRunCommand,
   registerDemoCommand,
   registerImageCommand,
+  registerSnapshotCommand,
   registerDoctorCommand,
   registerDebugCommand,
   registerBenchCommand,

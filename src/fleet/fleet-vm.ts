@@ -1,6 +1,13 @@
 /** A VM as the command line drives it, wherever it runs: in this process, or in one of its own. */
 import type { ConsoleListener } from '../vm/console-output.js';
-import type { AcceleratorName, LoadMode, Stage, VmExit, VmOptions } from '../vm/types.js';
+import type {
+  AcceleratorName,
+  LoadMode,
+  RestoreOptions,
+  Stage,
+  VmExit,
+  VmOptions,
+} from '../vm/types.js';
 import type { Vm } from '../vm/vm.js';
 import { type Observation, observeVm } from './observation.js';
 import type { VmProcess } from './process.js';
@@ -51,7 +58,7 @@ export type VmHandle = VmFace &
   >;
 
 /** `Vm.create`, or a substitute in tests. */
-export type CreateVm = (options: VmOptions) => Promise<VmHandle>;
+export type CreateVm = (options: VmOptions | RestoreOptions) => Promise<VmHandle>;
 
 /** A VM with its number. */
 abstract class NumberedVm implements FleetVm {

@@ -1,6 +1,6 @@
 /** Makes the VMs of a command: all in this process, or each in one of its own. */
 import { openImages } from '../run/images.js';
-import type { VmOptions } from '../vm/types.js';
+import type { RestoreOptions, VmOptions } from '../vm/types.js';
 import { type CreateVm, type FleetVm, IsolatedVm, LocalVm } from './fleet-vm.js';
 import { VmProcess } from './process.js';
 
@@ -33,7 +33,7 @@ export interface Makers {
  * @throws PandoError what `Vm.create` throws, VM_PROCESS_DIED
  */
 export async function createVms(
-  options: VmOptions,
+  options: VmOptions | RestoreOptions,
   count: number,
   isolation: Isolation,
   makers: Makers,
@@ -60,7 +60,7 @@ export async function createVms(
  */
 export async function createIsolatedVm(
   index: number,
-  options: VmOptions,
+  options: VmOptions | RestoreOptions,
   entry?: URL,
 ): Promise<FleetVm> {
   const process = new VmProcess({ vms: 'one', ...(entry && { entry }) });

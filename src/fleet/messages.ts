@@ -7,7 +7,14 @@
  * a VM come in the order of its events. Console output has credit: one `output` at a time, the next once the
  * program has said `output-taken`. So `exited` may come before the last output, `output-end` comes behind it.
  */
-import type { AcceleratorName, LoadMode, Stage, VmExit, VmOptions } from '../vm/types.js';
+import type {
+  AcceleratorName,
+  LoadMode,
+  RestoreOptions,
+  Stage,
+  VmExit,
+  VmOptions,
+} from '../vm/types.js';
 
 /** The argument that has the process's own thread drive its VMs. */
 export const WITHOUT_WORKERS = '--without-workers';
@@ -31,7 +38,7 @@ export type ToVmProcess =
       readonly type: 'create';
       readonly request: number;
       readonly vm: number;
-      readonly options: VmOptions;
+      readonly options: VmOptions | RestoreOptions;
     }
   /** The answer is what the method of Vm returns; of `observe` an Observation. */
   | {

@@ -1,7 +1,7 @@
 /** A process that holds VMs, forked from this one (node:child_process). */
 import { type ChildProcess, fork } from 'node:child_process';
 import { PandoError } from '../error.js';
-import type { VmExit, VmOptions } from '../vm/types.js';
+import type { RestoreOptions, VmExit, VmOptions } from '../vm/types.js';
 import {
   type ErrorMessage,
   type FromVmProcess,
@@ -117,7 +117,7 @@ export class VmProcess implements AsyncDisposable {
    * Makes a VM there; the guest does not run yet.
    * @throws PandoError what `Vm.create` throws, VM_PROCESS_DIED
    */
-  async createVm(options: VmOptions): Promise<RemoteVm> {
+  async createVm(options: VmOptions | RestoreOptions): Promise<RemoteVm> {
     const vm = this.#nextVm++;
     const request = this.#nextRequest++;
     const connection: VmConnection = {

@@ -118,6 +118,25 @@ async function copyPages(
   }
 }
 
+/** What a snapshot's machine was booted with, and where its image's files are. */
+export interface BootedMachine extends SnapshotMachine {
+  readonly kernel: string;
+  readonly initrd: string | undefined;
+}
+
+/** @throws PandoError as `openSnapshot` */
+export async function snapshotMachine(
+  name: string,
+  store: SnapshotStore = new SnapshotStore(),
+): Promise<BootedMachine> {
+  const { machine, kernel, initrd } = await store.read(name);
+  return {
+    ...machine,
+    kernel: await store.locateImage(kernel, 'kernel'),
+    initrd: initrd === null ? undefined : await store.locateImage(initrd, 'initrd'),
+  };
+}
+
 /** An open snapshot: VMs start from it until it is closed. */
 export interface OpenSnapshot {
   readonly manifest: SnapshotManifest;

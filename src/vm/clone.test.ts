@@ -113,9 +113,12 @@ for (const accelerator of ACCELERATORS) {
         subject.vm.start();
         assert.deepEqual(await subject.vm.exited, { kind: 'poweroff' });
       }
-      const restored = await Promise.all([Vm.restore(name), Vm.restore(name)]);
+      const restored = await Promise.all([
+        Vm.restore({ snapshot: name }),
+        Vm.restore({ snapshot: name }),
+      ]);
       for (const lines of await Promise.all(restored.map(finish))) assertGoesOn(lines);
-      await assert.rejects(Vm.restore('no-such'), coded('SNAPSHOT_NOT_FOUND'));
+      await assert.rejects(Vm.restore({ snapshot: 'no-such' }), coded('SNAPSHOT_NOT_FOUND'));
     });
   });
 }
@@ -161,12 +164,12 @@ test('a snapshot that is damaged or incomplete makes one coded error, and leaves
   const path = join(snapshots, `${name}.json`);
   const good = readFileSync(path, 'utf8');
   const descriptors = (): number => readdirSync('/proc/self/fd').length;
-  await (await Vm.restore(name)).close();
+  await (await Vm.restore({ snapshot: name })).close();
   const before = descriptors();
   const fails = async (text: string): Promise<string> => {
     chmodSync(path, 0o600);
     writeFileSync(path, text);
-    const error: unknown = await Vm.restore(name).then(
+    const error: unknown = await Vm.restore({ snapshot: name }).then(
       async (vm) => {
         await vm.close();
         return undefined;
@@ -209,7 +212,7 @@ test('a snapshot that is damaged or incomplete makes one coded error, and leaves
     const { sha256 } = manifest[part] as { sha256: string };
     const object = join(snapshots, 'objects', sha256);
     renameSync(object, `${object}.away`);
-    await assert.rejects(Vm.restore(name), coded('SNAPSHOT_OBJECT_MISSING'));
+    await assert.rejects(Vm.restore({ snapshot: name }), coded('SNAPSHOT_OBJECT_MISSING'));
     renameSync(`${object}.away`, object);
   }
   const state = (manifest.state as { sha256: string }).sha256;
@@ -217,7 +220,7 @@ test('a snapshot that is damaged or incomplete makes one coded error, and leaves
   const bytes = readFileSync(object);
   chmodSync(object, 0o600);
   truncateSync(object, bytes.length - 100);
-  await assert.rejects(Vm.restore(name), coded('SNAPSHOT_OBJECT_SIZE'));
+  await assert.rejects(Vm.restore({ snapshot: name }), coded('SNAPSHOT_OBJECT_SIZE'));
   const shorter = { ...(manifest.state as object), size: bytes.length - 100 };
   assert.equal(
     await fails(JSON.stringify({ ...manifest, state: shorter })),

@@ -44,6 +44,11 @@ export interface VmOptions {
   readonly load?: LoadMode;
 }
 
+/** A VM that goes on from a snapshot of the store: its machine is the snapshot's. */
+export interface RestoreOptions {
+  readonly snapshot: string;
+}
+
 /** How a VM is written to the store. */
 export interface SnapshotOptions {
   /** Up to 64 letters, digits, dots, hyphens and underscores. */

@@ -29,6 +29,7 @@ import { RingSource } from './ring-source.js';
 import type {
   AcceleratorName,
   LoadMode,
+  RestoreOptions,
   SnapshotOptions,
   Stage,
   VcpuState,
@@ -90,8 +91,9 @@ export class Vm implements AsyncDisposable {
    * Places the images and builds the machine; the guest does not run yet.
    * @throws PandoError for options, images and memory that do not fit
    */
-  static async create(options: VmOptions): Promise<Vm> {
+  static async create(options: VmOptions | RestoreOptions): Promise<Vm> {
     try {
+      if ('snapshot' in options) return await Vm.restore(options);
       return await Vm.#create(options);
     } catch (error) {
       throw coded(error);
@@ -248,7 +250,7 @@ export class Vm implements AsyncDisposable {
    * A VM that goes on from a snapshot of the store; it has not been started.
    * @throws PandoError SNAPSHOT_…, ACCELERATOR_NONE and what `create` throws
    */
-  static async restore(name: string): Promise<Vm> {
+  static async restore({ snapshot: name }: RestoreOptions): Promise<Vm> {
     const snapshot = await openSnapshot(name);
     let images: GuestImages | undefined;
     try {

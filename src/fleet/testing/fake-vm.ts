@@ -6,7 +6,15 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PandoError } from '../../error.js';
-import type { Stage, StageName, VcpuState, VmExit, VmMemory, VmOptions } from '../../vm/types.js';
+import type {
+  RestoreOptions,
+  Stage,
+  StageName,
+  VcpuState,
+  VmExit,
+  VmMemory,
+  VmOptions,
+} from '../../vm/types.js';
 import type { VmHandle } from '../fleet-vm.js';
 
 /** A recognizable state. */
@@ -47,9 +55,9 @@ export class FakeVm implements VmHandle {
 
   private constructor(
     private readonly script: readonly string[],
-    options: VmOptions,
+    options: VmOptions | RestoreOptions,
   ) {
-    this.load = options.load ?? 'map';
+    this.load = ('load' in options ? options.load : undefined) ?? 'map';
     this.exited = new Promise((resolve) => {
       this.end = (exit) => {
         this.ended = true;
@@ -58,8 +66,8 @@ export class FakeVm implements VmHandle {
     });
   }
 
-  static create(options: VmOptions): Promise<FakeVm> {
-    const script = (options.commandLine ?? '').split(' ');
+  static create(options: VmOptions | RestoreOptions): Promise<FakeVm> {
+    const script = (('commandLine' in options ? options.commandLine : undefined) ?? '').split(' ');
     if (script.includes('refuse')) {
       throw new PandoError('FAKE_REFUSED', 'the script says so', { remedy: 'change the script' });
     }

@@ -1,0 +1,192 @@
+/** `pando snapshot`: create, ls, inspect, rm. */
+import type { Command } from 'commander';
+import { PandoError } from '../error.js';
+import { chooseBootImage } from '../image/boot-image.js';
+import type { ProgressSink } from '../image/progress.js';
+import type { SnapshotManifest } from '../snapshot/manifest.js';
+import { SnapshotStore } from '../snapshot/snapshot-store.js';
+import { Vm } from '../vm/vm.js';
+import { megabytes, table } from './image-text.js';
+import { progressLine } from './terminal/image-progress.js';
+import { STANDARD_STREAMS } from './terminal/standard-streams.js';
+import { TextWatch } from './terminal/text-watch.js';
+import { parseSeconds, parseSize } from './terminal/units.js';
+
+interface Output {
+  readonly json?: boolean;
+}
+
+interface CreateFlags extends Output {
+  readonly kernel?: string;
+  readonly initrd?: string;
+  readonly image?: string;
+  readonly append?: string;
+  readonly memory: string;
+  readonly until?: string;
+  readonly timeout: string;
+  readonly replace?: boolean;
+}
+
+/** A guest that has nothing more to do at its start is asleep and silent in so many looks at it. */
+const IDLE_LOOKS = 10;
+const LOOK_MS = 50;
+
+function print(options: Output, object: unknown, text: string): void {
+  STANDARD_STREAMS.out.write(`${options.json === true ? JSON.stringify(object, null, 2) : text}\n`);
+}
+
+/** Bytes of a snapshot's own: its image's files are the store's. */
+function ownSize({ pages, state }: SnapshotManifest): number {
+  return pages.size + state.size;
+}
+
+/**
+ * Resolves at the guest's first ready moment: its console has shown `until`, or user space has begun and
+ * the guest waits. A host with other work makes a guest slow, but not sleep.
+ */
+async function ready(vm: Vm, until: string | undefined, timeoutMs: number): Promise<void> {
+  const watch = until === undefined ? undefined : new TextWatch(until);
+  let looks: NodeJS.Timeout | undefined;
+  let limit: NodeJS.Timeout | undefined;
+  const stops: (() => void)[] = [];
+  try {
+    await new Promise<void>((resolve, reject) => {
+      let idle = 0;
+      const look = (): void => {
+        const began = vm.stages.some(({ name }) => name === 'linux_start_user');
+        idle = began && vm.vcpuState().halted ? idle + 1 : 0;
+        if (idle === IDLE_LOOKS) resolve();
+      };
+      if (watch === undefined) looks = setInterval(look, LOOK_MS);
+      stops.push(
+        vm.onConsole((bytes) => {
+          idle = 0;
+          if (watch?.feed(bytes) === true) resolve();
+        }),
+      );
+      limit = setTimeout(() => {
+        const what = until === undefined ? 'its user space was ready' : `it printed ${until}`;
+        const message = `${timeoutMs / 1000} s went by before ${what}`;
+        reject(new PandoError('SNAPSHOT_TIMEOUT', message, { remedy: 'give a longer --timeout' }));
+      }, timeoutMs);
+      void vm.exited.then((exit) => {
+        const why = exit.kind === 'error' ? `: ${exit.message}` : '';
+        const message = `the guest ended (${exit.kind}${why}) before it was ready`;
+        reject(new PandoError('SNAPSHOT_GUEST_ENDED', message, { remedy: 'try it: pando run' }));
+      });
+    });
+  } finally {
+    clearInterval(looks);
+    clearTimeout(limit);
+    for (const stop of stops) stop();
+  }
+}
+
+async function create(name: string, flags: CreateFlags, progress: ProgressSink): Promise<void> {
+  const memory = parseSize('--memory', flags.memory);
+  const timeoutMs = parseSeconds('--timeout', flags.timeout);
+  const image = await chooseBootImage(flags, progress);
+  const { kernel, initrd, commandLine } = image;
+  progress('booting');
+  const vm = await Vm.create({ kernel, initrd, commandLine, memory });
+  try {
+    vm.start();
+    await ready(vm, flags.until, timeoutMs);
+    await vm.trim();
+    progress('writing');
+    const manifest = await vm.snapshot({ name, replace: flags.replace === true });
+    const text = `${name}: ${megabytes(ownSize(manifest))}; pando run --snapshot ${name}`;
+    print(flags, manifest, text);
+  } finally {
+    await vm.close();
+  }
+}
+
+async function list(flags: Output): Promise<void> {
+  const store = new SnapshotStore();
+  const manifests: SnapshotManifest[] = [];
+  const damaged: string[] = [];
+  for (const name of await store.names()) {
+    try {
+      manifests.push(await store.read(name));
+    } catch (error) {
+      if (!(error instanceof PandoError)) throw error;
+      damaged.push(error.toLine());
+    }
+  }
+  const rows = manifests.map((manifest) => [
+    manifest.name,
+    manifest.created.slice(0, 16).replace('T', ' '),
+    manifest.machine.accelerator,
+    megabytes(manifest.machine.memory),
+    megabytes(ownSize(manifest)),
+  ]);
+  print(flags, manifests, table([['NAME', 'CREATED', 'ACCELERATOR', 'RAM', 'SIZE'], ...rows]));
+  for (const line of damaged) STANDARD_STREAMS.err.write(`${line}\n`);
+}
+
+/** What a restore needs, and whether it is there. */
+async function inspect(name: string, flags: Output): Promise<void> {
+  const store = new SnapshotStore();
+  const manifest = await store.read(name);
+  const { machine, kernel, initrd, pages, state, runs } = manifest;
+  for (const [reference, what] of [
+    [kernel, 'kernel'],
+    ...(initrd === null ? [] : [[initrd, 'initrd'] as const]),
+    [pages, 'pages'],
+    [state, 'state'],
+  ] as const) {
+    await store.locate(reference, what);
+  }
+  const rows = [
+    ['created', `${manifest.created} by Pando ${manifest.pando}`],
+    ['machine', `${machine.accelerator}, ${megabytes(machine.memory)}, ${machine.cpus} vCPU`],
+    ['command line', machine.commandLine],
+    ['kernel', `${kernel.sha256} (${megabytes(kernel.size)})`],
+    ['initrd', initrd === null ? '-' : `${initrd.sha256} (${megabytes(initrd.size)})`],
+    ['pages', `${megabytes(pages.size)} in ${runs.length} runs`],
+    ['state', `${state.size} bytes`],
+  ];
+  print(flags, manifest, table(rows));
+}
+
+async function remove(names: readonly string[], flags: Output): Promise<void> {
+  const store = new SnapshotStore();
+  let freed = 0;
+  for (const name of names) freed += await store.remove(name);
+  print(flags, { removed: names, freed }, `removed ${names.join(', ')}: ${megabytes(freed)}`);
+}
+
+/** Adds the command to the program. */
+export function registerSnapshotCommand(program: Command): void {
+  const snapshot = program
+    .command('snapshot')
+    .description('machines as they stood, which new VMs go on from');
+  snapshot
+    .command('create <name>')
+    .description('boot a VM, wait until it is ready, write it down')
+    .option('--kernel <file>', 'kernel: ELF with a PVH note, or bzImage')
+    .option('--initrd <file>', 'initial RAM disk')
+    .option('--image <name>', 'image of the store (default: debian)')
+    .option('--append <text>', "kernel command line; after the image's own without --kernel")
+    .option('--memory <size>', 'guest RAM', '1G')
+    .option('--until <text>', 'ready when the console has printed this (default: when it waits)')
+    .option('--timeout <seconds>', 'give up after this time', '300')
+    .option('--replace', 'take the place of a snapshot of that name')
+    .option('--json', 'as JSON')
+    .action(async (name: string, flags: CreateFlags) => {
+      const line = progressLine(STANDARD_STREAMS.err);
+      await create(name, flags, line.sink).finally(() => line.end());
+    });
+  snapshot.command('ls').description('list snapshots').option('--json', 'as JSON').action(list);
+  snapshot
+    .command('inspect <name>')
+    .description('say what a snapshot needs, and check that it is there')
+    .option('--json', 'as JSON')
+    .action(inspect);
+  snapshot
+    .command('rm <name...>')
+    .description('remove snapshots')
+    .option('--json', 'as JSON')
+    .action(remove);
+}
