@@ -33,6 +33,12 @@ export const HIGH_MEMORY_START = 0x1_0000_0000;
 export const IOAPIC_ADDRESS = 0xfec00000;
 export const LOCAL_APIC_ADDRESS = 0xfee00000;
 
+/** Registers of virtio devices, a page each, below the I/O APIC; the DSDT names them. */
+export const VIRTIO_MMIO_ADDRESS = 0xfeb00000;
+export const VIRTIO_MMIO_STRIDE = 0x1000;
+/** Their interrupt inputs: those that nothing else has. */
+export const VIRTIO_INPUTS = [5, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22] as const;
+
 /** ACPI fixed hardware, in port space: PM1a event and control block, PM timer. */
 export const PM1A_EVENT_PORT = 0x600;
 export const PM1A_CONTROL_PORT = 0x604;

@@ -26,6 +26,8 @@ test('the defaults are one VM of 1 GiB on the interactive console', () => {
     timeoutMs: undefined,
     report: undefined,
     json: false,
+    disks: [],
+    rng: false,
   });
 });
 
@@ -70,3 +72,14 @@ for (const [flags, code] of REFUSED) {
     assert.throws(() => parseRunOptions({ ...DEFAULTS, ...flags }), { code });
   });
 }
+
+test('a disk is a file and a mode', () => {
+  const parsed = parseRunOptions({ ...DEFAULTS, disk: ['a,b.img,rw', '/dev/sdz,cow'] });
+  assert.deepEqual(parsed.disks, [
+    { path: 'a,b.img', mode: 'rw' },
+    { path: '/dev/sdz', mode: 'cow' },
+  ]);
+  for (const disk of ['a.img', 'a.img,', ',rw', 'a.img,wr']) {
+    assert.throws(() => parseRunOptions({ ...DEFAULTS, disk: [disk] }), { code: 'DISK_INVALID' });
+  }
+});

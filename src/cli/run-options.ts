@@ -1,7 +1,7 @@
 /** The options of `pando run`: from text to checked values. */
 import { PandoError } from '../error.js';
 import type { Isolation } from '../fleet/fleet.js';
-import type { AcceleratorName, LoadMode, TierChoice } from '../vm/types.js';
+import type { AcceleratorName, DiskOptions, LoadMode, TierChoice } from '../vm/types.js';
 import { parseSerial, type SerialTarget } from './serial.js';
 import { parseCount, parseSeconds, parseSize } from './terminal/units.js';
 
@@ -29,6 +29,8 @@ export interface RunFlags {
   readonly timeout?: string;
   readonly report?: string;
   readonly json?: boolean;
+  readonly disk?: readonly string[];
+  readonly rng?: boolean;
 }
 
 /** The same, checked. */
@@ -48,6 +50,8 @@ export interface RunOptions {
   readonly timeoutMs: number | undefined;
   readonly report: string | undefined;
   readonly json: boolean;
+  readonly disks: readonly DiskOptions[];
+  readonly rng: boolean;
 }
 
 function oneOf<T extends string>(option: string, text: string, allowed: readonly T[]): T {
@@ -58,8 +62,21 @@ function oneOf<T extends string>(option: string, text: string, allowed: readonly
   });
 }
 
+const DISK_MODES = ['ro', 'rw', 'cow'] as const;
+
+/** `FILE,MODE`; a mode is needed, for none of the three is what everybody expects. */
+function parseDisk(text: string): DiskOptions {
+  const comma = text.lastIndexOf(',');
+  const path = text.slice(0, Math.max(0, comma));
+  const mode = DISK_MODES.find((candidate) => candidate === text.slice(comma + 1));
+  if (path !== '' && mode !== undefined) return { path, mode };
+  throw new PandoError('DISK_INVALID', `--disk ${JSON.stringify(text)} is not FILE,MODE`, {
+    remedy: 'give a file and one of ro, rw, cow, e.g. --disk data.img,rw',
+  });
+}
+
 /**
- * @throws PandoError SIZE_INVALID, NUMBER_INVALID, CHOICE_INVALID, SERIAL_INVALID,
+ * @throws PandoError DISK_INVALID, SIZE_INVALID, NUMBER_INVALID, CHOICE_INVALID, SERIAL_INVALID,
  * SERIAL_PATTERN_WITHOUT_NUMBER, UNTIL_EMPTY, OPTION_CONFLICT
  */
 export function parseRunOptions(flags: RunFlags): RunOptions {
@@ -86,5 +103,7 @@ export function parseRunOptions(flags: RunFlags): RunOptions {
     timeoutMs: flags.timeout === undefined ? undefined : parseSeconds('--timeout', flags.timeout),
     report: flags.report,
     json,
+    disks: (flags.disk ?? []).map(parseDisk),
+    rng: flags.rng === true,
   };
 }

@@ -79,9 +79,11 @@ export async function run(
   const page = wanted ? await import('./run-page.js') : undefined;
   let maps: readonly MappedGuest[] = [];
   const progress = progressLine(streams.err);
+  const modules = options.disks.length > 0 || options.rng;
   const machine = flags.snapshot === undefined ? undefined : await snapshotMachine(flags.snapshot);
   const image =
-    machine ?? (await chooseBootImage(flags, progress.sink).finally(() => progress.end()));
+    machine ??
+    (await chooseBootImage({ ...flags, modules }, progress.sink).finally(() => progress.end()));
   // Probed once: each process of a VM would do it again.
   const accelerator =
     machine?.accelerator ??
@@ -97,6 +99,9 @@ export async function run(
       vm: {
         kernel: image.kernel,
         initrd: image.initrd,
+        modules: 'modules' in image ? image.modules : undefined,
+        disks: options.disks,
+        rng: options.rng,
         commandLine: image.commandLine,
         memory: machine?.memory ?? options.memory,
         cpus: machine?.cpus ?? options.cpus,
@@ -157,6 +162,13 @@ export function registerRunCommand(program: Command): void {
     .description('boot VMs; without --kernel: of the Debian image, which is pulled when missing')
     .option('--kernel <file>', 'kernel: ELF with a PVH note, or bzImage')
     .option('--initrd <file>', 'initial RAM disk')
+    .option(
+      '--disk <file,mode>',
+      'disk: a raw file or block device, and ro, rw or cow; repeatable',
+      (value: string, all: readonly string[]) => [...all, value],
+      [],
+    )
+    .option('--rng', 'random bytes of the host for the guest')
     .option('--image <name>', 'image of the store (default: debian)')
     .option('--append <text>', "kernel command line; after the image's own without --kernel")
     .option('--snapshot <name>', 'go on from a snapshot instead of booting')

@@ -27,6 +27,7 @@ function fixture() {
       return {
         kernel: process.execPath,
         initrd: undefined,
+        modules: undefined,
         close: () => {
           imagesClosed++;
         },

@@ -94,6 +94,7 @@ export async function runSession(
       ...options.vm,
       kernel: images.kernel,
       initrd: images.initrd,
+      modules: images.modules,
       immutableImages: true,
     };
     const { snapshot } = options;

@@ -85,6 +85,9 @@ export interface BoardDevices {
   readonly pm: AcpiPm;
   readonly serialInput: ByteRing;
   readonly serialOutput: ByteRing;
+  readonly declared: readonly Device[];
+  /** Their locks, in the same order. */
+  readonly deviceLocks: readonly StateLock[];
 }
 
 /** Constructs and connects every device over the state that `options` names. */
@@ -157,10 +160,29 @@ export function assembleDevices(options: BoardOptions, signals: BoardSignals): B
   ports.attach(pm, PM1A_EVENT_PORT, ACPI_PM_PORTS, 4);
   ports.attach(resetControl, RESET_CONTROL_FIRST_PORT, RESET_CONTROL_PORTS, 4);
 
-  addDeclared(options, signals, isaLine, (declared, connections) => {
-    mmio.attach(add(declared.make(connections)), declared.address, declared.length);
+  const declared: Device[] = [];
+  const deviceLocks: StateLock[] = [];
+  addDeclared(options, signals, isaLine, ({ make, address, length }, connections) => {
+    const device = add(make(connections));
+    declared.push(device);
+    deviceLocks.push(connections.lock);
+    mmio.attach(device, address, length);
   });
-  return { ports, mmio, all, timed, apics, pic, bus, uart, pm, serialInput, serialOutput };
+  return {
+    ports,
+    mmio,
+    all,
+    timed,
+    apics,
+    pic,
+    bus,
+    uart,
+    pm,
+    serialInput,
+    serialOutput,
+    declared,
+    deviceLocks,
+  };
 }
 
 /** Makes the devices that the machine has beside those of every board. */

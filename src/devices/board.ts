@@ -21,6 +21,7 @@ import type { BoardHooks, BoardOptions, InterruptLines } from './board-options.j
 import { savedParts } from './board-parts.js';
 import { BOARD_STATE, checkStatePlaces, MAX_DECLARED_DEVICES, MAX_VCPUS } from './board-state.js';
 import type { ByteRing } from './byte-ring.js';
+import type { Device } from './device.js';
 import { LOCAL_APIC_MMIO_BYTES } from './local-apic.js';
 import { StateLock } from './state-lock.js';
 
@@ -32,6 +33,8 @@ export class Board {
   readonly serialInput: ByteRing;
   /** Console output: the host's side is its consumer, and calls `pumpOutput` after reading. */
   readonly serialOutput: ByteRing;
+  /** The objects of the declared devices, in their order. */
+  readonly declared: readonly Device[];
   readonly #clock: Clock;
   readonly #hooks: BoardHooks;
   readonly #lines: InterruptLines | undefined;
@@ -81,6 +84,7 @@ export class Board {
     });
     this.serialInput = this.#devices.serialInput;
     this.serialOutput = this.#devices.serialOutput;
+    this.declared = this.#devices.declared;
   }
 
   /** Power-on or reset of all devices, with the APICs in virtual wire mode as firmware leaves them. */
@@ -328,9 +332,10 @@ export class Board {
     });
   }
 
-  /** The thread that held the lock has died: nobody waits for it. The devices may be half-changed. */
+  /** The thread that held the locks has died: nobody waits for it. The devices may be half-changed. */
   abandonLock(): void {
     this.#lock.abandon();
+    for (const lock of this.#devices.deviceLocks) lock.abandon();
   }
 
   #hasExtInt(vcpu: number): boolean {

@@ -14,6 +14,7 @@ export type Isolation = 'shared' | 'process';
 export interface SharedImages {
   readonly kernel: string;
   readonly initrd: string | undefined;
+  readonly modules: string | undefined;
   /** VMs keep what they have mapped. */
   close(): void;
 }
@@ -80,12 +81,14 @@ export function shareImages(options: VmOptions): SharedImages {
   const images = openImages({
     kernel: options.kernel,
     initrd: options.initrd,
+    modules: options.modules,
     memory: options.memory ?? DEFAULT_MEMORY,
     immutable: options.immutableImages ?? false,
   });
   return {
     kernel: images.kernel.path,
     initrd: images.initrd?.path,
+    modules: images.modules?.path,
     close: () => images.close(),
   };
 }

@@ -6,6 +6,7 @@
 import { createRequire } from 'node:module';
 
 type Koffi = typeof import('koffi');
+type KoffiFunction = ReturnType<ReturnType<Koffi['load']>['func']>;
 
 /** The calls that Pando makes. Pointers are bigint; -1 (or all ones) says that `errno` holds the cause. */
 export interface Libc {
@@ -33,6 +34,7 @@ export interface Libc {
   tgkill(process: number, thread: number, signal: number): number;
   getpagesize(): number;
   prctl(option: number, argument: number): number;
+  readonly fallocate: KoffiFunction;
   /** glibc alone has it (malloc_trim(3)); undefined elsewhere. */
   readonly mallocTrim: ((pad: number) => number) | undefined;
 }
@@ -77,6 +79,7 @@ function load(): Host {
     sigaction: library.func('int sigaction(int, void *, void *)'),
     gettid: library.func('int gettid()'),
     tgkill: library.func('int tgkill(int, int, int)'),
+    fallocate: library.func('int fallocate(int, int, int64_t, int64_t)'),
     getpagesize: library.func('int getpagesize()'),
     prctl: library.func('int prctl(int, unsigned long)'),
     mallocTrim: optional(() => library.func('int malloc_trim(size_t)')),
@@ -106,6 +109,21 @@ export function libc(): Libc {
 /** The calling thread's `errno`, right after a call that failed. */
 export function errno(): number {
   return bound().koffi.errno();
+}
+
+/** fallocate(2) on a thread of the pool; -1 when it fails. */
+export function fallocateAsync(
+  fd: number,
+  mode: number,
+  offset: number,
+  length: number,
+): Promise<number> {
+  return new Promise((resolve, reject) => {
+    libc().fallocate.async(fd, mode, offset, length, (error: unknown, result: number) => {
+      if (error) reject(error);
+      else resolve(result);
+    });
+  });
 }
 
 /** Host address of the first byte of a view; the view's buffer must outlive every use of it. */

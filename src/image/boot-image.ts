@@ -12,12 +12,16 @@ export interface BootChoice {
   /** Name of an image of the store. */
   readonly image?: string | undefined;
   readonly append?: string | undefined;
+  /** The VM has devices whose drivers are modules. */
+  readonly modules?: boolean;
 }
 
 /** What is booted. */
 export interface BootImage {
   readonly kernel: string;
   readonly initrd: string | undefined;
+  /** An archive that follows the initrd's; only when it was asked for, and the image has it. */
+  readonly modules: string | undefined;
   readonly commandLine: string;
 }
 
@@ -31,19 +35,20 @@ export async function chooseBootImage(
   choice: BootChoice,
   progress: ProgressSink,
 ): Promise<BootImage> {
-  const { kernel, initrd, append } = choice;
+  const { kernel, initrd, append, modules = false } = choice;
   if (kernel !== undefined) {
     if (choice.image !== undefined) {
       throw new PandoError('OPTION_CONFLICT', '--image and --kernel name two kernels', {
         remedy: 'give one of them',
       });
     }
-    return { kernel, initrd, commandLine: append ?? '' };
+    return { kernel, initrd, modules: undefined, commandLine: append ?? '' };
   }
-  const image = await ensureImage(choice.image ?? DEFAULT_IMAGE_NAME, { progress });
+  const image = await ensureImage(choice.image ?? DEFAULT_IMAGE_NAME, { progress, modules });
   return {
     kernel: image.kernelPath,
     initrd: initrd ?? image.initrdPath,
+    modules: modules ? image.modulesPath : undefined,
     commandLine: mergeCommandLine(image.commandLine, append ?? ''),
   };
 }

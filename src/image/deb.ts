@@ -5,7 +5,7 @@
 import type { Readable } from 'node:stream';
 import { PandoError } from '../error.js';
 import { notStarted, start, tail } from './subprocess.js';
-import { readTarFile, type TarFile } from './tar.js';
+import { readTarFile, readTarFiles, type TarFile } from './tar.js';
 
 /**
  * @param file the package
@@ -19,6 +19,38 @@ export async function readPackageFile(
   wanted: (path: string) => boolean,
   limit: number,
 ): Promise<TarFile> {
+  const found = await unpacking(file, (stream) => readTarFile(stream, wanted, limit));
+  if (found !== undefined) return found;
+  throw new PandoError(
+    'PACKAGE_FILE_MISSING',
+    `package ${file} does not have the file looked for`,
+    {
+      remedy: 'name a package that contains a kernel, such as linux-image-cloud-amd64',
+    },
+  );
+}
+
+/**
+ * Hands every file of a package that `wanted` accepts to `take`, one at a time.
+ * @throws PandoError PACKAGE_MALFORMED, TAR_MALFORMED, TAR_FILE_TOO_LARGE, TOOL_MISSING
+ */
+export async function readPackageFiles(
+  file: string,
+  wanted: (path: string) => boolean,
+  limit: number,
+  take: (file: TarFile) => void,
+): Promise<void> {
+  await unpacking(file, async (stream) => {
+    for await (const found of readTarFiles(stream, wanted, limit)) take(found);
+    return undefined;
+  });
+}
+
+/** Gives `read` the tar stream in a package; what it returns is not undefined when it has read enough. */
+async function unpacking<T>(
+  file: string,
+  read: (stream: Readable) => Promise<T | undefined>,
+): Promise<T | undefined> {
   const child = start('dpkg-deb', ['--fsys-tarfile', file]);
   let stderr = '';
   child.stderr?.setEncoding('utf8').on('data', (piece: string) => {
@@ -30,10 +62,10 @@ export async function readPackageFile(
   });
   // Awaited below; marked as handled for the case that reading fails first.
   closed.catch(() => undefined);
-  let found: TarFile | undefined;
+  let found: T | undefined;
   let failure: unknown;
   try {
-    found = await readTarFile(child.stdout as Readable, wanted, limit);
+    found = await read(child.stdout as Readable);
   } catch (cause) {
     failure = cause;
   }
@@ -49,11 +81,5 @@ export async function readPackageFile(
     });
   }
   if (failure !== undefined) throw failure;
-  throw new PandoError(
-    'PACKAGE_FILE_MISSING',
-    `package ${file} does not have the file looked for`,
-    {
-      remedy: 'name a package that contains a kernel, such as linux-image-cloud-amd64',
-    },
-  );
+  return undefined;
 }

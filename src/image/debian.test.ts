@@ -92,7 +92,7 @@ describe('image of Debian', { skip: hasApt ? false : 'no APT on this machine' },
       assert.deepEqual(manifest.kernel, image.manifest.kernel);
       assert.deepEqual(manifest.initrd, image.manifest.initrd);
     }
-    assert.equal(readdirSync(join(folder, 'second', 'objects')).length, 2);
+    assert.equal(readdirSync(join(folder, 'second', 'objects')).length, 3);
   });
 
   it('can be imported from its own files', async () => {

@@ -5,15 +5,17 @@
 import { PandoError } from '../error.js';
 import { writeCpio } from '../loader/cpio-writer.js';
 import { Apt, type PackageRecord } from './apt.js';
-import { readPackageFile } from './deb.js';
+import { readPackageFile, readPackageFiles } from './deb.js';
 import { cacheDirectory } from './directories.js';
 import { registerStore } from './downloads.js';
 import { initrdEntries, listApplets } from './initrd.js';
 import { prepareKernel } from './kernel-file.js';
+import { isModule, KernelModules, MODULE_LIMIT } from './kernel-modules.js';
 import type { ObjectReference, PackageProvenance } from './manifest.js';
 import { checkImageName, DEFAULT_COMMAND_LINE } from './manifest.js';
 import { type ProgressSink, silent } from './progress.js';
 import { type Image, ImageStore, sha256 } from './store.js';
+import type { TarFile } from './tar.js';
 
 /** A metapackage: it depends on the current kernel. */
 export const DEFAULT_KERNEL_PACKAGE = 'linux-image-cloud-amd64';
@@ -86,7 +88,8 @@ async function storedKernel(
     const { kernelFile, kernelFileSha256, packages } = manifest.provenance;
     if (packages[0]?.sha256 !== record.sha256) return undefined;
     if (kernelFile === undefined || kernelFileSha256 === undefined) return undefined;
-    return { kernel: manifest.kernel, kernelFile, kernelFileSha256 };
+    if (manifest.modules === undefined) return undefined;
+    return { kernel: manifest.kernel, modules: manifest.modules, kernelFile, kernelFileSha256 };
   } catch (cause) {
     if (cause instanceof PandoError) return undefined;
     throw cause;
@@ -95,8 +98,13 @@ async function storedKernel(
 
 interface PulledKernel {
   readonly kernel: ObjectReference;
+  readonly modules: ObjectReference | undefined;
   readonly kernelFile: string;
   readonly kernelFileSha256: string;
+}
+
+function isKernel(path: string): boolean {
+  return /^boot\/vmlinuz-[^/]+$/.test(path);
 }
 
 async function pullKernel(
@@ -107,15 +115,30 @@ async function pullKernel(
 ): Promise<PulledKernel> {
   const file = await apt.download(record);
   progress(`unpacking ${record.name}`);
-  const packed = await readPackageFile(
+  const modules = new KernelModules();
+  let packed: TarFile | undefined;
+  await readPackageFiles(
     file,
-    (path) => /^boot\/vmlinuz-[^/]+$/.test(path),
-    KERNEL_FILE_LIMIT,
+    (path) => isKernel(path) || isModule(path),
+    Math.max(KERNEL_FILE_LIMIT, MODULE_LIMIT),
+    (found) => {
+      if (isKernel(found.path)) packed = found;
+      else modules.add(found.path, found.bytes);
+    },
   );
+  if (packed === undefined) {
+    throw new PandoError('PACKAGE_FILE_MISSING', `package ${record.name} has no boot/vmlinuz-*`, {
+      remedy: 'name a package that contains a kernel, such as linux-image-cloud-amd64',
+    });
+  }
   const vmlinux = prepareKernel(packed.bytes);
   progress('storing the kernel');
-  const kernel = await store.put(vmlinux);
-  return { kernel, kernelFile: packed.path, kernelFileSha256: sha256(packed.bytes) };
+  return {
+    kernel: await store.put(vmlinux),
+    modules: await store.put(writeCpio(modules.entries())),
+    kernelFile: packed.path,
+    kernelFileSha256: sha256(packed.bytes),
+  };
 }
 
 async function pullInitrd(
@@ -159,6 +182,7 @@ export async function pullDebian(options: PullOptions = {}): Promise<Image> {
       created: new Date().toISOString(),
       kernel: pulled.kernel,
       initrd,
+      ...(pulled.modules === undefined ? {} : { modules: pulled.modules }),
       commandLine: DEFAULT_COMMAND_LINE,
       provenance: {
         kind: 'debian',
@@ -175,15 +199,19 @@ export async function pullDebian(options: PullOptions = {}): Promise<Image> {
 /**
  * Opens an image, pulling it first when it is Debian's and is missing or damaged.
  * @param name `debian`, or any image of the store
+ * @param options `modules`: Debian's is pulled again when it lacks the kernel's modules
  * @throws PandoError IMAGE_NOT_FOUND for a missing image that is not Debian's, and what pulling throws
  */
 export async function ensureImage(
   name: string = DEFAULT_IMAGE_NAME,
-  options: Pick<PullOptions, 'store' | 'cache' | 'progress'> = {},
+  options: Pick<PullOptions, 'store' | 'cache' | 'progress'> & { readonly modules?: boolean } = {},
 ): Promise<Image> {
   const store = options.store ?? new ImageStore();
   try {
-    return await store.open(name);
+    const image = await store.open(name);
+    // An image of an earlier version: its packages have the modules.
+    const lacks = options.modules === true && image.modulesPath === undefined;
+    if (!lacks || name !== DEFAULT_IMAGE_NAME) return image;
   } catch (cause) {
     if (name !== DEFAULT_IMAGE_NAME || !(cause instanceof PandoError)) throw cause;
     const curable = ['IMAGE_NOT_FOUND', 'OBJECT_MISSING', 'OBJECT_DAMAGED', 'MANIFEST_INVALID'];

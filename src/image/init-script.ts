@@ -14,7 +14,8 @@ export const STAGE_PROGRAM = '/sbin/boot-stage';
 const PATH = '/sbin:/usr/sbin:/bin:/usr/bin';
 
 /**
- * /init. It reports the boot stage before anything else. `pando.exec=PATH` on the kernel's command line runs a program in place of the shell and
+ * /init. It reports the boot stage before anything else. Drivers of devices are loaded where the VM was given the
+ * kernel's modules. `pando.exec=PATH` on the kernel's command line runs a program in place of the shell and
  * powers off after it; a name with a dot is not passed on to init's environment, hence /proc/cmdline.
  * /dev/console is no controlling terminal, the terminal behind it is: the last of `active`.
  */
@@ -30,6 +31,13 @@ ln -s /proc/self/fd /dev/fd
 ln -s fd/0 /dev/stdin
 ln -s fd/1 /dev/stdout
 ln -s fd/2 /dev/stderr
+if [ -d /lib/modules ]; then
+  for bus in acpi virtio; do
+    for alias in /sys/bus/$bus/devices/*/modalias; do
+      [ -r "$alias" ] && modprobe -q "$(cat "$alias")"
+    done
+  done
+fi
 mount -t tmpfs tmpfs /dev/shm
 mount -t tmpfs tmpfs /run
 hostname pando

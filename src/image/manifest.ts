@@ -98,6 +98,8 @@ export interface Manifest {
   readonly kernel?: ObjectReference;
   /** An uncompressed (when built here) cpio archive. */
   readonly initrd?: ObjectReference;
+  /** A cpio archive with the kernel's modules, for VMs with devices: it follows the initrd. */
+  readonly modules?: ObjectReference;
   /** The kernel command line that the image is meant to be booted with. */
   readonly commandLine: string;
   readonly root?: RootFileSystem;
@@ -233,6 +235,7 @@ export function parseManifest(file: string, json: string): Manifest {
     created: fields.text('created'),
     ...optional(fields, 'kernel', (key) => reference(fields.object(key))),
     ...optional(fields, 'initrd', (key) => reference(fields.object(key))),
+    ...optional(fields, 'modules', (key) => reference(fields.object(key))),
     commandLine: fields.text('commandLine'),
     ...optional(fields, 'root', (key) => rootFileSystem(fields.object(key))),
     provenance: provenance(fields.object('provenance')),

@@ -52,6 +52,8 @@ export interface Image {
   readonly kernelPath: string;
   /** The initrd, when the image has one; immutable. */
   readonly initrdPath: string | undefined;
+  /** The kernel's modules, when the image has them; immutable. */
+  readonly modulesPath: string | undefined;
   readonly commandLine: string;
   readonly provenance: Provenance;
   readonly manifest: KernelManifest;
@@ -278,6 +280,7 @@ export class ImageStore {
       name,
       kernelPath: this.objectPath(kernel),
       initrdPath: manifest.initrd && this.objectPath(manifest.initrd),
+      modulesPath: manifest.modules && this.objectPath(manifest.modules),
       commandLine: manifest.commandLine,
       provenance: manifest.provenance,
       manifest: { ...manifest, kernel },

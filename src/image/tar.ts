@@ -248,6 +248,21 @@ export async function readTarFile(
   wanted: (path: string) => boolean,
   limit: number,
 ): Promise<TarFile | undefined> {
+  for await (const file of readTarFiles(stream, wanted, limit)) return file;
+  return undefined;
+}
+
+/**
+ * Reads the regular files that `wanted` accepts, in the archive's order, until the archive ends or the
+ * caller stops.
+ * @param limit most bytes that each may have
+ * @throws PandoError TAR_MALFORMED (bad header, truncated archive), TAR_FILE_TOO_LARGE
+ */
+export async function* readTarFiles(
+  stream: AsyncIterable<Uint8Array>,
+  wanted: (path: string) => boolean,
+  limit: number,
+): AsyncGenerator<TarFile> {
   const reader = new TarReader(stream);
   try {
     for (let entry = await reader.next(); entry !== undefined; entry = await reader.next()) {
@@ -265,9 +280,8 @@ export async function readTarFile(
         bytes.set(piece, filled);
         filled += piece.length;
       }
-      return { path, bytes };
+      yield { path, bytes };
     }
-    return undefined;
   } finally {
     await reader.stop();
   }

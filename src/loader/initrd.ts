@@ -44,10 +44,14 @@ export function placeInitrd(constraints: InitrdConstraints): number {
   return address;
 }
 
-/** The initrd as a placement, mapped from the start of its file. */
-export function initrdPlacement(guestAddress: number, initrdSize: number): Placement {
+/** An archive of the initrd as a placement, mapped from the start of its file. */
+export function initrdPlacement(
+  guestAddress: number,
+  initrdSize: number,
+  source: 'initrd' | 'modules' = 'initrd',
+): Placement {
   return {
-    source: 'initrd',
+    source,
     part: 'initrd',
     fileOffset: 0,
     fileLength: initrdSize,

@@ -20,7 +20,9 @@ export type Notice =
   /** There is console output. */
   | { readonly kind: 'console' }
   /** The guest has taken console input (VmControl.wantRoom). */
-  | { readonly kind: 'room' };
+  | { readonly kind: 'room' }
+  /** The host end of a device is called; Guest keeps this from the VM's owner. */
+  | { readonly kind: 'doorbell'; readonly device: number };
 
 /** The monitor could not go on; `code` is that of a PandoError. */
 export interface Failure {

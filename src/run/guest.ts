@@ -7,6 +7,7 @@ import { CONTROL_BYTES, VM_CONTROL as KVM_VM_CONTROL } from '../accel/kvm/layout
 import { GUEST_BASE, VM_CONTROL as WASM_VM_CONTROL } from '../accel/wasm/layout.js';
 import { type EntryState, pvhEntryState } from '../arch/entry-state.js';
 import { PAGE_SIZE } from '../arch/layout.js';
+import { virtioMmioDevice } from '../boot/acpi/virtio.js';
 import { writeBootData } from '../boot/boot-data.js';
 import { BootedPages } from '../memory/booted-pages.js';
 import { GuestMemory } from '../memory/guest-memory.js';
@@ -18,6 +19,7 @@ import { MemoryLayout, SharedFile } from '../memory/memory-layout.js';
 import { type PlacedImages, placeImages } from '../memory/place-images.js';
 import { boundBooted } from './boot-gains.js';
 import { VmControl } from './control.js';
+import { type DeviceDescription, declareDevices, HostEnds } from './devices.js';
 import type { Execution, MachineListener } from './execution.js';
 import type { GuestImages } from './images.js';
 import { KvmExecution } from './kvm/execution.js';
@@ -37,6 +39,8 @@ export interface GuestOptions {
   readonly tier: TierChoice;
   /** File of the pages that guests of this image have alike once they have booted, see BootedPages. */
   readonly booted: string | undefined;
+  /** Open; closed by whoever opened them. */
+  readonly devices: readonly DeviceDescription[];
   /** Goes on from here instead of booting. The guest shares the layout. */
   readonly start?: GuestStart | undefined;
 }
@@ -52,6 +56,7 @@ export class Guest {
   readonly control: VmControl;
   readonly booted: BootedPages | undefined;
   readonly execution: Execution;
+  readonly #hostEnds: HostEnds;
   readonly #options: GuestOptions;
   /** Undefined for a guest that goes on from a capture and has not been reset since. */
   #placed: PlacedImages | undefined;
@@ -62,7 +67,10 @@ export class Guest {
   constructor(options: GuestOptions, listener: MachineListener) {
     this.#options = options;
     const { booted, start } = options;
-    const { memory, controlOffset, execute } = machineFor(options, listener);
+    const { memory, controlOffset, execute } = machineFor(options, (event, epoch) => {
+      if (event.kind === 'doorbell') this.#hostEnds.ring(event.device);
+      else listener(event, epoch);
+    });
     this.memory = memory;
     this.booted =
       booted === undefined
@@ -76,6 +84,7 @@ export class Guest {
       const entry = this.#writeBootData();
       execution = execute(this.control);
       this.execution = execution;
+      this.#hostEnds = new HostEnds(execution.board);
       execution.reset(entry);
       if (start !== undefined) this.#goOn(start);
     } catch (error) {
@@ -101,6 +110,7 @@ export class Guest {
     const files = {
       kernel: images.kernel,
       ...(images.initrd ? { initrd: images.initrd } : {}),
+      ...(images.modules ? { modules: images.modules } : {}),
     };
     return placeImages(this.memory, images.placements, files, load);
   }
@@ -110,6 +120,7 @@ export class Guest {
     this.#layout = layout.share();
     this.#layout.map(this.memory);
     this.execution.restore(state);
+    this.#hostEnds.restored();
     // The first machine's reader has had this, or will have it.
     this.execution.board.serialOutput.read();
   }
@@ -144,12 +155,13 @@ export class Guest {
   /** RAM as it is after a boot: of kernel, initrd and the pages that guests have alike. */
   #firstLayout(): MemoryLayout {
     const { images } = this.#options;
-    const { kernel, initrd } = images;
-    const files = [kernel, ...(initrd === undefined ? [] : [initrd])].map((file) => {
+    const { kernel, initrd, modules } = images;
+    const placed = [kernel, initrd, modules].filter((file) => file !== undefined);
+    const files = placed.map((file) => {
       const held = images.share();
       return new SharedFile(file.fd, file.size, file.content?.sha256, () => held.close());
     });
-    const index = { kernel: 0, initrd: 1 };
+    const index = { kernel: 0, initrd: 1, modules: files.length - 1 };
     const runs = (this.#placed?.ranges ?? [])
       .filter(({ how }) => how === 'mapped')
       .map((range) => runOf(range, index[range.source]));
@@ -159,19 +171,22 @@ export class Guest {
   }
 
   #writeBootData(): EntryState {
-    const { images, memory, cpus, commandLine } = this.#options;
-    const modules = images.initrd
-      ? [{ address: images.initrdAddress, size: images.initrd.size }]
-      : [];
+    const { images, memory, cpus, commandLine, devices } = this.#options;
+    const modules =
+      images.initrdBytes > 0 ? [{ address: images.initrdAddress, size: images.initrdBytes }] : [];
+    const dsdtDevices = declareDevices(devices).map((device, index) =>
+      virtioMmioDevice(index, device),
+    );
     const startInfo = writeBootData(
       { write: (address, bytes) => this.memory.bytes(address, bytes.length).set(bytes) },
-      { memoryBytes: memory, vcpus: cpus, commandLine, modules },
+      { memoryBytes: memory, vcpus: cpus, commandLine, modules, dsdtDevices },
     );
     return pvhEntryState(images.plan.entry, startInfo);
   }
 
   /** No vCPU runs any more. */
   async release(): Promise<void> {
+    this.#hostEnds.close();
     await this.execution.close();
     this.memory.release();
     this.#layout?.close();
@@ -196,19 +211,19 @@ interface MachineParts {
 }
 
 function machineFor(options: GuestOptions, listener: MachineListener): MachineParts {
-  const { accelerator, memory: ramBytes, cpus, cpu, tier } = options;
+  const { accelerator, memory: ramBytes, cpus, cpu, tier, devices } = options;
   if (accelerator === 'wasm') {
     const memory = GuestMemory.create({ ramBytes, controlBytes: GUEST_BASE });
     return {
       memory,
       controlOffset: WASM_VM_CONTROL,
-      execute: (control) => new WasmExecution(memory, control, tier !== '0', listener),
+      execute: (control) => new WasmExecution(memory, control, tier !== '0', devices, listener),
     };
   }
   const memory = MappedMemory.create({ ramBytes, controlBytes: CONTROL_BYTES });
   return {
     memory,
     controlOffset: KVM_VM_CONTROL,
-    execute: (control) => new KvmExecution({ memory, control, cpus, cpu, listener }),
+    execute: (control) => new KvmExecution({ memory, control, cpus, cpu, devices, listener }),
   };
 }

@@ -1,5 +1,5 @@
 /** What is placed in a guest's memory at its start: kernel and initrd, opened, checked and planned. */
-import { LOW_MEMORY_LIMIT } from '../arch/layout.js';
+import { LOW_MEMORY_LIMIT, PAGE_SIZE } from '../arch/layout.js';
 import { checkKernelFits, initrdPlacement, placeInitrd } from '../loader/initrd.js';
 import type { KernelPlan, PartRange, Placement } from '../loader/plan.js';
 import { type BootFile, openInitrdFile, openKernelFile } from './boot-file.js';
@@ -9,8 +9,11 @@ export interface GuestImages {
   readonly plan: KernelPlan;
   readonly kernel: BootFile;
   readonly initrd: BootFile | undefined;
-  /** Guest address of the initrd. */
+  /** An archive that follows the initrd's. */
+  readonly modules: BootFile | undefined;
+  /** Guest address of the initrd, and bytes of all its archives with the zeros between them. */
   readonly initrdAddress: number;
+  readonly initrdBytes: number;
   readonly placements: readonly Placement[];
   /** For accounting: kernel parts and the initrd. */
   readonly parts: readonly PartRange[];
@@ -24,6 +27,7 @@ export interface GuestImages {
 export interface ImageOptions {
   readonly kernel: string;
   readonly initrd?: string | undefined;
+  readonly modules?: string | undefined;
   /** Guest RAM in bytes. */
   readonly memory: number;
   /** Nobody changes the files, see VmOptions. */
@@ -35,7 +39,13 @@ export interface ImageOptions {
  * @throws PandoError what `openKernelFile` and `openInitrdFile` throw, and KERNEL_DOES_NOT_FIT,
  * INITRD_EMPTY, INITRD_DOES_NOT_FIT
  */
-export function openImages({ kernel, initrd, memory, immutable }: ImageOptions): GuestImages {
+export function openImages({
+  kernel,
+  initrd,
+  modules,
+  memory,
+  immutable,
+}: ImageOptions): GuestImages {
   const held: BootFile[] = [];
   const close = (): void => {
     for (const file of held) file.close();
@@ -46,24 +56,39 @@ export function openImages({ kernel, initrd, memory, immutable }: ImageOptions):
     const { plan } = kernelFile;
     const placements: Placement[] = [...plan.placements];
     const parts: PartRange[] = [...plan.parts];
-    let initrdFile: BootFile | undefined;
     let initrdAddress = 0;
-    if (initrd !== undefined) {
-      initrdFile = openInitrdFile(initrd, immutable, (initrdSize) => {
-        const kernelHighest = plan.highest;
-        const limit = LOW_MEMORY_LIMIT;
-        initrdAddress = placeInitrd({ ramBytes: memory, kernelHighest, initrdSize, limit });
-      });
-      held.push(initrdFile);
-      placements.push(initrdPlacement(initrdAddress, initrdFile.size));
-      parts.push({ part: 'initrd', guestAddress: initrdAddress, length: initrdFile.size });
-    }
+    let initrdBytes = 0;
+    // Linux passes over zeros between two archives, so each begins on a page and can be mapped.
+    const place = (size: number): void => {
+      const initrdSize = Math.ceil(initrdBytes / PAGE_SIZE) * PAGE_SIZE + size;
+      const kernelHighest = plan.highest;
+      const limit = LOW_MEMORY_LIMIT;
+      initrdAddress = placeInitrd({ ramBytes: memory, kernelHighest, initrdSize, limit });
+      initrdBytes = initrdSize;
+    };
+    const open = (path: string | undefined): BootFile | undefined => {
+      if (path === undefined) return undefined;
+      const file = openInitrdFile(path, immutable, place);
+      held.push(file);
+      return file;
+    };
+    const initrdFile = open(initrd);
+    const modulesFile = open(modules);
+    const add = (file: BootFile | undefined, source: 'initrd' | 'modules', at: number): void => {
+      if (file === undefined) return;
+      placements.push(initrdPlacement(at, file.size, source));
+      parts.push({ part: 'initrd', guestAddress: at, length: file.size });
+    };
+    add(initrdFile, 'initrd', initrdAddress);
+    add(modulesFile, 'modules', initrdAddress + initrdBytes - (modulesFile?.size ?? 0));
     return heldOnce(
       {
         plan,
         kernel: kernelFile,
         initrd: initrdFile,
+        modules: modulesFile,
         initrdAddress,
+        initrdBytes,
         placements,
         parts,
       },

@@ -32,6 +32,7 @@ export class Reporter {
       onPowerOff: () => this.#end({ kind: 'poweroff' }),
       onReset: () => this.#end({ kind: 'reset' }),
       onBootStage: (value, time, port) => this.#stage(value, time, port),
+      onDoorbell: (device) => this.#emit({ kind: 'doorbell', device }),
       ...(wake ? { wake } : {}),
     };
   }

@@ -44,7 +44,15 @@ class Run {
 
   constructor(accelerator: AcceleratorName, kernel: string) {
     const images = openImages({ kernel, initrd: undefined, memory: MEMORY, immutable: false });
-    const common = { accelerator, images, memory: MEMORY, cpus: 1, cpu: 'host', booted: undefined };
+    const common = {
+      accelerator,
+      images,
+      memory: MEMORY,
+      cpus: 1,
+      cpu: 'host',
+      booted: undefined,
+      devices: [],
+    };
     this.guest = new Guest({ ...common, commandLine: '', load: 'map', tier: '0' }, (event) => {
       if (event.kind === 'console') this.drain();
       else if (event.kind !== 'stage') for (const hear of this.#waiting.splice(0)) hear(event);

@@ -1,6 +1,7 @@
 /** The public types of a virtual machine: what goes in, what can be seen, how it ends. */
 import type { VcpuState } from '../arch/vcpu-state.js';
 import type { ImagePart } from '../loader/plan.js';
+import type { DiskOptions } from '../run/devices.js';
 import type {
   AcceleratorName,
   LoadMode,
@@ -10,7 +11,16 @@ import type {
   VmExit,
 } from '../run/types.js';
 
-export type { AcceleratorName, LoadMode, Stage, StageName, TierChoice, VcpuState, VmExit };
+export type {
+  AcceleratorName,
+  DiskOptions,
+  LoadMode,
+  Stage,
+  StageName,
+  TierChoice,
+  VcpuState,
+  VmExit,
+};
 
 /** Everything that makes a VM. */
 export interface VmOptions {
@@ -18,6 +28,8 @@ export interface VmOptions {
   readonly kernel: string;
   /** Path of an initial RAM disk. */
   readonly initrd?: string | undefined;
+  /** Path of an archive that follows the initrd's, such as one with the kernel's modules. */
+  readonly modules?: string | undefined;
   /** Kernel command line, at most 2047 bytes. */
   readonly commandLine?: string;
   /** Guest RAM in bytes, a multiple of 4096; 1 GiB when absent. */
@@ -42,6 +54,10 @@ export interface VmOptions {
   readonly tier?: TierChoice;
   /** `map` maps the images copy-on-write over guest RAM, `read` copies them; `map` when absent. */
   readonly load?: LoadMode;
+  /** Disks, which a Linux guest sees as /dev/vda, /dev/vdb … in this order. */
+  readonly disks?: readonly DiskOptions[] | undefined;
+  /** Gives the guest random bytes of the host; false when absent. */
+  readonly rng?: boolean | undefined;
 }
 
 /** A VM that goes on from a snapshot of the store: its machine is the snapshot's. */

@@ -10,6 +10,7 @@ import { accountSharing } from '../memory/sharing.js';
 import { discardZeroPages, trimHeap } from '../memory/zero-pages.js';
 import { chooseAccelerator, type WasmRefusal } from '../run/accelerators.js';
 import { bootedPath, profilePath } from '../run/boot-gains.js';
+import { closeDevices, type DeviceDescription, openDevices } from '../run/devices.js';
 import type { MachineEvent, MachineListener } from '../run/execution.js';
 import { Guest, type GuestOptions, type GuestStart } from '../run/guest.js';
 import { hostNanoseconds } from '../run/host-time.js';
@@ -114,10 +115,13 @@ export class Vm implements AsyncDisposable {
     else if (tier !== '0') pool.prepare();
     const arrived = pool.expect();
     let images: GuestImages | undefined;
+    let devices: readonly DeviceDescription[] = [];
     try {
+      devices = openDevices(options);
       images = openImages({
         kernel: options.kernel,
         initrd: options.initrd,
+        modules: options.modules,
         memory,
         immutable: options.immutableImages ?? false,
       });
@@ -137,10 +141,12 @@ export class Vm implements AsyncDisposable {
         load,
         tier,
         booted,
+        devices,
       };
       return Vm.#of(guestOptions);
     } catch (error) {
       images?.close();
+      closeDevices(devices);
       throw error;
     } finally {
       await arrived();
@@ -213,7 +219,7 @@ export class Vm implements AsyncDisposable {
    * none of them changes are in memory once. The guest stands still while what it has changed is copied.
    * @param count how many
    * @returns a result for each
-   * @throws PandoError VM_ENDED when there is nothing to copy any more
+   * @throws PandoError VM_ENDED when there is nothing to copy any more, SNAPSHOT_DEVICES
    */
   async clone(count = 1): Promise<PromiseSettledResult<Vm>[]> {
     const start = await this.#capture();
@@ -228,7 +234,7 @@ export class Vm implements AsyncDisposable {
   /**
    * Writes the VM as it stands to the store, under a name. The guest stands still only while what it has
    * changed is copied in memory.
-   * @throws PandoError VM_ENDED, SNAPSHOT_EXISTS, SNAPSHOT_NAME_INVALID, SNAPSHOT_IMAGE_NOT_STORED,
+   * @throws PandoError VM_ENDED, SNAPSHOT_DEVICES, SNAPSHOT_EXISTS, SNAPSHOT_NAME_INVALID, SNAPSHOT_IMAGE_NOT_STORED,
    * STORE_WRITE_FAILED
    */
   async snapshot({ name, replace = false }: SnapshotOptions): Promise<SnapshotManifest> {
@@ -263,7 +269,10 @@ export class Vm implements AsyncDisposable {
       if (machine.accelerator === 'wasm' && machine.tier !== '0') {
         WorkerPool.shared().prepare(profile);
       }
-      return await Vm.#goOn({ ...machine, images, load: 'map', booted: undefined }, start);
+      return await Vm.#goOn(
+        { ...machine, images, load: 'map', booted: undefined, devices: [] },
+        start,
+      );
     } finally {
       images?.close();
       snapshot.close();
@@ -286,6 +295,13 @@ export class Vm implements AsyncDisposable {
 
   /** The VM as it stands; what it has written becomes a file that it maps itself. */
   async #capture(): Promise<GuestStart> {
+    const { devices, images } = this.#options;
+    if (devices.length > 0 || images.modules !== undefined) {
+      const message = `VM ${this.id} has ${devices.length} devices beside its board`;
+      throw new PandoError('SNAPSHOT_DEVICES', `${message}: only VMs without any can be copied`, {
+        remedy: 'make it without disks and other devices',
+      });
+    }
     const release = await this.#life.hold();
     try {
       if (this.#life.state === 'standing') return this.#guest.capture();
@@ -339,6 +355,8 @@ export class Vm implements AsyncDisposable {
         return;
       case 'room':
         this.#input.feed();
+        return;
+      case 'doorbell':
         return;
       default:
         this.#life.hear(event, epoch);
@@ -465,6 +483,7 @@ export class Vm implements AsyncDisposable {
       await this.#guest.release();
     } finally {
       this.#images.close();
+      closeDevices(this.#options.devices);
     }
   }
 

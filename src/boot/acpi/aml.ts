@@ -136,3 +136,14 @@ export function ioPorts(first: number, length: number): Uint8Array {
 export function isaIrq(irq: number): Uint8Array {
   return Uint8Array.of(0x22, (1 << irq) & 0xff, (1 << irq) >>> 8);
 }
+
+/** `Memory32Fixed (ReadWrite, first, length)`. */
+export function memory32(first: number, length: number): Uint8Array {
+  const bytes = [...littleEndian(BigInt(first), 4), ...littleEndian(BigInt(length), 4)];
+  return Uint8Array.of(0x86, 9, 0, 1, ...bytes);
+}
+
+/** `Interrupt (ResourceConsumer, Edge, ActiveHigh, Exclusive) { input }`. */
+export function edgeInterrupt(input: number): Uint8Array {
+  return Uint8Array.of(0x89, 6, 0, 0x03, 1, ...littleEndian(BigInt(input), 4));
+}

@@ -6,6 +6,7 @@ import { BOARD_STATE_AREA, VM_CONTROL } from '../../accel/kvm/layout.js';
 import { Board, type BoardHooks } from '../../devices/board.js';
 import { DeviceMemory } from '../../devices/device-memory.js';
 import type { VmControl } from '../control.js';
+import { type DeviceDescription, declareDevices } from '../devices.js';
 
 /** What it takes to reach a VM from another thread of the process. */
 export interface KvmDescription {
@@ -20,6 +21,7 @@ export interface KvmDescription {
     readonly runAddress: bigint;
     readonly runBytes: number;
   }[];
+  readonly devices: readonly DeviceDescription[];
 }
 
 /** One nanosecond a tick; only local APICs and timers would use it, and these are the kernel's. */
@@ -41,6 +43,7 @@ export function attachKvmBoard(
     tscFrequency: UNUSED_FREQUENCY,
     wallClock: () => Date.now(),
     interruptLines: new KvmIrqLines(vm.vmFd),
+    declared: declareDevices(vm.devices),
     hooks,
   });
 }

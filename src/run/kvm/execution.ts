@@ -26,6 +26,7 @@ import type { Board } from '../../devices/board.js';
 import { PandoError } from '../../error.js';
 import type { GuestRam } from '../../memory/guest-ram.js';
 import { REQUEST_DETACH, REQUEST_HOLD, REQUEST_PARK, type VmControl } from '../control.js';
+import type { DeviceDescription } from '../devices.js';
 import type { Ending, Execution, Failure, MachineListener } from '../execution.js';
 import { checkMachineState, MACHINE_STATE_VERSION, type MachineState } from '../machine-state.js';
 import { attachKvmBoard, type KvmDescription } from './board.js';
@@ -38,6 +39,7 @@ export interface KvmExecutionOptions {
   readonly cpus: number;
   /** CPU model: `host`, `v1` …, see accel/kvm/cpuid.ts. */
   readonly cpu: string;
+  readonly devices: readonly DeviceDescription[];
   readonly listener: MachineListener;
 }
 
@@ -67,7 +69,7 @@ export class KvmExecution implements Execution {
   #fresh = true;
 
   /** @throws PandoError KVM_*, CPU_* */
-  constructor({ memory, control, cpus, cpu, listener }: KvmExecutionOptions) {
+  constructor({ memory, control, cpus, cpu, devices, listener }: KvmExecutionOptions) {
     this.#control = control;
     this.#listener = listener;
     const model = parseCpuModel(cpu);
@@ -101,8 +103,11 @@ export class KvmExecution implements Execution {
           runAddress: handle.runAddress,
           runBytes: handle.runBytes,
         })),
+        devices,
       };
-      this.board = attachKvmBoard(this.#description, control);
+      this.board = attachKvmBoard(this.#description, control, {
+        onDoorbell: (device) => setImmediate(listener, { kind: 'doorbell', device }),
+      });
       for (const { handle } of this.#owners) {
         this.#vcpus.push(new KvmVcpu(handle, this.board, noGuestBytes));
       }

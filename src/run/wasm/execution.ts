@@ -12,6 +12,7 @@ import type { Board } from '../../devices/board.js';
 import { PandoError } from '../../error.js';
 import type { GuestMemory } from '../../memory/guest-memory.js';
 import { REQUEST_PARK, type VmControl } from '../control.js';
+import type { DeviceDescription } from '../devices.js';
 import type { Execution, MachineListener } from '../execution.js';
 import { checkMachineState, MACHINE_STATE_VERSION, type MachineState } from '../machine-state.js';
 import { attachBoard, TSC_FREQUENCY } from './machine.js';
@@ -35,6 +36,7 @@ export class WasmExecution implements Execution {
     memory: GuestMemory,
     control: VmControl,
     translate: boolean,
+    devices: readonly DeviceDescription[],
     listener: MachineListener,
   ) {
     this.#memory = memory;
@@ -42,16 +44,17 @@ export class WasmExecution implements Execution {
     const wasm = memory.memory;
     const module = coreModule();
     installDecodeTables(wasm);
-    this.board = attachBoard(wasm, 1, control, {
+    this.board = attachBoard(wasm, 1, control, devices, {
       wake: () => {
         this.#vcpu.interruptsChanged();
         this.#pool.schedule.wake(this.#slot);
       },
+      onDoorbell: (device) => setImmediate(listener, { kind: 'doorbell', device }),
     });
     this.#vcpu = new WasmVcpu({ module, memory: wasm, id: 0, bus: this.board, clock: control });
     const tenancy = this.#pool.allocate(listener);
     this.#slot = tenancy.slot;
-    this.#pool.attach({ ...tenancy, memory: wasm, vcpus: 1, module, translate });
+    this.#pool.attach({ ...tenancy, memory: wasm, vcpus: 1, module, translate, devices });
   }
 
   reset(entry: EntryState): void {

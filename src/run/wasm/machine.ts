@@ -9,6 +9,7 @@ import { WasmVcpu } from '../../accel/wasm/vcpu.js';
 import { Board, type BoardHooks } from '../../devices/board.js';
 import { DeviceMemory } from '../../devices/device-memory.js';
 import { REQUEST_PARK, VmControl } from '../control.js';
+import { type DeviceDescription, declareDevices } from '../devices.js';
 import type { Ending, MachineEvent } from '../execution.js';
 import { hostNanoseconds } from '../host-time.js';
 import { Reporter } from '../reporter.js';
@@ -35,6 +36,7 @@ export interface MachineDescription {
   readonly module: WebAssembly.Module;
   /** Whether hot code is translated. */
   readonly translate: boolean;
+  readonly devices: readonly DeviceDescription[];
 }
 
 /** How a slice ended: the slot's next state, its deadline for SLOT_ASLEEP, why for SLOT_PARKED. */
@@ -49,7 +51,8 @@ export function attachBoard(
   memory: WebAssembly.Memory,
   vcpus: number,
   control: VmControl,
-  hooks: BoardHooks = {},
+  devices: readonly DeviceDescription[],
+  hooks: BoardHooks,
 ): Board {
   const state = memory.buffer as unknown as SharedArrayBuffer;
   const foreign = new ForeignWrites(state);
@@ -63,6 +66,7 @@ export function attachBoard(
     clock: control,
     tscFrequency: TSC_FREQUENCY,
     wallClock: () => Date.now(),
+    declared: declareDevices(devices),
     hooks,
   });
 }
@@ -84,7 +88,7 @@ export class Machine {
     emit: (event: MachineEvent) => void,
     library?: Library,
   ) {
-    const { memory, module, vcpus } = description;
+    const { memory, module, vcpus, devices } = description;
     this.library = library;
     this.#control = new VmControl(memory.buffer as SharedArrayBuffer, VM_CONTROL);
     const end = (event: Ending): void => {
@@ -93,7 +97,7 @@ export class Machine {
     };
     this.#reporter = new Reporter(this.#control, emit, end);
     const hooks = this.#reporter.hooks(() => vcpu.interruptsChanged());
-    this.#board = attachBoard(memory, vcpus, this.#control, hooks);
+    this.#board = attachBoard(memory, vcpus, this.#control, devices, hooks);
     const vcpu = new WasmVcpu({
       module,
       memory,

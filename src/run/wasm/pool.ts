@@ -111,9 +111,9 @@ export class WorkerPool {
       const tenant = this.#tenants.get(slot);
       this.schedule.seize(slot);
       if (tenant?.machine === undefined) continue;
-      const { memory, vcpus } = tenant.machine;
+      const { memory, vcpus, devices } = tenant.machine;
       const control = controlOf(tenant.machine);
-      attachBoard(memory, vcpus, control).abandonLock();
+      attachBoard(memory, vcpus, control, devices, {}).abandonLock();
       const message = `the thread that ran the VM died: ${error.message}`;
       tenant.listener({ kind: 'error', code: 'WORKER_FAILED', message }, control.epoch());
     }
