@@ -11,6 +11,7 @@ import type { Schedule } from './schedule.js';
 import type { WorkerCommand, WorkerStart } from './worker.js';
 
 interface Member {
+  readonly worker: Worker;
   readonly thread: number;
   readonly commands: MessagePort;
   readonly ended: Promise<void>;
@@ -66,10 +67,14 @@ export class Workers {
   /** Ends all of them; resolves when the last has gone. */
   async dismiss(): Promise<void> {
     for (const member of this.#members) {
+      const { schedule } = this.#options;
       member.leaving = true;
-      this.#options.schedule.workerLeaves(member.thread);
+      // One that is still loading has nothing to finish: nobody waits for that.
+      const began = schedule.claims(member.thread);
+      schedule.workerLeaves(member.thread);
       this.#ending.add(member);
-      member.commands.postMessage({ kind: 'stop' } satisfies WorkerCommand);
+      if (began) member.commands.postMessage({ kind: 'stop' } satisfies WorkerCommand);
+      else void member.worker.terminate();
     }
     this.#members.clear();
     this.#options.schedule.announce();
@@ -107,6 +112,7 @@ export class Workers {
       failure = error;
     });
     const member: Member = {
+      worker,
       thread,
       commands: commands.port1,
       ended: new Promise((resolve) => {

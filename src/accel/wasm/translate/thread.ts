@@ -45,11 +45,14 @@ function v8Flags(): readonly string[] {
   return Number(major) < 12 ? [...V8_FLAGS, ...V8_FLAGS_BEFORE_12] : V8_FLAGS;
 }
 
+/** Words that the threads share: 1 once the translator has ended, 1 once it was asked for translations. */
+const LINK = { ended: 0, asked: 1, bytes: 8 } as const;
+
 /** What another thread needs to reach the translator; the port is transferred to it. */
 export interface TranslatorLink {
   readonly port: MessagePort;
-  /** One word: 1 once the translator has ended. */
-  readonly ended: SharedArrayBuffer;
+  /** Words of LINK. */
+  readonly words: SharedArrayBuffer;
   /** Tells translators of a process apart: later ones have higher numbers. */
   readonly generation: number;
 }
@@ -57,9 +60,11 @@ export interface TranslatorLink {
 export class TranslatorThread {
   readonly #worker: Worker;
   readonly #ended: Promise<void>;
-  readonly #endedWord = new SharedArrayBuffer(4);
+  readonly #words = new Int32Array(new SharedArrayBuffer(LINK.bytes));
   readonly #generation: number;
   #closing = false;
+  /** It has a file to bring up to date at its end. */
+  #keeps = false;
 
   /**
    * @param generation higher than that of the one before
@@ -77,7 +82,7 @@ export class TranslatorThread {
     });
     this.#ended = new Promise((resolve) => {
       this.#worker.once('exit', (status) => {
-        Atomics.store(new Int32Array(this.#endedWord), 0, 1);
+        Atomics.store(this.#words, LINK.ended, 1);
         if (!this.#closing) died(failure ?? new Error(`it ended with status ${status}`));
         resolve();
       });
@@ -88,11 +93,13 @@ export class TranslatorThread {
   connect(): TranslatorLink {
     const { port1, port2 } = new MessageChannel();
     this.#worker.postMessage({ kind: 'connect', port: port1 } satisfies TranslatorCommand, [port1]);
-    return { port: port2, ended: this.#endedWord, generation: this.#generation };
+    const words = this.#words.buffer as SharedArrayBuffer;
+    return { port: port2, words, generation: this.#generation };
   }
 
   /** Uses a profile (profile.ts), and brings it up to date at the end. */
   useProfile(path: string): void {
+    this.#keeps = true;
     this.#worker.postMessage({ kind: 'profile', path } satisfies TranslatorCommand);
   }
 
@@ -110,10 +117,13 @@ export class TranslatorThread {
     this.#worker.postMessage({ kind: 'tidy' } satisfies TranslatorCommand);
   }
 
-  /** Ends the thread once profiles are written. */
+  /** Ends the thread once profiles are written. One that has nothing to write need not even have started. */
   close(): Promise<void> {
     this.#closing = true;
-    this.#worker.postMessage({ kind: 'close' } satisfies TranslatorCommand);
+    const asked = Atomics.load(this.#words, LINK.asked) !== 0;
+    if (this.#keeps && asked)
+      this.#worker.postMessage({ kind: 'close' } satisfies TranslatorCommand);
+    else void this.#worker.terminate();
     return this.#ended;
   }
 }
@@ -121,15 +131,15 @@ export class TranslatorThread {
 /** The translator thread as another thread sees it; needs no event loop. */
 export class PortService implements TranslationService {
   readonly #port: MessagePort;
-  readonly #ended: Int32Array;
+  readonly #words: Int32Array;
 
-  constructor({ port, ended }: TranslatorLink) {
+  constructor({ port, words }: TranslatorLink) {
     this.#port = port;
-    this.#ended = new Int32Array(ended);
+    this.#words = new Int32Array(words);
   }
 
   get ended(): boolean {
-    return Atomics.load(this.#ended, 0) !== 0;
+    return Atomics.load(this.#words, LINK.ended) !== 0;
   }
 
   close(): void {
@@ -137,6 +147,7 @@ export class PortService implements TranslationService {
   }
 
   request(regions: readonly Uint8Array[]): void {
+    Atomics.store(this.#words, LINK.asked, 1);
     this.#port.postMessage(regions);
   }
 

@@ -1,0 +1,98 @@
+/**
+ * Guests of random code (src/accel/conformance/testing/random-guest.ts), as many as one likes, on both tiers: none may
+ * hang or fail the monitor; how long closing each took, and the process's memory, which must not grow.
+ *
+ *     npm run build && npx tsc -p bench && node dist/benches/random-guests.js [--count N] [--seed N] [--runs MS]
+ *
+ * The exit status is 1 when a guest failed the monitor, closing one took too long, or memory grew.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { randomGuest } from '#dist/accel/conformance/testing/random-guest.js';
+import { Vm } from '#dist/vm/vm.js';
+
+const { values } = parseArgs({
+  options: {
+    count: { type: 'string', default: '20000' },
+    seed: { type: 'string', default: '1' },
+    runs: { type: 'string', default: '10' },
+  },
+});
+const COUNT = Number(values.count);
+const SEED = Number(values.seed);
+/** Milliseconds that a guest runs when it does not end by itself. */
+const RUNS = Number(values.runs);
+/** Milliseconds that closing may take, beside what else the machine does. */
+const CLOSE_LIMIT = 100;
+/** Resident memory may be so much more, in MiB, in the last quarter than in the second. */
+const GROWTH = 32;
+const REPORT_EVERY = 500;
+
+const folder = mkdtempSync(join(tmpdir(), 'pando-random-'));
+const kernel = join(folder, 'guest.elf');
+const took: number[] = [];
+const resident: number[] = [];
+const ends = new Map<string, number>();
+const wrong: string[] = [];
+const slow: string[] = [];
+
+writeFileSync(kernel, randomGuest(SEED).image());
+// While there is a VM, threads stay.
+const first = await Vm.create({
+  kernel,
+  memory: 32 << 20,
+  accelerator: 'wasm',
+  immutableImages: true,
+});
+for (let index = 0; index < COUNT; index++) {
+  const seed = SEED + index;
+  const tier = index % 2 === 0 ? '1' : '0';
+  writeFileSync(kernel, randomGuest(seed).image());
+  const vm = await Vm.create({
+    kernel,
+    memory: 32 << 20,
+    accelerator: 'wasm',
+    immutableImages: true,
+    shareBooted: false,
+    tier,
+  });
+  vm.start();
+  const exit = await Promise.race([vm.exited, sleep(RUNS)]);
+  const kind = exit?.kind ?? 'runs';
+  ends.set(kind, (ends.get(kind) ?? 0) + 1);
+  if (exit?.kind === 'error') wrong.push(`seed ${seed}: ${exit.message}`);
+  const began = performance.now();
+  await vm.close();
+  const milliseconds = performance.now() - began;
+  took.push(milliseconds);
+  if (milliseconds > CLOSE_LIMIT)
+    slow.push(`seed ${seed} tier ${tier}: ${milliseconds.toFixed(0)} ms`);
+  resident.push(process.memoryUsage.rss() / 2 ** 20);
+  if ((index + 1) % REPORT_EVERY === 0) report(index + 1);
+}
+await first.close();
+rmSync(folder, { recursive: true });
+
+function at(sorted: readonly number[], part: number): string {
+  return (sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? 0).toFixed(1);
+}
+
+function report(count: number): void {
+  const sorted = [...took].sort((a, b) => a - b);
+  const counts = [...ends].map(([kind, number]) => `${kind} ${number}`).join(', ');
+  console.log(
+    `${count} guests: ${counts}; close median ${at(sorted, 0.5)}, 99 % ${at(sorted, 0.99)}, longest ${at(sorted, 1)} ms; ${resident.at(-1)?.toFixed(0)} MiB`,
+  );
+}
+
+report(COUNT);
+const quarter = Math.floor(COUNT / 4);
+const mean = (part: readonly number[]): number =>
+  part.reduce((sum, value) => sum + value, 0) / Math.max(1, part.length);
+const grown = mean(resident.slice(-quarter)) - mean(resident.slice(quarter, 2 * quarter));
+console.log(`resident memory, last quarter less the second: ${grown.toFixed(1)} MiB`);
+for (const line of [...wrong, ...slow]) console.log(line);
+if (wrong.length > 0 || slow.length > 0 || grown > GROWTH) process.exitCode = 1;
