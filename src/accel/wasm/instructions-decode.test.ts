@@ -43,14 +43,8 @@ const SUPPORTED = new Set<CpuidFeature>([
   CpuidFeature.TSC,
 ]);
 
-/** Defined to raise #UD, of system-management mode, in no manual (SALC). */
-const LEFT_OUT = new Set<Mnemonic>([
-  Mnemonic.Ud0,
-  Mnemonic.Ud1,
-  Mnemonic.Ud2,
-  Mnemonic.Rsm,
-  Mnemonic.Salc,
-]);
+/** Defined to raise #UD, of system-management mode. */
+const LEFT_OUT = new Set<Mnemonic>([Mnemonic.Ud0, Mnemonic.Ud1, Mnemonic.Ud2, Mnemonic.Rsm]);
 /** Valid outside 64-bit code on one vendor's processors only (SDM vol. 2, "SYSCALL", "SYSRET"). */
 const ONLY_64 = new Set<Mnemonic>([Mnemonic.Syscall, Mnemonic.Sysret, Mnemonic.Sysretq]);
 

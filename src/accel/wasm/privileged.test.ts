@@ -1,6 +1,7 @@
 /** Ports, MSRs, CPUID, control registers and descriptor-table instructions (Intel SDM vol. 2 and 3). */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import type { CoreImports } from './core-module.js';
 import * as L from './layout.js';
 import {
   CODE,
@@ -211,8 +212,8 @@ describe('model-specific registers', () => {
 
 describe('CPUID', () => {
   /** Leaf, subleaf, flags, EAX, EBX, ECX, EDX. */
-  function withTable(): Guest {
-    const guest = new Guest('long');
+  function withTable(imports: Partial<CoreImports> = {}): Guest {
+    const guest = new Guest('long', imports);
     const rows = [
       [0, 0, 0, 0xb, 0x756e6547, 0x6c65746e, 0x49656e69],
       [1, 0, 0, 0x306a9, 0x800, 0x80000001, 0x178bfbff],
@@ -255,6 +256,23 @@ describe('CPUID', () => {
       assert.deepEqual(registers, expected.map(BigInt));
     });
   }
+
+  test('leaf 1 says whether the local APIC is enabled', () => {
+    for (const [base, feature] of [
+      [0xfee00900n, 0x200n],
+      [0xfee00100n, 0n],
+    ] as const) {
+      const guest: Guest = withTable({
+        readMsr: (index) => {
+          if (index !== 0x1b) return 0;
+          guest.set64(L.HOST_VALUE, base);
+          return 1;
+        },
+      });
+      guest.run(code('b8', le(1, 4), '0f a2 f4'));
+      assert.equal(guest.get64(L.RDX) & 0x200n, feature);
+    }
+  });
 });
 
 describe('control registers', () => {
@@ -440,6 +458,14 @@ describe('descriptor tables', () => {
     guest.run(code('63 c8 f4'));
     assert.equal(low(guest, L.RAX), USER_DS | 2);
     assert.equal(guest.flags() & 0x40, 0x40);
+  });
+
+  test('SALC fills AL with the carry flag outside 64-bit code', () => {
+    const guest = new Guest('protected');
+    // stc; salc; mov bl,al; clc; salc
+    assert.equal(guest.vector(code('f9 d6 88 c3 f8 d6 f4')), -1);
+    assert.deepEqual([guest.get64(L.RBX) & 0xffn, guest.get64(L.RAX) & 0xffn], [0xffn, 0n]);
+    assert.equal(new Guest('long').vector(code('d6')), 6);
   });
 
   test('VMCALL and VMMCALL are hypercalls of KVM', () => {

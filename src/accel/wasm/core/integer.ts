@@ -11,7 +11,7 @@ import {
 import { adjustDivide, adjustMultiply, adjustPacked, adjustUnpacked, bound } from "./decimal";
 import { div, idiv, imul, mul } from "./divide";
 import { faulted, raise, raiseError, VEC_GP, VEC_UD } from "./fault";
-import { AF, arithmetic, CF, DF, PF, setAdd, setSome, setSub, SF, ZF, zeroFlag } from "./flags";
+import { AF, arithmetic, carryFlag, CF, DF, PF, setAdd, setSome, setSub, SF, ZF, zeroFlag } from "./flags";
 import {
   COUNT_CL, COUNT_IMMEDIATE, COUNT_ONE, ROTATE_CARRY_LEFT, ROTATE_CARRY_RIGHT, ROTATE_LEFT, ROTATE_RIGHT, shift,
   SHIFT_ARITHMETIC, SHIFT_LEFT, SHIFT_RIGHT, shiftDouble,
@@ -222,6 +222,9 @@ export function execInteger(cpu: usize, rec: usize, op: u32): u32 {
     case OP.XCHG_A: return exchangeAccumulator(cpu, rec);
     case OP.SAHF: return setFlag(cpu, CF | PF | AF | ZF | SF, load<u8>(cpu, GPR + RAX + AH));
     case OP.LAHF: return loadFlags(cpu);
+    case OP.SALC:
+      store<u8>(cpu, carryFlag(cpu) ? 0xff : 0, GPR + RAX);
+      return ST_NEXT;
     case OP.XLAT: return translate(cpu, rec);
     case OP.BSWAP: return byteSwap(cpu, rec);
     case OP.ROL_IMM: return shift(cpu, rec, sizeOf(rec), ROTATE_LEFT, COUNT_IMMEDIATE);

@@ -78,6 +78,8 @@ function moves(): Row[] {
     row('99', 'cwd', '', 'hot', 'CWD', v),
     row('9E', 'sahf', '', 'integer', 'SAHF'),
     row('9F', 'lahf', '', 'integer', 'LAHF'),
+    // In no manual, and in every processor.
+    row('D6', 'salc', '', 'integer', 'SALC', { size: 'b', not64: true }),
     row('D7', 'xlat', '', 'integer', 'XLAT', { size: 'b' }),
     row('0F C8 +r', 'bswap', 'Zy', 'integer', 'BSWAP', { size: 'v' }),
     row('NP 0F C3 /r', 'movnti', 'My,Gy', 'hot', ['', 'MOV_MR'], { size: 'y', sized: true }),

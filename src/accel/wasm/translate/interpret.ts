@@ -129,7 +129,7 @@ export const ROUTINES: readonly Emitter[] = [
   }),
   routine(/^(?:CLC|STC|CMC)$/, { flags: 'some' }),
   routine(/^SAHF$/, { reads: RAX_BIT, flags: 'some' }),
-  routine(/^LAHF$/, { writes: RAX_BIT, flags: 'read' }),
+  routine(/^LAHF$|^SALC$/, { writes: RAX_BIT, flags: 'read' }),
   routine(/^(?:CLD|STD|CLI)$/, {}),
   routine(/^XLAT$/, { reads: RBX_BIT, writes: RAX_BIT }),
   routine(/^MOV_AO$/, { writes: RAX_BIT }),
