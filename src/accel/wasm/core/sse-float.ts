@@ -102,8 +102,8 @@ export function execFloat(cpu: usize, rec: usize, op: u32): u32 {
   switch (index & 3) {
     case 0: return packed32(cpu, rec, index >> 2);
     case 1: return packed64(cpu, rec, index >> 2);
-    case 2: return scalar32(cpu, rec, index >> 2);
-    default: return scalar64(cpu, rec, index >> 2);
+    case 2: return scalar<f32>(cpu, rec, index >> 2);
+    default: return scalar<f64>(cpu, rec, index >> 2);
   }
 }
 
@@ -158,52 +158,55 @@ function packed64(cpu: usize, rec: usize, kind: u32): u32 {
   return ST_NEXT;
 }
 
-function scalar32(cpu: usize, rec: usize, kind: u32): u32 {
-  const from = sourceLow<u32>(cpu, rec);
+/** ADDSS … CMPSS and ADDSD … CMPSD; F: f32 or f64. */
+function scalar<F>(cpu: usize, rec: usize, kind: u32): u32 {
+  const from = sourceLow<F>(cpu, rec);
   if (!from) return ST_FAULT;
   const to = xmmReg(cpu, rec) + XMM;
   const mxcsr = load<u32>(cpu, MXCSR);
-  const b = load<u32>(from);
-  const a = kind == SQRT ? b : load<u32>(to);
-  if ((mxcsr & (FAST_MXCSR_MASK & ~PE)) == (FAST_MXCSR & ~PE) && kind <= SQRT && ordinary32(a) && ordinary32(b)) {
-    const result = host32(kind, reinterpret<f32>(a), reinterpret<f32>(b));
-    if (
-      kind == MIN || kind == MAX || (safe32(reinterpret<u32>(result))
-        && (mxcsr & PE || exact32(kind, reinterpret<f32>(a), reinterpret<f32>(b), result)))
-    ) {
-      store<f32>(to, result);
-      return ST_NEXT;
+  const first = kind == SQRT ? from : to;
+  if ((mxcsr & (FAST_MXCSR_MASK & ~PE)) == (FAST_MXCSR & ~PE) && kind <= SQRT) {
+    const a = load<F>(first);
+    const b = load<F>(from);
+    if (ordinary<F>(a) && ordinary<F>(b)) {
+      const result = host<F>(kind, a, b);
+      if (kind == MIN || kind == MAX || (safe<F>(result) && (mxcsr & PE || exact<F>(kind, a, b, result)))) {
+        store<F>(to, result);
+        return ST_NEXT;
+      }
     }
   }
   fpBegin(mxcsr);
-  const result = operate32(cpu, kind, rec, a, b);
-  if (!report(cpu, fpReported(), fpTraps())) return ST_FAULT;
-  store<u32>(to, result);
+  if (sizeof<F>() == 4) {
+    const result = operate32(cpu, kind, rec, load<u32>(first), load<u32>(from));
+    if (!report(cpu, fpReported(), fpTraps())) return ST_FAULT;
+    store<u32>(to, result);
+  } else {
+    const result = operate64(cpu, kind, rec, load<u64>(first), load<u64>(from));
+    if (!report(cpu, fpReported(), fpTraps())) return ST_FAULT;
+    store<u64>(to, result);
+  }
   return ST_NEXT;
 }
 
-function scalar64(cpu: usize, rec: usize, kind: u32): u32 {
-  const from = sourceLow<u64>(cpu, rec);
-  if (!from) return ST_FAULT;
-  const to = xmmReg(cpu, rec) + XMM;
-  const mxcsr = load<u32>(cpu, MXCSR);
-  const b = load<u64>(from);
-  const a = kind == SQRT ? b : load<u64>(to);
-  if ((mxcsr & (FAST_MXCSR_MASK & ~PE)) == (FAST_MXCSR & ~PE) && kind <= SQRT && ordinary64(a) && ordinary64(b)) {
-    const result = host64(kind, reinterpret<f64>(a), reinterpret<f64>(b));
-    if (
-      kind == MIN || kind == MAX || (safe64(reinterpret<u64>(result))
-        && (mxcsr & PE || exact64(kind, reinterpret<f64>(a), reinterpret<f64>(b), result)))
-    ) {
-      store<f64>(to, result);
-      return ST_NEXT;
-    }
-  }
-  fpBegin(mxcsr);
-  const result = operate64(cpu, kind, rec, a, b);
-  if (!report(cpu, fpReported(), fpTraps())) return ST_FAULT;
-  store<u64>(to, result);
-  return ST_NEXT;
+// @ts-ignore: decorator
+@inline
+function ordinary<F>(value: F): bool {
+  return sizeof<F>() == 4 ? ordinary32(reinterpret<u32>(value as f32)) : ordinary64(reinterpret<u64>(value as f64));
+}
+
+// @ts-ignore: decorator
+@inline
+function safe<F>(value: F): bool {
+  return sizeof<F>() == 4 ? safe32(reinterpret<u32>(value as f32)) : safe64(reinterpret<u64>(value as f64));
+}
+
+// @ts-ignore: decorator
+@inline
+function exact<F>(kind: u32, a: F, b: F, result: F): bool {
+  return sizeof<F>() == 4
+    ? exact32(kind, a as f64, b as f64, result as f64)
+    : exact64(kind, a as f64, b as f64, result as f64);
 }
 
 // @ts-ignore: decorator
@@ -237,29 +240,15 @@ function host64x2(kind: u32, a: v128, b: v128): v128 {
 
 // @ts-ignore: decorator
 @inline
-function host64(kind: u32, a: f64, b: f64): f64 {
+function host<F>(kind: u32, a: F, b: F): F {
   switch (kind) {
-    case ADD: return a + b;
-    case SUB: return a - b;
-    case MUL: return a * b;
-    case DIV: return a / b;
+    case ADD: return (a + b) as F;
+    case SUB: return (a - b) as F;
+    case MUL: return (a * b) as F;
+    case DIV: return (a / b) as F;
     case MIN: return a < b ? a : b;
     case MAX: return a > b ? a : b;
-    default: return sqrt<f64>(b);
-  }
-}
-
-// @ts-ignore: decorator
-@inline
-function host32(kind: u32, a: f32, b: f32): f32 {
-  switch (kind) {
-    case ADD: return a + b;
-    case SUB: return a - b;
-    case MUL: return a * b;
-    case DIV: return a / b;
-    case MIN: return a < b ? a : b;
-    case MAX: return a > b ? a : b;
-    default: return sqrt<f32>(b);
+    default: return sqrt<F>(b);
   }
 }
 
