@@ -9,6 +9,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { buildIsFresh, installIsFresh } from './freshness.cjs';
 import { lock } from './lock.mjs';
+import { TEST_ENVIRONMENT } from './test-store.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const quiet = process.argv.includes('--quiet');
@@ -64,7 +65,7 @@ function showStep(title, began) {
 }
 
 /** Runs a step; in quiet mode its output shows only when it fails. */
-async function step(title, command, args) {
+async function step(title, command, args, env = {}) {
   const began = Date.now();
   if (!quiet) console.log(`setup: ${title} …`);
   const line = showStep(title, began);
@@ -72,7 +73,7 @@ async function step(title, command, args) {
   const child = spawn(command, args, {
     cwd: root,
     stdio: ['ignore', output, output],
-    env: { ...process.env, PANDO_SETUP: '1' },
+    env: { ...process.env, ...env, PANDO_SETUP: '1' },
     detached: true,
   });
   running = child;
@@ -121,7 +122,8 @@ if (!installIsFresh(root) || !buildIsFresh(root)) {
 if (forTests) {
   const launcher = join(root, 'bin', 'pando.js');
   const words = [launcher, 'image', 'pull', 'debian'];
-  const pulled = await step('Debian image for the tests', process.execPath, words);
+  const title = 'Debian image for the tests';
+  const pulled = await step(title, process.execPath, words, TEST_ENVIRONMENT);
   // Most tests need no image; those that boot one say themselves that it is missing.
   if (!pulled) process.stderr.write('setup: going on without the Debian image\n');
 }

@@ -6,6 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { TEST_ENVIRONMENT } from './test-store.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const build = spawnSync(process.execPath, [join(root, 'scripts', 'build.mjs')], {
@@ -36,8 +37,12 @@ if (files.length === 0) {
   console.error(`no test matches ${wanted.join(' ')}`);
   process.exit(1);
 }
-const result = spawnSync(process.execPath, ['--test', '--test-concurrency=2', ...files], {
+/** A file that hangs is ended; the longest takes minutes, on a busy machine several times that. */
+const FILE_LIMIT_MS = 30 * 60_000;
+const options = ['--test', '--test-concurrency=2', `--test-timeout=${FILE_LIMIT_MS}`];
+const result = spawnSync(process.execPath, [...options, ...files], {
   cwd: root,
+  env: { ...process.env, ...TEST_ENVIRONMENT },
   stdio: 'inherit',
 });
 process.exit(result.status ?? 1);

@@ -1,6 +1,7 @@
 /** What happens to image files, and with bad ones, while a VM runs: nothing that the VM notices. */
 import assert from 'node:assert/strict';
 import {
+  chmod,
   copyFile,
   cp,
   mkdtemp,
@@ -43,6 +44,8 @@ test('files that are truncated and replaced do not reach a VM that maps them', a
   const initrd = join(folder, 'initrd');
   await copyFile(image.kernelPath, kernel);
   await copyFile(image.initrdPath!, initrd);
+  // Objects of the store cannot be written, so neither can their copies.
+  for (const path of [kernel, initrd]) await chmod(path, 0o644);
   const vm = await Vm.create({ kernel, initrd, commandLine: image.commandLine });
   await using _ = vm;
   // Before the guest has touched a page: nothing of the files is in its memory yet.

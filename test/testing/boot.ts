@@ -1,6 +1,11 @@
 /** Starts VMs for tests: Debian's image, pulled once, and the console that goes with each VM. */
+import { join } from 'node:path';
 import { type Image, ImageStore, pullDebian, Vm, type VmOptions } from 'pando';
+import { cacheDirectory } from '#dist/image/directories.js';
 import { Console } from './console.js';
+
+// As scripts/test-store.mjs has it, for a file that is run by itself.
+process.env.PANDO_STORE ??= join(cacheDirectory(), 'test-store');
 
 /** A booting or booted VM. */
 export interface Booted {
@@ -8,7 +13,7 @@ export interface Booted {
   readonly console: Console;
 }
 
-/** The image of a kernel package, from the user's own store; pulled when it is not there. */
+/** The image of a kernel package, from the tests' store; pulled when it is not there. */
 export async function debianImage(
   name = 'debian',
   kernelPackage = 'linux-image-cloud-amd64',
