@@ -30,7 +30,7 @@ const SECTOR_SIZE = 512;
 const SIZE_TRAILER = 4;
 
 /** A vmlinux of more than this is refused. */
-const MAX_KERNEL_BYTES = 1 << 30;
+const MAX_KERNEL_BYTES = 1 << 28;
 
 /** Where the payload is, and what the header says of itself. */
 export interface BzImage {
@@ -139,7 +139,12 @@ export function unpackBzImage(
   const payload = source.read(payloadOffset, payloadLength);
   if (compression === undefined) return payload;
   const stream = compression === 'gzip' ? payload : payload.subarray(0, -SIZE_TRAILER);
-  const bounds = { limit: MAX_KERNEL_BYTES, expected: unpackedSize };
+  const accept = (beginning: Uint8Array): void => {
+    if (isElf(beginning)) return;
+    const hex = Buffer.from(beginning.subarray(0, 4)).toString('hex');
+    throw new PandoError('ELF_BAD_MAGIC', `the payload unpacks to ${hex}…, which is no ELF file`);
+  };
+  const bounds = { limit: MAX_KERNEL_BYTES, expected: unpackedSize, accept };
   const vmlinux = decompress(compression, stream, bounds);
   if (vmlinux.length !== unpackedSize) {
     throw new PandoError(

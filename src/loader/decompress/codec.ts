@@ -10,6 +10,11 @@ export interface DecompressBounds {
   readonly limit: number;
   /** The exact size of the output, when the container tells it: saves copies, decides nothing else. */
   readonly expected?: number;
+  /**
+   * Given the beginning of the output before most of it is made; throws when that is not what the
+   * caller wants. A few kilobytes can stand for a gigabyte.
+   */
+  readonly accept?: (beginning: Uint8Array) => void;
 }
 
 const REMEDY = 'the file is truncated or damaged: fetch it again';
@@ -50,6 +55,8 @@ export function unsupported(format: string, what: string): PandoError {
 }
 
 const FIRST_CAPACITY = 1 << 20;
+/** What `accept` is given at least. */
+export const BEGINNING_BYTES = 64;
 
 /** Output that grows up to a limit; `bytes` changes when it grows. */
 export class Output {
@@ -57,21 +64,31 @@ export class Output {
   length = 0;
   readonly #format: string;
   readonly #limit: number;
+  readonly #expected: number;
+  #accept: DecompressBounds['accept'];
 
   constructor(format: string, bounds: DecompressBounds) {
     this.#format = format;
     this.#limit = bounds.limit;
-    const expected = bounds.expected ?? Math.min(FIRST_CAPACITY, bounds.limit);
-    if (expected > bounds.limit) throw tooLarge(format, bounds.limit);
-    this.bytes = new Uint8Array(expected);
+    this.#accept = bounds.accept;
+    this.#expected = bounds.expected ?? 0;
+    if (this.#expected > bounds.limit) throw tooLarge(format, bounds.limit);
+    this.bytes = new Uint8Array(
+      Math.min(bounds.expected ?? bounds.limit, bounds.limit, FIRST_CAPACITY),
+    );
   }
 
   /** Makes room for `count` more bytes behind `length`. */
   reserve(count: number): void {
+    if (this.#accept !== undefined && this.length >= BEGINNING_BYTES) {
+      this.#accept(this.bytes.subarray(0, this.length));
+      this.#accept = undefined;
+    }
     const needed = this.length + count;
     if (needed <= this.bytes.length) return;
     if (needed > this.#limit) throw tooLarge(this.#format, this.#limit);
-    const grown = new Uint8Array(Math.min(Math.max(needed, 2 * this.bytes.length), this.#limit));
+    const wanted = this.bytes.length < this.#expected ? this.#expected : 2 * this.bytes.length;
+    const grown = new Uint8Array(Math.min(Math.max(needed, wanted), this.#limit));
     grown.set(this.bytes.subarray(0, this.length));
     this.bytes = grown;
   }

@@ -184,3 +184,39 @@ for (const [format, command, options] of TOOLS) {
     }
   });
 }
+
+test('output that nobody wants is refused by its beginning, not when all of it is there', (t) => {
+  const size = 1 << 26;
+  const zeros = Buffer.alloc(size);
+  for (const [format, command] of [
+    ['gzip', 'gzip'],
+    ['bzip2', 'bzip2'],
+    ['xz', 'xz --check=crc32'],
+    ['lzma', 'xz --format=lzma'],
+    ['lz4', 'lz4 -l'],
+    ['zstd', 'zstd'],
+  ] as const) {
+    const packed = spawnSync('sh', ['-c', `${command} -1 -c`], { input: zeros, maxBuffer: size });
+    if (packed.status !== 0) {
+      t.diagnostic(`${command} is not there`);
+      continue;
+    }
+    let seen: number | undefined;
+    const accept = (beginning: Uint8Array): void => {
+      seen = beginning.length;
+      throw new PandoError('UNWANTED', '');
+    };
+    for (const expected of [undefined, size]) {
+      seen = undefined;
+      const bounds = { limit: 2 * size, ...(expected === undefined ? {} : { expected }), accept };
+      assert.equal(
+        codeOf(() => decompress(format, packed.stdout, bounds)),
+        'UNWANTED',
+        format,
+      );
+      assert.ok(seen !== undefined && seen >= 64 && seen <= size / 4, `${format}: ${seen} bytes`);
+    }
+    const whole = decompress(format, packed.stdout, { limit: size, expected: size });
+    assert.equal(whole.length, size, format);
+  }
+});

@@ -354,7 +354,7 @@ export function decompressLzma(input: Uint8Array, bounds: DecompressBounds): Uin
   const stated = size === UNKNOWN_SIZE ? Number.POSITIVE_INFINITY : Number(size);
   const output = new Output(
     'LZMA',
-    stated === Number.POSITIVE_INFINITY ? bounds : { limit: bounds.limit, expected: stated },
+    stated === Number.POSITIVE_INFINITY ? bounds : { ...bounds, expected: stated },
   );
   const decoder = new LzmaDecoder('LZMA', input);
   decoder.setProperties(input[0]!, MAX_LITERAL_BITS);

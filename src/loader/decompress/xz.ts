@@ -259,7 +259,7 @@ export function decompressXz(input: Uint8Array, bounds: DecompressBounds): Uint8
     .flatMap(({ records }) => records)
     .reduce((sum, record) => sum + record.size, 0);
   if (total > bounds.limit) throw tooLarge(FORMAT, bounds.limit);
-  const output = new Output(FORMAT, { limit: total, expected: total });
+  const output = new Output(FORMAT, { ...bounds, limit: total, expected: total });
   for (const stream of streams) {
     let at = stream.start + EDGE_SIZE;
     for (const record of stream.records) {

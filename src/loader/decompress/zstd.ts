@@ -250,7 +250,7 @@ function runSequences(
 
 /** Makes room for one block, as far as the limit goes. */
 function reserveBlock(output: Output, bounds: DecompressBounds): void {
-  const room = Math.max(bounds.expected ?? 0, output.bytes.length) - output.length;
+  const room = output.bytes.length - output.length;
   if (room >= BLOCK_LIMIT || output.bytes.length === (bounds.expected ?? bounds.limit)) return;
   output.reserve(Math.min(BLOCK_LIMIT, bounds.limit - output.length));
 }
