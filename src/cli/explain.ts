@@ -1,6 +1,7 @@
 /** What a user is told about VMs that did not end as wished. */
 import { PandoError } from '../error.js';
 import type { Observation } from '../fleet/observation.js';
+import { NOT_MADE } from '../fleet/planned-vm.js';
 import { hex64, type RegisterReport, registersOf } from './report.js';
 import type { Outcome, Watched } from './supervise.js';
 
@@ -24,6 +25,7 @@ function registerLines(registers: RegisterReport): string[] {
 
 /** What a running VM is doing. */
 function activity(vm: Watched, seen: Observation | undefined): string[] {
+  if (vm.machine.pid === NOT_MADE) return [`VM ${vm.machine.index}: its turn to boot had not come`];
   const stage = vm.machine.stages.at(-1)?.name ?? 'no boot stage';
   const place =
     seen === undefined

@@ -3,7 +3,6 @@
  * takes the first wish and ends its VMs; without a session, and at the second signal, the process leaves
  * at once, through 'exit', where whoever has children or a raw terminal puts things right.
  */
-import type { PandoError } from '../error.js';
 import { INTERRUPTION_STATUS, type Interruption } from './statuses.js';
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
@@ -31,8 +30,8 @@ export function listenToSignals(): () => void {
 /** One session's interruption. */
 export class InterruptionSource {
   /** Settles at the first wish, or at a failure that ends the session; never rejects. */
-  readonly interrupted: Promise<Interruption | PandoError>;
-  private settle!: (by: Interruption | PandoError) => void;
+  readonly interrupted: Promise<Interruption | Error>;
+  private settle!: (by: Interruption | Error) => void;
   private signalled = false;
   private readonly ignore: () => void;
 
@@ -53,7 +52,7 @@ export class InterruptionSource {
   }
 
   /** The escape key, an output whose reader has gone, or an output that has failed. */
-  end(by: Interruption | PandoError): void {
+  end(by: Interruption | Error): void {
     this.settle(by);
   }
 

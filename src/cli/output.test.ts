@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { PandoError } from '../error.js';
 import type { HostCapabilities } from '../measure/capabilities.js';
 import type { AcceleratorProbe } from '../run/accelerators.js';
+import { demoText } from './demo.js';
 import { findings, findingsTable } from './doctor.js';
 import type { RunReport } from './report.js';
 import { reportTables } from './report-tables.js';
@@ -67,6 +68,11 @@ test('the tables show stages, pages by VM and in all, and figures by process', (
     ],
     processes: [{ pid: 7, uss: 1048576, pss: 2097152, rss: 3145728, images: [] }],
   };
+  const demo = demoText(report, PLAIN);
+  assert.match(demo, /^2 Linux guests have booted from one mapped copy.*\n86 % of the kernel and/);
+  assert.match(demo, /The guests take 2\.0 MiB together, 1\.0 MiB each\.\n\n/);
+  assert.match(demo, /^VM 0 +- +60 +10$/m);
+  assert.ok(demo.split('\n').length < 15);
   const text = reportTables(report, PLAIN);
   assert.match(text, /^0 +- +1234 ms +- +5,000,000 +running$/m);
   assert.match(text, /^all +text +200 +120 +20 +60$/m);

@@ -36,8 +36,8 @@ function redirect(command: Command, out: Output): void {
 /** Adds a verb to the program. */
 export type Registration = (program: Command) => void;
 
-/** The program with these verbs. */
-function createProgram(verbs: readonly Registration[], out: Output): Command {
+/** The program with these verbs; help and version go to `out`. */
+export function createProgram(verbs: readonly Registration[], out: Output): Command {
   const program = new Command('pando')
     .description('boots Linux VMs from memory-mapped images, many at once')
     .version(VERSION);

@@ -1,5 +1,6 @@
 /** What a user sees while VMs boot: one line a VM. */
 
+import { NOT_MADE } from '../fleet/planned-vm.js';
 import type { Watched } from './supervise.js';
 import { LiveLines, type TerminalStream } from './terminal/live-lines.js';
 
@@ -9,7 +10,8 @@ const REDRAW_MS = 200;
 export function vmLine(vm: Watched): string {
   const stage = vm.machine.stages.at(-1);
   const seconds = stage === undefined ? '' : `${(stage.ms / 1000).toFixed(2)} s`;
-  const state = vm.exit === undefined ? (stage?.name ?? 'starting') : vm.exit.kind;
+  const before = vm.machine.pid === NOT_MADE ? 'waits for its turn' : 'starting';
+  const state = vm.exit === undefined ? (stage?.name ?? before) : vm.exit.kind;
   const last = vm.tail.last(1)[0] ?? '';
   const head = `VM ${vm.machine.index}  ${state.padEnd(18)}  ${seconds.padStart(9)}`;
   return `${head}  ${last}`.trimEnd();

@@ -7,7 +7,9 @@ import { GENERAL_REGISTERS, SEGMENT_REGISTERS } from '../arch/vcpu-state.js';
 import { PandoError } from '../error.js';
 import type { FleetVm } from '../fleet/fleet-vm.js';
 import type { Observation } from '../fleet/observation.js';
+import { NOT_MADE } from '../fleet/planned-vm.js';
 import { figuresOf, readMappings, readProcessMemory } from '../measure/process-memory.js';
+import { remedyFor } from '../system-error.js';
 import type { Stage, VcpuState, VmExit, VmMemory } from '../vm/types.js';
 import type { Outcome, Watched } from './supervise.js';
 
@@ -130,7 +132,7 @@ function processReports(
   machines: readonly FleetVm[],
   images: readonly ImageFile[],
 ): ProcessReport[] {
-  const pids = [...new Set(machines.map(({ pid }) => pid))];
+  const pids = [...new Set(machines.map(({ pid }) => pid))].filter((pid) => pid !== NOT_MADE);
   return pids.flatMap((pid) => {
     try {
       return [processReport(pid, images)];
@@ -198,10 +200,7 @@ export async function measureRun(
 function unwritable(path: string, cause: unknown): PandoError {
   const reason = (cause as NodeJS.ErrnoException).code ?? String(cause);
   return new PandoError('REPORT_UNWRITABLE', `report file ${path}: ${reason}`, {
-    remedy:
-      reason === 'ENOSPC'
-        ? 'free some space on its disk'
-        : 'name a file in a folder that exists and that you may write',
+    remedy: remedyFor(reason) ?? 'name a file in a folder that exists and that you may write',
     cause,
   });
 }

@@ -31,6 +31,7 @@ export interface RunFlags {
   readonly json?: boolean;
   readonly disk?: readonly string[];
   readonly rng?: boolean;
+  readonly force?: boolean;
 }
 
 /** The same, checked. */

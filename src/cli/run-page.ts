@@ -6,6 +6,7 @@ import { toPng } from '../bench/plot/png.js';
 import { toSvg } from '../bench/plot/svg.js';
 import { PandoError } from '../error.js';
 import type { FleetVm } from '../fleet/fleet-vm.js';
+import { NOT_MADE } from '../fleet/planned-vm.js';
 import {
   countPages,
   findRegions,
@@ -76,7 +77,9 @@ export async function mapGuests(
     length,
   }));
   const maps: MappedGuest[] = [];
-  for (const pid of new Set(machines.map((machine) => machine.pid))) {
+  const pids = new Set(machines.map((machine) => machine.pid));
+  pids.delete(NOT_MADE);
+  for (const pid of pids) {
     const held = machines.filter((machine) => machine.pid === pid);
     const first = held[0]!;
     const { accelerator, index } = first;

@@ -1,12 +1,14 @@
 /** `pando run`: boots VMs and stays with them. */
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { PandoError } from '../error.js';
 import { type Makers, shareImages } from '../fleet/fleet.js';
 import { VM_PROCESS_ENTRY } from '../fleet/process.js';
 import { chooseBootImage } from '../image/boot-image.js';
+import { availableMemory } from '../measure/capabilities.js';
 import { chooseAccelerator } from '../run/accelerators.js';
 import { snapshotMachine } from '../snapshot/snapshot.js';
 import { Vm, wasmRefusal } from '../vm/vm.js';
+import { checkMemory } from './memory-check.js';
 import {
   checkReportFile,
   formatReport,
@@ -21,10 +23,12 @@ import { reportTables } from './report-tables.js';
 import { parseRunOptions, type RunFlags } from './run-options.js';
 import type { MappedGuest } from './run-page.js';
 import { runSession } from './session.js';
+import { STATUSES } from './statuses.js';
 import { commandText } from './terminal/command-text.js';
 import { progressLine } from './terminal/image-progress.js';
 import { STANDARD_STREAMS, type Streams } from './terminal/standard-streams.js';
 import { styleFor } from './terminal/text-table.js';
+import { withTerminalSize } from './terminal-size.js';
 
 /** How real VMs are made. */
 export const MAKERS: Makers = {
@@ -33,9 +37,11 @@ export const MAKERS: Makers = {
   vmProcess: VM_PROCESS_ENTRY,
 };
 
-const EXIT_STATUSES = `
-Exit status: 0 the guests powered off, --until was met, or Ctrl-A X; 1 an error; 2 a wrong command
-line; 3 time-out; 4 a guest ended in a triple fault; 128 + number of the signal that ended Pando.`;
+const EXIT_STATUSES = [
+  '',
+  'Exit status:',
+  ...STATUSES.map(([status, meaning]) => `  ${status.padEnd(14)} ${meaning}`),
+].join('\n');
 
 /**
  * Writes what `--report` asks for.
@@ -78,6 +84,7 @@ export async function run(
   const wanted = target !== undefined && target.kind !== 'json';
   const page = wanted ? await import('./run-page.js') : undefined;
   let maps: readonly MappedGuest[] = [];
+  if (flags.force !== true && flags.snapshot === undefined) checkMemory(options, availableMemory());
   const progress = progressLine(streams.err);
   const modules = options.disks.length > 0 || options.rng;
   const machine = flags.snapshot === undefined ? undefined : await snapshotMachine(flags.snapshot);
@@ -93,6 +100,8 @@ export async function run(
           wasmRefusal(options.cpu, options.memory, options.cpus),
         )
       : options.accelerator);
+  const onTerminal =
+    options.serial.kind === 'stdio' && options.count === 1 && streams.input?.isTTY === true;
   const tables = options.until !== undefined && !options.json && options.report === undefined;
   const { report, complaints, status, outcome } = await runSession(
     {
@@ -102,7 +111,9 @@ export async function run(
         modules: 'modules' in image ? image.modules : undefined,
         disks: options.disks,
         rng: options.rng,
-        commandLine: image.commandLine,
+        commandLine: onTerminal
+          ? withTerminalSize(image.commandLine, streams.out)
+          : image.commandLine,
         memory: machine?.memory ?? options.memory,
         cpus: machine?.cpus ?? options.cpus,
         ...(options.cpu === undefined ? {} : { cpu: options.cpu }),
@@ -117,6 +128,7 @@ export async function run(
       until: options.until,
       timeoutMs: options.timeoutMs,
       measure: tables || options.json || options.report !== undefined,
+      settleMs: 0,
       lastingProgress: false,
       inspect: async (machines, { kernel, initrd }) => {
         const memory = machine?.memory ?? options.memory;
@@ -160,8 +172,8 @@ export function registerRunCommand(program: Command): void {
   program
     .command('run')
     .description('boot VMs; without --kernel: of the Debian image, which is pulled when missing')
-    .option('--kernel <file>', 'kernel: ELF with a PVH note, or bzImage')
-    .option('--initrd <file>', 'initial RAM disk')
+    .option('--kernel <file>', "kernel: ELF with a PVH note, or bzImage (default: the image's)")
+    .option('--initrd <file>', "initial RAM disk (default: the image's)")
     .option(
       '--disk <file,mode>',
       'disk: a raw file or block device, and ro, rw or cow; repeatable',
@@ -169,24 +181,29 @@ export function registerRunCommand(program: Command): void {
       [],
     )
     .option('--rng', 'random bytes of the host for the guest')
-    .option('--image <name>', 'image of the store (default: debian)')
-    .option('--append <text>', "kernel command line; after the image's own without --kernel")
+    .option('--image <name>', 'image of the store (default: debian, pulled when it is missing)')
+    .option('--append <text>', "kernel command line; without --kernel it follows the image's own")
     .option('--snapshot <name>', 'go on from a snapshot instead of booting')
-    .option('--memory <size>', 'guest RAM', '1G')
+    .option('--memory <size>', 'guest RAM of each VM; on wasm up to 3G', '1G')
     .option('--cpus <number>', 'virtual processors of each VM', '1')
     .option('--cpu <model>', 'kvm: host, v1, v2 or v3, with ,-FEATURE any number of times')
-    .addOption(
-      new Option('--tier <n>', 'wasm: 0 interprets, 1 also translates hot code').default('auto'),
-    )
-    .addOption(new Option('--accel <name>', 'accelerator: auto, kvm or wasm').default('auto'))
+    .option('--accel <name>', 'accelerator: auto, kvm or wasm', 'auto')
+    .option('--tier <n>', 'wasm: 0 interprets, 1 also translates hot code; auto is 1', 'auto')
     .option('--load <how>', 'map: images copy-on-write over guest RAM; read: copy them', 'map')
     .option('--count <number>', 'how many VMs', '1')
     .option('--isolate <how>', 'shared: all VMs in one process; process: one each', 'shared')
-    .option('--serial <target>', 'consoles: stdio, file:PATTERN (%d: number of the VM) or null')
+    .option(
+      '--serial <target>',
+      'consoles: stdio, null, or file:PATTERN, where %d is the number of the VM from 0 (default: stdio; with --json null)',
+    )
     .option('--until <text>', 'wait until every console has printed this, measure, stop')
     .option('--timeout <seconds>', 'give up after this time')
-    .option('--report <path>', 'FILE: the measurements as JSON; DIR or FILE.html: a page')
+    .option(
+      '--report <path>',
+      'FILE: measurements as JSON; DIR or FILE.html: a page with memory maps',
+    )
     .option('--json', 'write the measurements to standard output')
+    .option('--force', 'boot even if the memory does not hold so many VMs')
     .addHelpText('after', EXIT_STATUSES)
     .action(async (flags: RunFlags, command: Command) => {
       if (flags.snapshot !== undefined) checkSnapshotOptions(command);

@@ -1,6 +1,7 @@
 /** Where the guests' serial consoles go: `--serial stdio|file:PATTERN|null`. */
 import { PandoError } from '../error.js';
 import type { FleetVm } from '../fleet/fleet-vm.js';
+import { remedyFor } from '../system-error.js';
 import { LineCutter } from './terminal/console-lines.js';
 import type { Output } from './terminal/output.js';
 import { openOutputFile } from './terminal/output-ports.js';
@@ -42,13 +43,8 @@ export interface SerialOutput {
 
 function unwritable(path: string, cause: unknown): PandoError {
   const reason = (cause as NodeJS.ErrnoException).code ?? String(cause);
-  const remedies: Readonly<Record<string, string>> = {
-    ENOSPC: 'free some space on its disk',
-    ENXIO: 'start the reader of the FIFO first',
-    EPIPE: 'the reader of the FIFO has gone',
-  };
   return new PandoError('SERIAL_FILE_UNWRITABLE', `serial console file ${path}: ${reason}`, {
-    remedy: remedies[reason] ?? 'name a file in a folder that exists and that you may write',
+    remedy: remedyFor(reason) ?? 'name a file in a folder that exists and that you may write',
     cause,
   });
 }

@@ -54,6 +54,7 @@ function fixture() {
         until: undefined,
         timeoutMs: 20_000,
         measure: false,
+        settleMs: 0,
         lastingProgress: false,
         ...options,
       },
@@ -169,9 +170,14 @@ test('several consoles on standard output are told apart by a prefix on each lin
 
 test("one console takes standard input and gives the guest's bytes as they are", async () => {
   const { run, input, output } = fixture();
-  setTimeout(() => input.emit('data', Buffer.from('typed')), 30);
-  await run('say:a/b\\n echo wait:100 poweroff', { serial: { kind: 'stdio' } });
-  assert.equal(output(), 'ab\ntyped');
+  const ended = run('say:a/b\\n echo say:typed? wait:300000', { serial: { kind: 'stdio' } });
+  const typing = setInterval(() => {
+    if (output() === 'ab\ntyped?') input.emit('data', Buffer.from('typed'));
+    else if (output().endsWith('typed')) process.kill(process.pid, 'SIGTERM');
+  }, 1);
+  await ended;
+  clearInterval(typing);
+  assert.equal(output(), 'ab\ntyped?typed');
 });
 
 test('consoles go to files by number', async () => {

@@ -3,11 +3,14 @@
  * share. Whatever happens on the way, every VM is closed and the terminal is as it was.
  */
 
+import { availableParallelism } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { BootQueue } from '../fleet/boot-queue.js';
 import {
   closeVms,
-  createVms,
   type Isolation,
   type Makers,
+  planVms,
   type SharedImages,
 } from '../fleet/fleet.js';
 import type { FleetVm } from '../fleet/fleet-vm.js';
@@ -37,6 +40,8 @@ export interface SessionOptions {
   readonly measure: boolean;
   /** Looks at the VMs once what ends the session has come, before they are closed. */
   readonly inspect?: (machines: readonly FleetVm[], images: SharedImages) => Promise<void>;
+  /** How long VMs run on, once their consoles have printed the text, before they are measured. */
+  readonly settleMs: number;
   /** Whether the lines of the live progress stay on the terminal. */
   readonly lastingProgress: boolean;
 }
@@ -49,6 +54,11 @@ export interface SessionResult {
   readonly report: RunReport | undefined;
   /** What went wrong, as lines for standard error. */
   readonly complaints: readonly string[];
+}
+
+/** One that boots fills a processor; two are never too many. What goes on from a snapshot does not boot. */
+function bootsAtOnce({ snapshot, count }: SessionOptions): number {
+  return snapshot === undefined ? Math.max(2, availableParallelism()) : count;
 }
 
 /** Undoes things in the opposite order of their doing. */
@@ -99,8 +109,11 @@ export async function runSession(
     };
     const { snapshot } = options;
     const made = snapshot === undefined ? vm : { snapshot };
-    const machines = await createVms(made, options.count, options.isolate, makers);
+    const machines = planVms(made, options.count, options.isolate, makers);
     undo.add(() => closeVms(machines));
+    const queue = new BootQueue(machines, bootsAtOnce(options), (cause) => interruption.end(cause));
+    undo.add(() => queue.stop());
+    await queue.prepare();
     const watched = machines.map((machine) => new Watched(machine, options.until));
     const screen = new Undo();
     undo.add(() => screen.all());
@@ -116,8 +129,12 @@ export async function runSession(
     if (options.serial.kind !== 'stdio') {
       screen.add(showVms(watched, streams.err, options.lastingProgress));
     }
-    for (const machine of machines) machine.start();
+    queue.start();
     const outcome = await supervise(watched, options.timeoutMs, interruption.interrupted);
+    queue.stop();
+    if (outcome.kind === 'until' && options.settleMs > 0) {
+      await Promise.race([sleep(options.settleMs), interruption.interrupted]);
+    }
     interruption.conclude();
     if (outcome.kind === 'failed') throw outcome.error;
     patience = patienceFor(exitStatus(outcome, watched));

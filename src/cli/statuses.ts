@@ -11,6 +11,18 @@ export const STATUS_TRIPLE_FAULT = 4;
 /** An error that is no PandoError is a fault of Pando (EX_SOFTWARE of sysexits.h). */
 export const STATUS_BUG = 70;
 
+/** Every exit status with its meaning, as help and README.md show them. */
+export const STATUSES: readonly (readonly [status: string, meaning: string])[] = [
+  ['0', 'the guests powered off, --until was met, or Ctrl-A X'],
+  ['1', 'an error: one line with a code, what is wrong, and what to do'],
+  ['2', 'a wrong command line'],
+  ['3', 'time-out; standard error tells what each VM was doing'],
+  ['4', 'a triple fault; standard error has RIP, registers and the last console lines'],
+  ['70', 'a fault of Pando itself, with a stack trace'],
+  ['129, 130, 143', 'SIGHUP, SIGINT, SIGTERM; the VMs were ended first'],
+  ['141', 'SIGPIPE: the reader of standard output has gone; the VMs were ended first'],
+];
+
 /** A shell's status of a program that a signal ended: 128 + its number (signal(7)). */
 export const INTERRUPTION_STATUS: Readonly<Record<Interruption, number>> = {
   quit: STATUS_OK,

@@ -1,9 +1,19 @@
 /** Every verb with standard streams that break, stall or go away. */
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
-import { closeSync, constants, mkdtempSync, openSync, rmSync, symlinkSync } from 'node:fs';
+import { once } from 'node:events';
+import {
+  closeSync,
+  constants,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -131,14 +141,59 @@ test('standard input that cannot be read is no input', () => {
 const ended = (child: ChildProcess): Promise<number | null> =>
   new Promise((resolve) => child.once('exit', resolve));
 
+/** Bytes that a process and its children have in memory; 0 for those that have gone. */
+function resident(pid: number): number {
+  const read = (name: string): string => {
+    try {
+      return readFileSync(`/proc/${pid}/${name}`, 'utf8');
+    } catch {
+      return '';
+    }
+  };
+  const children = read(`task/${pid}/children`).trim().split(' ').filter(Boolean);
+  const own = Number(/VmRSS:\s+(\d+) kB/.exec(read('status'))?.[1] ?? 0) * 1024;
+  return children.reduce((sum, child) => sum + resident(Number(child)), own);
+}
+
+/** How much more memory a process and its children take than when it first printed, until it ends. */
+async function growth(child: ChildProcess): Promise<number> {
+  const before = resident(child.pid ?? 0);
+  let most = before;
+  while (child.exitCode === null && child.signalCode === null) {
+    most = Math.max(most, resident(child.pid ?? 0));
+    await sleep(50);
+  }
+  return most - before;
+}
+
+/** A guest prints some 100 MB in the time, and an endless input gives more. */
+const BOUND = 64 * 1024 * 1024;
+
 for (const isolate of ['shared', 'process']) {
-  test(`a time-out is kept while the reader takes nothing, isolate ${isolate}`, async () => {
-    const words = [...run(printing, 2), '--isolate', isolate];
+  test(`a reader that takes nothing holds the guest back, isolate ${isolate}`, async () => {
+    const words = [...run(printing, 5), '--isolate', isolate];
     const child = spawn(process.execPath, [PROGRAM, ...words], {
       stdio: ['ignore', 'pipe', 'ignore'],
     });
-    child.stdout?.pause();
-    assert.equal(await ended(child), 3);
+    const status = ended(child);
+    await once(child.stdout as Readable, 'readable');
+    const grown = await growth(child);
+    assert.equal(await status, 3);
+    assert.ok(grown < BOUND, `${grown} bytes`);
+  });
+
+  test(`an endless input is read as the guest takes it, isolate ${isolate}`, async () => {
+    const zeros = openSync('/dev/zero', 'r');
+    const words = [...run(saying, 5), '--isolate', isolate];
+    const child = spawn(process.execPath, [PROGRAM, ...words], {
+      stdio: [zeros, 'pipe', 'ignore'],
+    });
+    closeSync(zeros);
+    const status = ended(child);
+    await once(child.stdout as Readable, 'readable');
+    const grown = await growth(child);
+    assert.equal(await status, 3);
+    assert.ok(grown < BOUND, `${grown} bytes`);
   });
 }
 

@@ -3,7 +3,6 @@
  * or the user interrupts; and what each of these means as an exit status.
  */
 
-import { PandoError } from '../error.js';
 import type { FleetVm } from '../fleet/fleet-vm.js';
 import type { VmExit } from '../vm/types.js';
 import {
@@ -25,7 +24,7 @@ export type Outcome =
   | { readonly kind: 'timeout' }
   | { readonly kind: 'interrupted'; readonly by: Interruption }
   /** The command itself cannot go on. */
-  | { readonly kind: 'failed'; readonly error: PandoError };
+  | { readonly kind: 'failed'; readonly error: Error };
 
 /** One VM under supervision. Make it before the VM starts, so that no byte is missed. */
 export class Watched {
@@ -87,7 +86,7 @@ function settled(watched: readonly Watched[]): Outcome | undefined {
 export function supervise(
   watched: readonly Watched[],
   timeoutMs: number | undefined,
-  interrupted: Promise<Interruption | PandoError>,
+  interrupted: Promise<Interruption | Error>,
 ): Promise<Outcome> {
   return new Promise((resolve) => {
     let timer: NodeJS.Timeout | undefined;
@@ -102,7 +101,7 @@ export function supervise(
     };
     if (timeoutMs !== undefined) timer = setTimeout(() => end({ kind: 'timeout' }), timeoutMs);
     void interrupted.then((by) =>
-      end(by instanceof PandoError ? { kind: 'failed', error: by } : { kind: 'interrupted', by }),
+      end(typeof by === 'string' ? { kind: 'interrupted', by } : { kind: 'failed', error: by }),
     );
     for (const vm of watched) vm.onChange(look);
     look();

@@ -2,6 +2,7 @@
 import { openImages } from '../run/images.js';
 import type { RestoreOptions, VmOptions } from '../vm/types.js';
 import { type CreateVm, type FleetVm, IsolatedVm, LocalVm } from './fleet-vm.js';
+import { PlannedVm } from './planned-vm.js';
 import { VmProcess } from './process.js';
 
 /** Guest RAM in bytes unless the user chooses. */
@@ -29,30 +30,18 @@ export interface Makers {
   readonly vmProcess: URL;
 }
 
-/**
- * Makes `count` VMs of the same options, numbered from 0. When one cannot be made the others are closed.
- * @throws PandoError what `Vm.create` throws, VM_PROCESS_DIED
- */
-export async function createVms(
+/** VMs of the same options, numbered from 0; each is made when its turn comes. */
+export function planVms(
   options: VmOptions | RestoreOptions,
   count: number,
   isolation: Isolation,
   makers: Makers,
-): Promise<FleetVm[]> {
+): PlannedVm[] {
   const make = async (index: number): Promise<FleetVm> =>
     isolation === 'process'
       ? createIsolatedVm(index, options, makers.vmProcess)
       : new LocalVm(index, await makers.createVm(options));
-  const results = await Promise.allSettled(
-    Array.from({ length: count }, (_, index) => make(index)),
-  );
-  const machines = results.flatMap((result) =>
-    result.status === 'fulfilled' ? [result.value] : [],
-  );
-  const failure = results.find((result) => result.status === 'rejected');
-  if (failure === undefined) return machines;
-  await closeVms(machines);
-  throw failure.reason;
+  return Array.from({ length: count }, (_, index) => new PlannedVm(index, () => make(index)));
 }
 
 /**

@@ -17,6 +17,7 @@ const PATH = '/sbin:/usr/sbin:/bin:/usr/bin';
  * /init. It reports the boot stage before anything else. Drivers of devices are loaded where the VM was given the
  * kernel's modules. `pando.exec=PATH` on the kernel's command line runs a program in place of the shell and
  * powers off after it; a name with a dot is not passed on to init's environment, hence /proc/cmdline.
+ * systemd.tty.rows.ttyS0=N and systemd.tty.columns.ttyS0=N (systemd(1)) are the size of the console's terminal.
  * /dev/console is no controlling terminal, the terminal behind it is: the last of `active`.
  */
 export const INIT_SCRIPT = `#!/bin/busybox sh
@@ -48,8 +49,11 @@ action="respawn:-/bin/sh"
 for word in $(cat /proc/cmdline); do
   case $word in
     pando.exec=*) action="once:/etc/run \${word#pando.exec=}" ;;
+    systemd.tty.rows.$console=*) rows=\${word#*=} ;;
+    systemd.tty.columns.$console=*) columns=\${word#*=} ;;
   esac
 done
+stty rows \${rows:-0} cols \${columns:-0} < /dev/$console
 cat > /etc/inittab <<END
 $console::$action
 ::ctrlaltdel:/sbin/reboot
@@ -67,7 +71,7 @@ echo "Pando: $1 ended with $?"
 poweroff -f
 `;
 
-/** /etc/profile, read by the login shell. A serial line tells no size: busybox then takes 80 by 24. */
+/** /etc/profile, read by the login shell. Without a size of the terminal busybox takes 80 by 24. */
 export const PROFILE = `export PATH=${PATH}
 export HOME=/root
 export TERM=\${TERM:-vt102} PAGER=less

@@ -4,3 +4,4 @@ export {
   type HostCapabilities,
   probeCapabilities,
 } from '../host/capabilities.js';
+export { type AvailableMemory, availableMemory } from '../host/memory-available.js';

@@ -91,6 +91,9 @@ export function openStandardOutput(name: string, descriptor: 1 | 2): Output {
       get columns() {
         return stream().columns;
       },
+      get rows() {
+        return stream().rows;
+      },
     };
     return new Output(name, terminalPort(descriptor), screen);
   }

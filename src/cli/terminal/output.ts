@@ -20,6 +20,7 @@ export interface OutputScreen {
   readonly isTTY?: boolean;
   /** Columns of the terminal; undefined elsewhere. */
   readonly columns?: number | undefined;
+  readonly rows?: number | undefined;
 }
 
 /** Longest piece that is passed on at once: progress of a slow reader is seen by the piece. */
@@ -50,6 +51,10 @@ export class Output {
 
   get columns(): number | undefined {
     return this.screen.columns;
+  }
+
+  get rows(): number | undefined {
+    return this.screen.rows;
   }
 
   /** Whether so much waits that its maker should hold back until `drained`. */

@@ -5,6 +5,7 @@
 import { closeSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import { PandoError } from '../../error.js';
+import { remedyFor } from '../../system-error.js';
 import type { InputStream } from './console-input.js';
 import type { Output } from './output.js';
 import { openStandardOutput } from './output-ports.js';
@@ -31,10 +32,7 @@ export function outputEnd(output: Output, cause: NodeJS.ErrnoException): OutputE
   if (cause.code === 'EIO' && output.isTTY) return 'SIGHUP';
   const reason = cause.code ?? cause.message;
   return new PandoError('OUTPUT_UNWRITABLE', `${output.name} cannot be written: ${reason}`, {
-    remedy:
-      reason === 'ENOSPC' || reason === 'EDQUOT'
-        ? 'free some space on its disk'
-        : 'direct it to a file, pipe or terminal that takes what is written',
+    remedy: remedyFor(reason) ?? 'direct it to a file, pipe or terminal that takes what is written',
     cause,
   });
 }
