@@ -37,7 +37,7 @@ const ALLOWED = {
     'error',
   ],
   snapshot: ['run', 'image', 'memory', 'loader', 'arch', 'error', 'version'],
-  vm: ['snapshot', 'run', 'devices', 'memory', 'loader', 'arch', 'error'],
+  vm: ['snapshot', 'run', 'backend', 'devices', 'memory', 'loader', 'arch', 'error'],
   fleet: ['vm', 'run', 'host', 'error'],
   debug: ['run', 'accel', 'accel/wasm', 'devices', 'boot', 'memory', 'loader', 'arch', 'error'],
   bench: [

@@ -11,12 +11,14 @@ import {
   type DiskMode,
   openDisk,
 } from '../backend/open-disk.js';
+import { VsockHost } from '../backend/vsock-host.js';
 import type { Board } from '../devices/board.js';
 import type { DeclaredDevice } from '../devices/declared-device.js';
 import { VirtioBlk } from '../devices/virtio/blk.js';
 import type { HostEnd, VirtioDevice, VirtioTransport } from '../devices/virtio/device.js';
 import { VirtioMmio } from '../devices/virtio/mmio.js';
 import { VirtioRng } from '../devices/virtio/rng.js';
+import { VirtioVsock } from '../devices/virtio/vsock.js';
 import { PandoError } from '../error.js';
 
 /** A disk of a VM. */
@@ -34,24 +36,35 @@ export interface DiskOptions {
 export interface DeviceOptions {
   readonly disks?: readonly DiskOptions[] | undefined;
   readonly rng?: boolean | undefined;
+  /** Sockets between guest and host. */
+  readonly vsock?: boolean | undefined;
 }
+
+/** The address of a guest on its own socket device: no two guests share one. */
+const GUEST_CID = 3;
 
 /** A device that is open, as it can be posted to the threads of the process. */
 export type DeviceDescription =
   | { readonly kind: 'rng'; readonly name: string }
+  | { readonly kind: 'vsock'; readonly name: string }
   | { readonly kind: 'blk'; readonly name: string; readonly disk: DiskHandle };
 
 /**
  * Opens everything that the devices need. The caller closes it, after the machine.
  * @throws PandoError DISK_*, DEVICES_TOO_MANY
  */
-export function openDevices({ disks = [], rng = false }: DeviceOptions): DeviceDescription[] {
+export function openDevices({
+  disks = [],
+  rng = false,
+  vsock = false,
+}: DeviceOptions): DeviceDescription[] {
   const devices: DeviceDescription[] = [];
   try {
     for (const { path, mode } of disks) {
       devices.push({ kind: 'blk', name: `blk${devices.length}`, disk: openDisk(path, mode) });
     }
     if (rng) devices.push({ kind: 'rng', name: 'rng' });
+    if (vsock) devices.push({ kind: 'vsock', name: 'vsock' });
     if (devices.length <= VIRTIO_INPUTS.length) return devices;
     const message = `${devices.length} devices exceed the limit of ${VIRTIO_INPUTS.length}`;
     throw new PandoError('DEVICES_TOO_MANY', message, { remedy: 'give the VM fewer disks' });
@@ -69,6 +82,8 @@ function makeDevice(description: DeviceDescription, transport: VirtioTransport):
   switch (description.kind) {
     case 'rng':
       return new VirtioRng(transport, fillRandom);
+    case 'vsock':
+      return new VirtioVsock(transport, GUEST_CID, (link) => new VsockHost(link));
     case 'blk':
       return new VirtioBlk(transport, blockSource(description.disk), description.name);
   }
@@ -107,6 +122,11 @@ export class HostEnds {
   /** A device has called. */
   ring(device: number): void {
     if (!this.#closed && this.#board.takeDoorbell(device)) this.#ends[device]?.serve();
+  }
+
+  /** That of the socket device, if there is one. */
+  get vsock(): VsockHost | undefined {
+    return this.#ends.find((end) => end instanceof VsockHost);
   }
 
   /** The machine goes on from a saved state. */

@@ -7,6 +7,7 @@ import { CONTROL_BYTES, VM_CONTROL as KVM_VM_CONTROL } from '../accel/kvm/layout
 import { GUEST_BASE, VM_CONTROL as WASM_VM_CONTROL } from '../accel/wasm/layout.js';
 import { type EntryState, pvhEntryState } from '../arch/entry-state.js';
 import { PAGE_SIZE } from '../arch/layout.js';
+import type { VsockHost } from '../backend/vsock-host.js';
 import { virtioMmioDevice } from '../boot/acpi/virtio.js';
 import { writeBootData } from '../boot/boot-data.js';
 import { BootedPages } from '../memory/booted-pages.js';
@@ -93,6 +94,11 @@ export class Guest {
       else void execution.close().then(() => memory.release());
       throw error;
     }
+  }
+
+  /** The host end of the socket device, if the guest has one. */
+  get vsock(): VsockHost | undefined {
+    return this.#hostEnds.vsock;
   }
 
   /** After a reset: images, RAM, devices and vCPUs as at the start. No thread runs the VM. */

@@ -20,6 +20,9 @@ export interface SnapshotMachine {
   readonly cpu: string;
   readonly commandLine: string;
   readonly tier: TierChoice;
+  /** Devices beside the board's; disks are not captured. */
+  readonly rng: boolean;
+  readonly vsock: boolean;
 }
 
 export interface SnapshotManifest {
@@ -33,11 +36,12 @@ export interface SnapshotManifest {
   /** The image's files, of which pages are named, and which a reset places again. */
   readonly kernel: ObjectReference;
   readonly initrd: ObjectReference | null;
+  readonly modules: ObjectReference | null;
   /** Pages that the guest had of its own, without gaps. */
   readonly pages: ObjectReference;
   /** Everything but RAM (machine-file.ts). */
   readonly state: ObjectReference;
-  /** Runs of guest RAM: first page, pages, file (0 pages, 1 kernel, 2 initrd), first page of the file. */
+  /** Runs of guest RAM: first page, pages, file (0 pages, 1 kernel, 2 initrd, 3 modules), first page of the file. */
   readonly runs: readonly (readonly [
     page: number,
     pages: number,
@@ -47,7 +51,7 @@ export interface SnapshotManifest {
 }
 
 /** Numbers of the files in `runs`. */
-export const RUN_FILE = { pages: 0, kernel: 1, initrd: 2 } as const;
+export const RUN_FILE = { pages: 0, kernel: 1, initrd: 2, modules: 3 } as const;
 
 /** A name is a file name of the store. */
 const NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/i;
@@ -94,10 +98,10 @@ export function parseSnapshot(name: string, text: string): SnapshotManifest {
     );
   }
   checkFields(name, manifest);
-  const { machine, kernel, initrd, pages, runs } = manifest;
+  const { machine, kernel, initrd, modules, pages, runs } = manifest;
   const isRun = (run: unknown): boolean => Array.isArray(run) && run.length === 4;
   if (!Array.isArray(runs) || !runs.every(isRun)) throw invalid(name, 'its runs are no runs');
-  const sizes = [pages.size, kernel.size, initrd?.size ?? 0];
+  const sizes = [pages.size, kernel.size, initrd?.size ?? 0, modules?.size ?? 0];
   checkRuns(
     memoryRuns(manifest),
     machine.memory / PAGE_SIZE,
@@ -120,8 +124,12 @@ function checkFields(name: string, manifest: SnapshotManifest): void {
   if (!sized || !Number.isSafeInteger(cpus) || cpus < 1) {
     throw invalid(name, `its machine has ${memory} bytes and ${cpus} processors`);
   }
-  const { kernel, initrd, pages, state } = manifest;
-  for (const file of [kernel, pages, state, ...(initrd === null ? [] : [initrd])]) {
+  if (typeof machine.rng !== 'boolean' || typeof machine.vsock !== 'boolean') {
+    throw invalid(name, 'its devices are not named');
+  }
+  const { kernel, initrd, modules, pages, state } = manifest;
+  const optional = [initrd, modules].filter((file) => file !== null);
+  for (const file of [kernel, pages, state, ...optional]) {
     const whole = Number.isSafeInteger(file?.size) && file.size >= 0;
     if (!whole || !HASH.test(String(file.sha256))) throw invalid(name, 'a file is not named');
   }

@@ -59,16 +59,20 @@ export async function writeSnapshot(
 ): Promise<SnapshotManifest> {
   const kernel = referenceOf(images.kernel);
   const initrd = images.initrd === undefined ? null : referenceOf(images.initrd);
+  const modules = images.modules === undefined ? null : referenceOf(images.modules);
   await store.prepare();
-  await store.keep(images.kernel.path, kernel.sha256);
-  if (images.initrd !== undefined && initrd !== null) {
-    await store.keep(images.initrd.path, initrd.sha256);
+  const numbers = new Map<string, number>();
+  for (const [file, number] of [
+    [images.modules, RUN_FILE.modules],
+    [images.initrd, RUN_FILE.initrd],
+    [images.kernel, RUN_FILE.kernel],
+  ] as const) {
+    if (file === undefined) continue;
+    const { sha256 } = referenceOf(file);
+    await store.keep(file.path, sha256);
+    numbers.set(sha256, number);
   }
   const { layout, state } = start;
-  const numbers = new Map([
-    [kernel.sha256, RUN_FILE.kernel],
-    ...(initrd === null ? [] : [[initrd.sha256, RUN_FILE.initrd] as const]),
-  ]);
   const runs: (readonly [number, number, number, number])[] = [];
   const copied: MemoryRun[] = [];
   let filePage = 0;
@@ -90,6 +94,7 @@ export async function writeSnapshot(
     machine,
     kernel,
     initrd,
+    modules,
     pages: await store.add((sink) => copyPages(layout, copied, sink)),
     state: await store.add((sink) => sink(encodeMachine(state))),
     runs,
@@ -122,6 +127,19 @@ async function copyPages(
 export interface BootedMachine extends SnapshotMachine {
   readonly kernel: string;
   readonly initrd: string | undefined;
+  readonly modules: string | undefined;
+}
+
+/** @throws PandoError SNAPSHOT_OBJECT_MISSING, SNAPSHOT_OBJECT_SIZE */
+async function imagePaths(
+  { kernel, initrd, modules }: SnapshotManifest,
+  store: SnapshotStore,
+): Promise<Pick<OpenSnapshot, 'kernel' | 'initrd' | 'modules'>> {
+  return {
+    kernel: await store.locateImage(kernel, 'kernel'),
+    initrd: initrd === null ? undefined : await store.locateImage(initrd, 'initrd'),
+    modules: modules === null ? undefined : await store.locateImage(modules, 'modules'),
+  };
 }
 
 /** @throws PandoError as `openSnapshot` */
@@ -129,12 +147,8 @@ export async function snapshotMachine(
   name: string,
   store: SnapshotStore = new SnapshotStore(),
 ): Promise<BootedMachine> {
-  const { machine, kernel, initrd } = await store.read(name);
-  return {
-    ...machine,
-    kernel: await store.locateImage(kernel, 'kernel'),
-    initrd: initrd === null ? undefined : await store.locateImage(initrd, 'initrd'),
-  };
+  const manifest = await store.read(name);
+  return { ...manifest.machine, ...(await imagePaths(manifest, store)) };
 }
 
 /** An open snapshot: VMs start from it until it is closed. */
@@ -144,6 +158,7 @@ export interface OpenSnapshot {
   /** Paths of the image's files, for a reset. */
   readonly kernel: string;
   readonly initrd: string | undefined;
+  readonly modules: string | undefined;
   /** VMs keep what they have mapped. */
   close(): void;
 }
@@ -157,16 +172,17 @@ export async function openSnapshot(
   store: SnapshotStore = new SnapshotStore(),
 ): Promise<OpenSnapshot> {
   const manifest = await store.read(name);
-  const kernel = await store.locateImage(manifest.kernel, 'kernel');
-  const initrd = manifest.initrd && (await store.locateImage(manifest.initrd, 'initrd'));
+  const paths = await imagePaths(manifest, store);
   const state = decodeMachine(await readFile(await store.locate(manifest.state, 'state')));
   const pages = await store.locate(manifest.pages, 'pages');
   const files: SharedFile[] = [];
   try {
+    // In the order of RUN_FILE; a run of a file that is not there has been refused.
     for (const [path, reference] of [
       [pages, manifest.pages],
-      [kernel, manifest.kernel],
-      ...(initrd === null ? [] : [[initrd, manifest.initrd!] as const]),
+      [paths.kernel, manifest.kernel],
+      [paths.initrd ?? paths.kernel, manifest.initrd ?? manifest.kernel],
+      [paths.modules ?? paths.kernel, manifest.modules ?? manifest.kernel],
     ] as const) {
       const file = await open(path, 'r');
       const kept = path === pages ? undefined : reference.sha256;
@@ -181,8 +197,7 @@ export async function openSnapshot(
   return {
     manifest,
     start: { layout, state },
-    kernel,
-    initrd: initrd ?? undefined,
+    ...paths,
     close: () => {
       if (!closed) layout.close();
       closed = true;

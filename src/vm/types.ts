@@ -58,6 +58,8 @@ export interface VmOptions {
   readonly disks?: readonly DiskOptions[] | undefined;
   /** Gives the guest random bytes of the host; false when absent. */
   readonly rng?: boolean | undefined;
+  /** Sockets between guest and host, see `Vm.vsock`; false when absent. */
+  readonly vsock?: boolean | undefined;
 }
 
 /** A VM that goes on from a snapshot of the store: its machine is the snapshot's. */

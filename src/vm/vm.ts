@@ -3,6 +3,7 @@
  * threads (pool.ts); this object lives on the thread that created it.
  */
 import type { Duplex } from 'node:stream';
+import type { VsockHost } from '../backend/vsock-host.js';
 import { MAX_VCPUS } from '../devices/board-state.js';
 import { PandoError } from '../error.js';
 import type { ImagePart } from '../loader/plan.js';
@@ -219,7 +220,7 @@ export class Vm implements AsyncDisposable {
    * none of them changes are in memory once. The guest stands still while what it has changed is copied.
    * @param count how many
    * @returns a result for each
-   * @throws PandoError VM_ENDED when there is nothing to copy any more, SNAPSHOT_DEVICES
+   * @throws PandoError VM_ENDED when there is nothing to copy any more, SNAPSHOT_DISKS
    */
   async clone(count = 1): Promise<PromiseSettledResult<Vm>[]> {
     const start = await this.#capture();
@@ -234,17 +235,22 @@ export class Vm implements AsyncDisposable {
   /**
    * Writes the VM as it stands to the store, under a name. The guest stands still only while what it has
    * changed is copied in memory.
-   * @throws PandoError VM_ENDED, SNAPSHOT_DEVICES, SNAPSHOT_EXISTS, SNAPSHOT_NAME_INVALID, SNAPSHOT_IMAGE_NOT_STORED,
+   * @throws PandoError VM_ENDED, SNAPSHOT_DISKS, SNAPSHOT_EXISTS, SNAPSHOT_NAME_INVALID, SNAPSHOT_IMAGE_NOT_STORED,
    * STORE_WRITE_FAILED
    */
   async snapshot({ name, replace = false }: SnapshotOptions): Promise<SnapshotManifest> {
-    const { accelerator, memory, cpus, cpu, commandLine, tier, images } = this.#options;
+    const { accelerator, memory, cpus, cpu, commandLine, tier, images, devices } = this.#options;
     checkSnapshotName(name);
     const held = images.share();
     let start: GuestStart | undefined;
     try {
       start = await this.#capture();
-      const machine = { accelerator, memory, cpus, cpu, commandLine, tier };
+      const has = (kind: DeviceDescription['kind']): boolean =>
+        devices.some((device) => device.kind === kind);
+      const machine = {
+        ...{ accelerator, memory, cpus, cpu, commandLine, tier },
+        ...{ rng: has('rng'), vsock: has('vsock') },
+      };
       return await writeSnapshot({ name, replace, machine, images: held, start });
     } finally {
       start?.layout.close();
@@ -260,17 +266,18 @@ export class Vm implements AsyncDisposable {
     const snapshot = await openSnapshot(name);
     let images: GuestImages | undefined;
     try {
-      const { manifest, kernel, initrd, start } = snapshot;
+      const { manifest, kernel, initrd, modules, start } = snapshot;
       const { machine } = manifest;
       chooseAccelerator(machine.accelerator);
       if (machine.accelerator === 'kvm') VcpuThreads.shared().prepare(machine.cpus);
-      images = openImages({ kernel, initrd, memory: machine.memory, immutable: true });
+      const { memory } = machine;
+      images = openImages({ kernel, initrd, modules, memory, immutable: true });
       const profile = profilePath(images.kernel);
       if (machine.accelerator === 'wasm' && machine.tier !== '0') {
         WorkerPool.shared().prepare(profile);
       }
       return await Vm.#goOn(
-        { ...machine, images, load: 'map', booted: undefined, devices: [] },
+        { ...machine, images, load: 'map', booted: undefined, devices: openDevices(machine) },
         start,
       );
     } finally {
@@ -295,12 +302,15 @@ export class Vm implements AsyncDisposable {
 
   /** The VM as it stands; what it has written becomes a file that it maps itself. */
   async #capture(): Promise<GuestStart> {
-    const { devices, images } = this.#options;
-    if (devices.length > 0 || images.modules !== undefined) {
-      const message = `VM ${this.id} has ${devices.length} devices beside its board`;
-      throw new PandoError('SNAPSHOT_DEVICES', `${message}: only VMs without any can be copied`, {
-        remedy: 'make it without disks and other devices',
-      });
+    const disks = this.#options.devices.filter(({ kind }) => kind === 'blk').length;
+    if (disks > 0) {
+      throw new PandoError(
+        'SNAPSHOT_DISKS',
+        `VM ${this.id} has ${disks} disks: it cannot be copied`,
+        {
+          remedy: 'make it without disks',
+        },
+      );
     }
     const release = await this.#life.hold();
     try {
@@ -418,6 +428,20 @@ export class Vm implements AsyncDisposable {
   onStage(listener: (stage: Stage) => void): () => void {
     this.#stageListeners.add(listener);
     return () => this.#stageListeners.delete(listener);
+  }
+
+  /**
+   * Sockets between guest and host (vsock(7)): the host connects to ports of the guest, and listens for
+   * connections of the guest to ports of the host (CID 2).
+   * @throws PandoError VM_CLOSED, VSOCK_ABSENT without the option `vsock`
+   */
+  get vsock(): Pick<VsockHost, 'connect' | 'listen'> {
+    this.#checkHeld();
+    const { vsock } = this.#guest;
+    if (vsock !== undefined) return vsock;
+    throw new PandoError('VSOCK_ABSENT', `VM ${this.id} has no socket device`, {
+      remedy: 'make it with vsock: true',
+    });
   }
 
   /** Presses the power button: asks the guest to shut down, which may ignore it. */

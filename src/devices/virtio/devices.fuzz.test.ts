@@ -5,17 +5,20 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
+import { VsockHost } from '../../backend/vsock-host.js';
 import { VirtioBlk } from './blk.js';
 import type { VirtioDevice, VirtioTransport } from './device.js';
 import { VirtioRng } from './rng.js';
 import { QUEUE_SIZE, RAM, TestDriver } from './testing/driver.js';
 import { MemorySource } from './testing/memory-source.js';
+import { VirtioVsock } from './vsock.js';
 
 /** Cases of each device; PANDO_FUZZ_CASES for longer runs by hand. */
 const CASES = Number(process.env.PANDO_FUZZ_CASES ?? 10_000);
 
 const DEVICES: Readonly<Record<string, (transport: VirtioTransport) => VirtioDevice>> = {
   rng: (transport) => new VirtioRng(transport, (bytes) => bytes.fill(0x5a)),
+  vsock: (transport) => new VirtioVsock(transport, 3, (link) => new VsockHost(link)),
   blk: (transport) => new VirtioBlk(transport, new MemorySource(1 << 20), 'fuzz'),
 };
 

@@ -1,0 +1,177 @@
+/**
+ * The host end of a socket device: connections to ports of the guest, and from the guest to listeners here.
+ * Packets to the guest wait here while its receive queue is full; packets from it are taken all the same
+ * (virtio 1.2, 5.10.6.1).
+ */
+import { once } from 'node:events';
+import type { Duplex } from 'node:stream';
+import type { HostEnd } from '../devices/virtio/device.js';
+import type { VsockLink, VsockPacket } from '../devices/virtio/vsock.js';
+import { PandoError } from '../error.js';
+import { OPERATION, type StreamOwner, TYPE_STREAM, VsockStream } from './vsock-stream.js';
+
+/** The first of the ports that connections of the host come from. */
+const FIRST_PORT = 0x4000_0000;
+/** Packets that are taken before others get their turn. */
+const BATCH = 64;
+/** Connections at a time, and resets that wait for a guest that takes none. */
+const CONNECTION_LIMIT = 4096;
+const RESET_LIMIT = 256;
+
+const NOTHING = new Uint8Array(0);
+
+let sessions = 0;
+
+export class VsockHost implements HostEnd, StreamOwner {
+  readonly #link: VsockLink;
+  readonly #session = (process.pid * 0x1000 + ++sessions) >>> 0 || 1;
+  readonly #streams = new Map<string, VsockStream>();
+  readonly #listeners = new Map<number, (stream: Duplex) => void>();
+  /** Streams that have something to send, in turn. */
+  readonly #ready = new Set<VsockStream>();
+  readonly #resets: VsockPacket[] = [];
+  #nextPort = FIRST_PORT;
+  #flushing = false;
+  #closed = false;
+  #epoch: number;
+
+  constructor(link: VsockLink) {
+    this.#link = link;
+    this.#epoch = link.epoch;
+  }
+
+  /**
+   * Connects to a port of the guest.
+   * @throws PandoError VSOCK_REFUSED, VSOCK_NOT_READY, VSOCK_TOO_MANY
+   */
+  async connect(port: number): Promise<Duplex> {
+    if (this.#closed || !this.#link.running) {
+      throw new PandoError('VSOCK_NOT_READY', 'the guest has no driver for its vsock device yet', {
+        remedy: 'wait until the guest has booted; its kernel needs vmw_vsock_virtio_transport',
+      });
+    }
+    if (this.#streams.size >= CONNECTION_LIMIT) throw tooMany();
+    const stream = new VsockStream(this, port, this.#nextPort++, OPERATION.REQUEST);
+    if (this.#nextPort > 0x7fff_ffff) this.#nextPort = FIRST_PORT;
+    this.#streams.set(keyOf(stream), stream);
+    const connected = once(stream, 'connect');
+    this.ready(stream);
+    await connected;
+    return stream;
+  }
+
+  /**
+   * Takes connections of the guest to a port of the host.
+   * @returns what ends that
+   */
+  listen(port: number, listener: (stream: Duplex) => void): () => void {
+    if (this.#listeners.has(port)) {
+      throw new PandoError('VSOCK_PORT_TAKEN', `vsock port ${port} has a listener already`);
+    }
+    this.#listeners.set(port, listener);
+    return () => this.#listeners.delete(port);
+  }
+
+  serve(): void {
+    if (this.#closed) return;
+    const { running, epoch } = this.#link;
+    // The driver has reset the device: what was open is not any more.
+    if (!running || epoch !== this.#epoch) this.#abandon();
+    this.#epoch = epoch;
+    if (!running) return;
+    this.#link.adopt(this.#session);
+    const packets = this.#link.receive(BATCH);
+    for (const packet of packets) this.#receive(packet);
+    this.#flush();
+    if (packets.length === BATCH) setImmediate(() => this.serve());
+  }
+
+  #receive(packet: VsockPacket): void {
+    const stream = this.#streams.get(keyOf(packet));
+    if (stream !== undefined) stream.receive(packet);
+    else if (packet.operation === OPERATION.REQUEST) this.#accept(packet);
+    else if (packet.operation !== OPERATION.RST) this.#refuse(packet);
+  }
+
+  #accept(packet: VsockPacket): void {
+    const listener = this.#listeners.get(packet.hostPort);
+    const full = this.#streams.size >= CONNECTION_LIMIT;
+    if (listener === undefined || full || packet.type !== TYPE_STREAM) {
+      this.#refuse(packet);
+      return;
+    }
+    const { guestPort, hostPort } = packet;
+    const stream = new VsockStream(this, guestPort, hostPort, OPERATION.RESPONSE);
+    this.#streams.set(keyOf(stream), stream);
+    stream.receive({ ...packet, operation: OPERATION.CREDIT_UPDATE });
+    // A listener that throws loses its connection.
+    try {
+      listener(stream);
+    } catch (error) {
+      stream.destroy(error as Error);
+    }
+  }
+
+  #refuse({ guestPort, hostPort, type }: VsockPacket): void {
+    if (this.#resets.length >= RESET_LIMIT) return;
+    const nothing = { flags: 0, bufferSize: 0, forwarded: 0, data: NOTHING };
+    this.#resets.push({ guestPort, hostPort, type, operation: OPERATION.RST, ...nothing });
+  }
+
+  ready(stream: VsockStream): void {
+    this.#ready.add(stream);
+    if (this.#flushing || this.#closed) return;
+    this.#flushing = true;
+    queueMicrotask(() => {
+      this.#flushing = false;
+      this.#flush();
+    });
+  }
+
+  over(stream: VsockStream): void {
+    this.#streams.delete(keyOf(stream));
+  }
+
+  #flush(): void {
+    if (this.#closed || !this.#link.running) return;
+    if (this.#resets.length === 0 && this.#ready.size === 0) return;
+    const sent = new Set<VsockStream>();
+    this.#link.send((room) => {
+      const reset = this.#resets.shift();
+      if (reset !== undefined) return reset;
+      for (const stream of this.#ready) {
+        const packet = stream.next(room);
+        // To the end of the line, or out of it.
+        this.#ready.delete(stream);
+        if (packet === undefined) continue;
+        this.#ready.add(stream);
+        sent.add(stream);
+        return packet;
+      }
+      return undefined;
+    });
+    // Their writers go on, which may call `ready`: the rings are free again.
+    for (const stream of sent) stream.settle();
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#abandon();
+  }
+
+  #abandon(): void {
+    for (const stream of [...this.#streams.values()]) stream.abandon();
+  }
+}
+
+function keyOf({ guestPort, hostPort }: { guestPort: number; hostPort: number }): string {
+  return `${guestPort}:${hostPort}`;
+}
+
+function tooMany(): PandoError {
+  return new PandoError(
+    'VSOCK_TOO_MANY',
+    `this VM has ${CONNECTION_LIMIT} vsock connections, as many as it may`,
+    { remedy: 'close some' },
+  );
+}
