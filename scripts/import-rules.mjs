@@ -54,7 +54,7 @@ const ALLOWED = {
     'version',
   ],
   'cli/terminal': ['image', 'error'],
-  sandbox: ['error'],
+  sandbox: ['snapshot', 'vm', 'image', 'error', 'version'],
   cli: [
     'cli/terminal',
     'snapshot',
@@ -70,7 +70,7 @@ const ALLOWED = {
     'error',
     'version',
   ],
-  index: ['fleet', 'snapshot', 'vm', 'run', 'image', 'loader', 'error', 'version'],
+  index: ['fleet', 'sandbox', 'snapshot', 'vm', 'run', 'image', 'loader', 'error', 'version'],
 };
 
 /** The core is AssemblyScript and sees nothing but itself, its layout and its tables. */

@@ -24,6 +24,10 @@ export type {
 export type { ProgressSink } from './image/progress.js';
 export { type Image, ImageStore, type Removal } from './image/store.js';
 export type { ImagePart } from './loader/plan.js';
+export type { FileEntry, FileKind } from './sandbox/agent/entry.js';
+export { Exec, type ExecOptions, type ExecOutput, type ExecResult } from './sandbox/exec.js';
+export type { FileChange, SandboxFiles } from './sandbox/files.js';
+export { Sandbox, type SandboxOptions } from './sandbox/sandbox.js';
 export type { SnapshotMachine, SnapshotManifest } from './snapshot/manifest.js';
 export { VERSION } from './version.js';
 export type {

@@ -2,8 +2,10 @@
  * Makes an image of a Debian kernel package and Debian's static busybox, both from the package
  * sources of this machine.
  */
+
 import { PandoError } from '../error.js';
 import { writeCpio } from '../loader/cpio-writer.js';
+import { agentDigest, agentEntries } from './agent.js';
 import { Apt, type PackageRecord } from './apt.js';
 import { readPackageFile, readPackageFiles } from './deb.js';
 import { cacheDirectory } from './directories.js';
@@ -88,7 +90,7 @@ async function storedKernel(
     const { kernelFile, kernelFileSha256, packages } = manifest.provenance;
     if (packages[0]?.sha256 !== record.sha256) return undefined;
     if (kernelFile === undefined || kernelFileSha256 === undefined) return undefined;
-    if (manifest.modules === undefined) return undefined;
+    if (manifest.modules === undefined || manifest.agent !== agentDigest()) return undefined;
     return { kernel: manifest.kernel, modules: manifest.modules, kernelFile, kernelFileSha256 };
   } catch (cause) {
     if (cause instanceof PandoError) return undefined;
@@ -135,7 +137,7 @@ async function pullKernel(
   progress('storing the kernel');
   return {
     kernel: await store.put(vmlinux),
-    modules: await store.put(writeCpio(modules.entries())),
+    modules: await store.put(writeCpio([...modules.entries(), ...agentEntries()])),
     kernelFile: packed.path,
     kernelFileSha256: sha256(packed.bytes),
   };
@@ -182,7 +184,7 @@ export async function pullDebian(options: PullOptions = {}): Promise<Image> {
       created: new Date().toISOString(),
       kernel: pulled.kernel,
       initrd,
-      ...(pulled.modules === undefined ? {} : { modules: pulled.modules }),
+      ...(pulled.modules === undefined ? {} : { modules: pulled.modules, agent: agentDigest() }),
       commandLine: DEFAULT_COMMAND_LINE,
       provenance: {
         kind: 'debian',
@@ -199,7 +201,7 @@ export async function pullDebian(options: PullOptions = {}): Promise<Image> {
 /**
  * Opens an image, pulling it first when it is Debian's and is missing or damaged.
  * @param name `debian`, or any image of the store
- * @param options `modules`: Debian's is pulled again when it lacks the kernel's modules
+ * @param options `modules`: Debian's is pulled again when it lacks the kernel's modules or this release's agent
  * @throws PandoError IMAGE_NOT_FOUND for a missing image that is not Debian's, and what pulling throws
  */
 export async function ensureImage(
@@ -209,8 +211,10 @@ export async function ensureImage(
   const store = options.store ?? new ImageStore();
   try {
     const image = await store.open(name);
-    // An image of an earlier version: its packages have the modules.
-    const lacks = options.modules === true && image.modulesPath === undefined;
+    // An image of an earlier version: it lacks the modules, or has another agent.
+    const { agent } = image.manifest;
+    const complete = image.modulesPath !== undefined && agent === agentDigest();
+    const lacks = options.modules === true && !complete;
     if (!lacks || name !== DEFAULT_IMAGE_NAME) return image;
   } catch (cause) {
     if (name !== DEFAULT_IMAGE_NAME || !(cause instanceof PandoError)) throw cause;

@@ -5,6 +5,8 @@
  * console's shell has a controlling terminal and with it job control.
  */
 
+import { AGENT_PATH } from './agent.js';
+
 /** The line on the console that says that user space runs. */
 export const USER_SPACE_LINE = 'Pando: user space is up';
 
@@ -15,7 +17,7 @@ const PATH = '/sbin:/usr/sbin:/bin:/usr/bin';
 
 /**
  * /init. It reports the boot stage before anything else. Drivers of devices are loaded where the VM was given the
- * kernel's modules. `pando.exec=PATH` on the kernel's command line runs a program in place of the shell and
+ * kernel's modules, and the agent started. `pando.exec=PATH` on the kernel's command line runs a program in place of the shell and
  * powers off after it; a name with a dot is not passed on to init's environment, hence /proc/cmdline.
  * systemd.tty.rows.ttyS0=N and systemd.tty.columns.ttyS0=N (systemd(1)) are the size of the console's terminal.
  * /dev/console is no controlling terminal, the terminal behind it is: the last of `active`.
@@ -41,6 +43,7 @@ if [ -d /lib/modules ]; then
 fi
 mount -t tmpfs tmpfs /dev/shm
 mount -t tmpfs tmpfs /run
+[ -x ${AGENT_PATH} ] && ${AGENT_PATH} </dev/null >/dev/null 2>&1 &
 hostname pando
 ip link set lo up 2>/dev/null
 console=ttyS0

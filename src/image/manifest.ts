@@ -100,6 +100,8 @@ export interface Manifest {
   readonly initrd?: ObjectReference;
   /** A cpio archive with the kernel's modules, for VMs with devices: it follows the initrd. */
   readonly modules?: ObjectReference;
+  /** SHA-256 of the agent in that archive. */
+  readonly agent?: string;
   /** The kernel command line that the image is meant to be booted with. */
   readonly commandLine: string;
   readonly root?: RootFileSystem;
@@ -236,6 +238,7 @@ export function parseManifest(file: string, json: string): Manifest {
     ...optional(fields, 'kernel', (key) => reference(fields.object(key))),
     ...optional(fields, 'initrd', (key) => reference(fields.object(key))),
     ...optional(fields, 'modules', (key) => reference(fields.object(key))),
+    ...optional(fields, 'agent', (key) => fields.text(key, SHA256)),
     commandLine: fields.text('commandLine'),
     ...optional(fields, 'root', (key) => rootFileSystem(fields.object(key))),
     provenance: provenance(fields.object('provenance')),

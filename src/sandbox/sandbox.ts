@@ -1,0 +1,188 @@
+/**
+ * A sandbox: a VM that has booted before it starts, and the means to run programs in it, move its files and
+ * reach its ports.
+ */
+import { randomBytes, randomUUID } from 'node:crypto';
+import type { Duplex } from 'node:stream';
+import { PandoError } from '../error.js';
+import type { ProgressSink } from '../image/progress.js';
+import type { SnapshotManifest } from '../snapshot/manifest.js';
+import { Vm } from '../vm/vm.js';
+import type { Agent } from './agent/agent.js';
+import { Exec, type ExecOptions } from './exec.js';
+import { SandboxFiles } from './files.js';
+import { agentReady, ensureTemplate } from './template.js';
+
+const DEFAULT_MEMORY = 512 * 2 ** 20;
+/** Bytes of entropy that a sandbox gets before it runs anything. */
+const ENTROPY = 64;
+
+export interface SandboxOptions {
+  /** Image of the store; Debian's, which is pulled when it is missing, when absent. */
+  readonly image?: string;
+  /** Guest RAM in bytes; 512 MiB when absent. */
+  readonly memory?: number;
+  /** Environment of all commands. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** User of all commands: `name`, `uid`, either with `:group`; root when absent. */
+  readonly user?: string;
+  /** Folder of all commands. */
+  readonly cwd?: string;
+  /** Milliseconds after which the sandbox is closed; never when absent. */
+  readonly timeout?: number;
+  /** What the program that makes it wants to know of it later. */
+  readonly metadata?: Readonly<Record<string, string>>;
+  /** Gives up making it. */
+  readonly signal?: AbortSignal;
+  /** Hears of a pull, and of a template that is made. */
+  readonly progress?: ProgressSink;
+}
+
+/** Sandboxes of this process, by id. */
+const sandboxes = new Map<string, Sandbox>();
+
+export class Sandbox implements AsyncDisposable {
+  /** Unique. */
+  readonly id: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly files: SandboxFiles;
+  readonly #vm: Vm;
+  readonly #agent: Agent;
+  readonly #options: SandboxOptions;
+  readonly #timer: NodeJS.Timeout | undefined;
+  #closed: Promise<void> | undefined;
+
+  private constructor(id: string, vm: Vm, agent: Agent, options: SandboxOptions) {
+    this.id = id;
+    this.#vm = vm;
+    this.#agent = agent;
+    this.#options = options;
+    this.metadata = options.metadata ?? {};
+    this.files = new SandboxFiles(agent);
+    const { timeout } = options;
+    if (timeout !== undefined) this.#timer = setTimeout(() => void this.close(), timeout).unref();
+    sandboxes.set(id, this);
+    void vm.exited.then(() => sandboxes.delete(id));
+  }
+
+  /**
+   * Makes a sandbox from the image's template, which is made first when there is none.
+   * @throws PandoError SANDBOX_…, and what `Vm.create` and pulling an image throw; the signal's reason
+   */
+  static async create(options: SandboxOptions = {}): Promise<Sandbox> {
+    const { image, memory = DEFAULT_MEMORY, signal, progress } = options;
+    signal?.throwIfAborted();
+    const template = await ensureTemplate({ image, memory, progress, signal });
+    signal?.throwIfAborted();
+    return Sandbox.#begin(await Vm.restore({ snapshot: template }), options);
+  }
+
+  /** Those of this process that are open, in the order of their making. */
+  static list(): Sandbox[] {
+    return [...sandboxes.values()];
+  }
+
+  /** @throws PandoError SANDBOX_NOT_FOUND */
+  static get(id: string): Sandbox {
+    const sandbox = sandboxes.get(id);
+    if (sandbox !== undefined) return sandbox;
+    throw new PandoError('SANDBOX_NOT_FOUND', `there is no sandbox ${id} in this process`);
+  }
+
+  /** Starts a VM that goes on from another's state, and makes it a machine of its own. */
+  static async #begin(vm: Vm, options: SandboxOptions): Promise<Sandbox> {
+    try {
+      vm.start();
+      const agent = await agentReady(vm, options.signal);
+      const id = randomUUID();
+      await agent.system({
+        entropy: randomBytes(ENTROPY),
+        hostname: `sandbox-${id.slice(0, 8)}`,
+        machineId: id.replaceAll('-', ''),
+        clock: BigInt(Date.now()) * 1_000_000n,
+      });
+      return new Sandbox(id, vm, agent, options);
+    } catch (error) {
+      await vm.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Runs a command: a script for /bin/sh, or a program with its arguments.
+   *
+   * ```ts
+   * const { stdout } = await sandbox.exec('uname -a');
+   * for await (const { stream, data } of sandbox.exec(['make', '-j2'])) …
+   * ```
+   */
+  exec(command: string | readonly string[], options: ExecOptions = {}): Exec {
+    const { env, user, cwd } = this.#options;
+    return new Exec(this.#agent, command, {
+      ...(user !== undefined && { user }),
+      ...(cwd !== undefined && { cwd }),
+      ...options,
+      env: { ...env, ...options.env },
+    });
+  }
+
+  /**
+   * A TCP connection to a port of the sandbox's loopback.
+   * @throws PandoError GUEST_ECONNREFUSED
+   */
+  connect(port: number): Promise<Duplex> {
+    return this.#agent.forward(port);
+  }
+
+  /** Stops the sandbox and its time until `resume`. */
+  pause(): Promise<void> {
+    return this.#vm.pause();
+  }
+
+  /** Goes on, with the clock set right. */
+  async resume(): Promise<void> {
+    this.#vm.start();
+    await this.#agent.system({ clock: BigInt(Date.now()) * 1_000_000n });
+  }
+
+  /**
+   * Copies of the sandbox as it stands, which go on beside it, each with entropy, names and time of its own.
+   * Commands that `exec` runs end in a copy; what they left in the background goes on.
+   * @returns a result for each
+   */
+  async fork(count = 1): Promise<PromiseSettledResult<Sandbox>[]> {
+    const clones = await this.#vm.clone(count);
+    return Promise.allSettled(
+      clones.map(async (clone) => {
+        if (clone.status === 'rejected') throw clone.reason;
+        return Sandbox.#begin(clone.value, this.#options);
+      }),
+    );
+  }
+
+  /** Writes the sandbox as it stands to the store: see `Vm.snapshot`. */
+  snapshot(name: string): Promise<SnapshotManifest> {
+    return this.#vm.snapshot({ name });
+  }
+
+  /** The machine. */
+  get vm(): Vm {
+    return this.#vm;
+  }
+
+  /** Ends it, and all that runs in it. */
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    clearTimeout(this.#timer);
+    sandboxes.delete(this.id);
+    await this.#vm.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}

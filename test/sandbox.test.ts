@@ -1,0 +1,63 @@
+/** Sandboxes of the Debian image: made from its template, used, forked. */
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { test } from 'node:test';
+import { PandoError, Sandbox } from 'pando';
+
+test('a sandbox runs commands, moves files, reaches ports, pauses, forks, ends', async () => {
+  await using sandbox = await Sandbox.create({ env: { GREETING: 'hello' }, metadata: { a: 'b' } });
+  assert.deepEqual(Sandbox.list(), [sandbox]);
+  assert.equal(Sandbox.get(sandbox.id), sandbox);
+
+  const { stdout, exitCode } = await sandbox.exec('echo $GREETING; uname -s; exit 3');
+  assert.deepEqual([stdout, exitCode], ['hello\nLinux\n', 3]);
+  const off = Math.abs(Number((await sandbox.exec('date +%s')).stdout) - Date.now() / 1000);
+  assert.ok(off < 5, `the clock is ${off} s off`);
+  assert.match((await sandbox.exec('hostname')).stdout, /^sandbox-[0-9a-f]{8}\n$/);
+
+  const bytes = randomBytes(3_000_000);
+  await sandbox.files.writeFile('/root/data', bytes);
+  const sum = await sandbox.exec(['sha256sum', '/root/data']);
+  assert.equal(sum.stdout.split(' ')[0], createHash('sha256').update(bytes).digest('hex'));
+  assert.ok((await sandbox.files.readFile('/root/data')).equals(bytes));
+  const echoed = await sandbox.exec('cat', { stdin: bytes.toString('hex') });
+  assert.equal(echoed.stdout, bytes.toString('hex'));
+
+  await sandbox.exec('echo served | nc -l -p 8080 >/dev/null 2>&1 &');
+  let answer = '';
+  while (answer === '') {
+    try {
+      for await (const piece of await sandbox.connect(8080)) answer += String(piece);
+    } catch (error) {
+      if (!(error instanceof PandoError) || error.code !== 'GUEST_ECONNREFUSED') throw error;
+    }
+  }
+  assert.equal(answer, 'served\n');
+
+  await sandbox.pause();
+  await sandbox.resume();
+  await sandbox.files.writeFile('/tmp/before', 'fork');
+  const results = await sandbox.fork(2);
+  const forks = results.map((result) => {
+    if (result.status === 'rejected') throw result.reason;
+    return result.value;
+  });
+  const all = [sandbox, ...forks];
+  try {
+    const seen = await Promise.all(
+      all.map(async (each) => {
+        const name = await each.exec('cat /tmp/before; hostname; head -c 16 /dev/urandom | md5sum');
+        return name.stdout.split('\n');
+      }),
+    );
+    assert.deepEqual(
+      seen.map(([first]) => first?.slice(0, 4)),
+      ['fork', 'fork', 'fork'],
+    );
+    assert.equal(new Set(seen.map((lines) => lines.join())).size, 3, 'each is its own machine');
+    await forks[0]!.exec('echo changed > /tmp/before');
+    assert.equal(await sandbox.files.readFile('/tmp/before', 'utf8'), 'fork');
+  } finally {
+    await Promise.all(forks.map((fork) => fork.close()));
+  }
+});
