@@ -41,7 +41,7 @@ test('the peer boots the same files with the same command line', () => {
 
 test('stages are seen on the pipes, in their order', async () => {
   const script = `echo 'vm_state_notify running 1 reason 9 (running)' >&2
-sleep 0.05; echo Linux; sleep 0.05; printf '\\006\\007' >&3; exec sleep 20`;
+sleep 0.5; echo Linux; sleep 0.5; printf '\\006\\007' >&3; exec sleep 20`;
   const peer = new QemuPeer(OPTIONS, program('boots', script));
   await peer.reached;
   assert.deepEqual(

@@ -82,6 +82,7 @@ describe('a kernel or an initrd given by path', () => {
     assert.equal(statSync(one.path).mode & 0o777, 0o444);
     chmodSync(join(store, 'temporary'), 0o555);
     const again = openInitrd(path);
+    chmodSync(join(store, 'temporary'), 0o755);
     const other = openInitrd(write('the same elsewhere', 3));
     for (const file of [again, other]) {
       assert.equal(fstatSync(file.fd).ino, fstatSync(one.fd).ino);
