@@ -35,3 +35,14 @@ export class PandoError extends Error {
     return this.remedy === undefined ? line : `${line} (${this.remedy})`;
   }
 }
+
+/** Why something failed, in few words: the system's own name of it (ENOSPC, EACCES, …), else the message. */
+export function reasonOf(cause: unknown): string {
+  if (!(cause instanceof Error)) return String(cause);
+  return (cause as NodeJS.ErrnoException).code ?? cause.message;
+}
+
+/** All that is known of a failure that nobody expected: where it was thrown, too. */
+export function traceOf(cause: unknown): string {
+  return cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
+}

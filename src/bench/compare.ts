@@ -1,7 +1,7 @@
 /** `pando bench compare`: two results of the same bench, figure by figure. */
 import { readFile } from 'node:fs/promises';
 import { formatTable, type Style } from '../cli/terminal/text-table.js';
-import { PandoError } from '../error.js';
+import { PandoError, reasonOf } from '../error.js';
 import type { BootReport } from './boot-series.js';
 import { compareBoots, compareFootprints, type Difference, largestShare } from './comparison.js';
 import type { FootprintReport } from './footprint-report.js';
@@ -27,7 +27,7 @@ async function readResult(path: string): Promise<FootprintReport | BootReport> {
   try {
     result = JSON.parse(await readFile(path, 'utf8'));
   } catch (cause) {
-    throw invalid(cause instanceof Error ? cause.message : String(cause), cause);
+    throw invalid(reasonOf(cause), cause);
   }
   if (result?.kind !== 'footprint' && result?.kind !== 'boot') throw invalid('no bench wrote it');
   if (!Array.isArray(result.series)) throw invalid('it has no series');

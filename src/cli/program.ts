@@ -1,6 +1,6 @@
 /** The command line as a whole: its verbs, and how its errors end. */
 import { Command, CommanderError } from 'commander';
-import { PandoError } from '../error.js';
+import { PandoError, traceOf } from '../error.js';
 import { coded } from '../system-error.js';
 import { VERSION } from '../version.js';
 import { listenToSignals } from './interruption.js';
@@ -52,7 +52,7 @@ export function failure(thrown: unknown): { readonly text: string; readonly stat
   if (cause instanceof PandoError) {
     return { text: cause.toLine(), status: cause.code === 'USAGE' ? STATUS_USAGE : STATUS_FAILED };
   }
-  const stack = cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
+  const stack = traceOf(cause);
   return { text: stack, status: STATUS_BUG };
 }
 

@@ -4,6 +4,7 @@
  * for the guest is named in a note; what would change the guest is an error.
  */
 import { PandoError } from '../error.js';
+import { sizeOf } from './terminal/units.js';
 
 /** What a QEMU command line asks for. */
 export interface QemuRequest {
@@ -29,7 +30,6 @@ export const WASM_INSTEAD = 'the wasm accelerator takes its place';
 
 /** QEMU's own default of -m. */
 const DEFAULT_MEMORY = 128 * 2 ** 20;
-const UNITS: Readonly<Record<string, number>> = { K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
 
 function unsupported(word: string, why: string): PandoError {
   return new PandoError('QEMU_OPTION_UNSUPPORTED', `${word}: ${why}`, {
@@ -40,9 +40,8 @@ function unsupported(word: string, why: string): PandoError {
 /** Size as QEMU reads it: MiB when there is no unit. */
 function parseMemory(text: string): number {
   const size = text.split(',')[0]?.replace(/^size=/, '') ?? '';
-  const match = /^(\d+)([KMGT]?)$/i.exec(size);
-  const bytes = Number(match?.[1]) * (UNITS[match?.[2]?.toUpperCase() || 'M'] ?? Number.NaN);
-  if (!Number.isSafeInteger(bytes) || bytes === 0) {
+  const bytes = sizeOf(size, 'M');
+  if (bytes === undefined) {
     throw new PandoError('QEMU_OPTION_INVALID', `-m ${text} is no size`, {
       remedy: 'write it like 512M or 1G',
     });

@@ -9,14 +9,12 @@ import { Library } from '../accel/wasm/translate/library.js';
 import type { TranslationService } from '../accel/wasm/translate/service.js';
 import type { TierOptions } from '../accel/wasm/translate/tier.js';
 import { WasmVcpu } from '../accel/wasm/vcpu.js';
-import { pvhEntryState } from '../arch/entry-state.js';
 import type { VcpuState } from '../arch/vcpu-state.js';
-import { writeBootData } from '../boot/boot-data.js';
 import { Board } from '../devices/board.js';
 import { GuestMemory } from '../memory/guest-memory.js';
-import { placeImages } from '../memory/place-images.js';
+import { placeGuestImages, writeGuestBootData } from '../run/first-memory.js';
 import type { GuestImages } from '../run/images.js';
-import { writeCpuid } from '../run/wasm/execution.js';
+import { prepareEngine } from '../run/wasm/execution.js';
 import { TSC_FREQUENCY } from '../run/wasm/machine.js';
 
 /** Nanoseconds that pass from one look at the clock to the next. */
@@ -113,23 +111,13 @@ export class LockstepGuest {
   static create(machine: LockstepMachine, engine: LockstepEngine): LockstepGuest {
     const { images, memory, commandLine } = machine;
     const guestMemory = GuestMemory.create({ ramBytes: memory, controlBytes: L.GUEST_BASE });
-    const files = { kernel: images.kernel, ...(images.initrd ? { initrd: images.initrd } : {}) };
-    placeImages(guestMemory, images.placements, files, 'map');
+    placeGuestImages(guestMemory, images, 'map');
     installDecodeTables(guestMemory.memory);
-    const modules = images.initrd
-      ? [{ address: images.initrdAddress, size: images.initrd.size }]
-      : [];
-    const startInfo = writeBootData(
-      { write: (address, bytes) => guestMemory.bytes(address, bytes.length).set(bytes) },
-      { memoryBytes: memory, vcpus: 1, commandLine, modules },
-    );
-    const view = new DataView(guestMemory.buffer);
-    view.setUint32(L.VCPU_BLOCKS + L.ARENA_NEXT, L.BLOCK_ARENA, true);
-    view.setUint32(L.VCPU_BLOCKS + L.RAM_PAGES, memory / 4096, true);
-    view.setUint32(L.VCPU_BLOCKS + L.CPUID_ROWS, writeCpuid(view), true);
+    const entry = writeGuestBootData(guestMemory, images, { memory, cpus: 1, commandLine });
+    prepareEngine(guestMemory);
     const guest = new LockstepGuest(guestMemory, engine);
     guest.#board.reset();
-    guest.#vcpu.reset(pvhEntryState(images.plan.entry, startInfo));
+    guest.#vcpu.reset(entry);
     return guest;
   }
 

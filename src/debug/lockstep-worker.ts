@@ -2,6 +2,7 @@
 import { workerData } from 'node:worker_threads';
 import { GUEST_BASE } from '../accel/wasm/layout.js';
 import { LocalService } from '../accel/wasm/translate/service.js';
+import { traceOf } from '../error.js';
 import { GuestMemory } from '../memory/guest-memory.js';
 import { LockstepGuest } from './lockstep-guest.js';
 import {
@@ -25,7 +26,7 @@ const words = new Int32Array(mail);
 const view = new DataView(mail);
 
 function fail(error: unknown): void {
-  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  const text = traceOf(error);
   const length = Buffer.from(mail, MAIL_TEXT, MAIL_BYTES - MAIL_TEXT).write(text);
   Atomics.store(words, MAIL_ERROR, length);
 }

@@ -1,6 +1,7 @@
 /** A process that holds VMs, forked from this one (node:child_process). */
 import { type ChildProcess, fork } from 'node:child_process';
 import { PandoError } from '../error.js';
+import { remedyFor } from '../system-error.js';
 import type { RestoreOptions, VmExit, VmOptions } from '../vm/types.js';
 import {
   type ErrorMessage,
@@ -32,7 +33,7 @@ export const NO_CERTIFICATES = { NODE_EXTRA_CA_CERTS: undefined };
 /** One heap of malloc for all threads: what compiling the core leaves behind is used again. */
 const LEAN_MALLOC = { MALLOC_ARENA_MAX: '1' };
 
-const TOO_MANY = 'allow more processes and threads (ulimit -u), or run fewer VMs at a time';
+const TOO_MANY = remedyFor('EAGAIN') ?? '';
 const KILLED = 'other processes are not affected; see the system log for the out-of-memory killer';
 
 /** How a process of VMs is started. */

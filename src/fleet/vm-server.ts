@@ -2,7 +2,7 @@
  * Serves VMs to the process that forked this one. They end with it: when the channel closes, however the
  * other process ended, this one closes its VMs and leaves.
  */
-import { PandoError } from '../error.js';
+import { PandoError, traceOf } from '../error.js';
 import { coded } from '../system-error.js';
 import type { CreateVm, VmHandle } from './fleet-vm.js';
 import type {
@@ -27,8 +27,7 @@ function errorMessage(thrown: unknown): ErrorMessage {
   if (cause instanceof PandoError) {
     return { code: cause.code, message: cause.message, remedy: cause.remedy };
   }
-  const text = cause instanceof Error ? (cause.stack ?? cause.message) : String(cause);
-  return { code: 'VM_PROCESS_BUG', message: text, remedy: undefined };
+  return { code: 'VM_PROCESS_BUG', message: traceOf(cause), remedy: undefined };
 }
 
 const now = (): number => performance.timeOrigin + performance.now();

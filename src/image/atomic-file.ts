@@ -6,9 +6,8 @@
 import { randomBytes } from 'node:crypto';
 import { link, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { PandoError } from '../error.js';
+import { PandoError, reasonOf } from '../error.js';
 import { coded } from '../system-error.js';
-import { reason } from './directories.js';
 
 /** Older than any write that is still under way. */
 export const STALE_AFTER_MS = 60 * 60 * 1000;
@@ -50,7 +49,7 @@ export async function writeTemporary(
     await rm(path, { force: true });
     throw new PandoError(
       'STORE_WRITE_FAILED',
-      `${bytes.length} bytes cannot be written to ${path}: ${reason(cause)}`,
+      `${bytes.length} bytes cannot be written to ${path}: ${reasonOf(cause)}`,
       { remedy: 'free some space, or set PANDO_STORE to another folder', cause },
     );
   }

@@ -4,7 +4,7 @@
  */
 import { homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
-import { PandoError } from '../error.js';
+import { PandoError, reasonOf } from '../error.js';
 import { makeFolders } from './store-folders.js';
 
 /** The part of the process environment that decides about directories. */
@@ -39,20 +39,11 @@ export async function makeDirectory(path: string, variable: string): Promise<voi
   } catch (cause) {
     throw new PandoError(
       'DIRECTORY_NOT_WRITABLE',
-      `folder ${path} cannot be made: ${reason(cause)}`,
+      `folder ${path} cannot be made: ${reasonOf(cause)}`,
       {
         remedy: `set ${variable} to a folder that you may write`,
         cause,
       },
     );
   }
-}
-
-/** The system's own name for what went wrong (ENOSPC, EACCES, …), else the message. */
-export function reason(cause: unknown): string {
-  if (cause instanceof Error) {
-    const code = (cause as NodeJS.ErrnoException).code;
-    return code ?? cause.message;
-  }
-  return String(cause);
 }

@@ -18,10 +18,9 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname, join, resolve, sep } from 'node:path';
-import { PandoError } from '../error.js';
+import { PandoError, reasonOf } from '../error.js';
 import { type CpioInput, cpioChunks } from '../loader/cpio-writer.js';
 import { temporaryName } from './atomic-file.js';
-import { reason } from './directories.js';
 
 /** Splits a dev_t of Linux (sys/sysmacros.h, gnu_dev_major and gnu_dev_minor) below 2^32. */
 function deviceNumbers(rdev: number): { major: number; minor: number } {
@@ -104,7 +103,7 @@ export function writeFolderInitrd(folder: string, output: string): FolderInitrd 
     if (temporary !== undefined) rmSync(temporary, { force: true });
     if (cause instanceof PandoError) throw cause;
     const path = (cause as NodeJS.ErrnoException).path ?? folder;
-    throw new PandoError('INITRD_NOT_MADE', `initrd of ${folder}: ${path}: ${reason(cause)}`, {
+    throw new PandoError('INITRD_NOT_MADE', `initrd of ${folder}: ${path}: ${reasonOf(cause)}`, {
       remedy: 'name a folder whose files you may all read, and an output that you may write',
       cause,
     });

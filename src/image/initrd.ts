@@ -4,9 +4,8 @@
  */
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PandoError } from '../error.js';
+import { PandoError, reasonOf } from '../error.js';
 import type { CpioInput } from '../loader/cpio-writer.js';
-import { reason } from './directories.js';
 import { GROUP, INIT_SCRIPT, PASSWD, PROFILE, RUN_SCRIPT, STAGE_PROGRAM } from './init-script.js';
 import { stageProgram } from './stage-program.js';
 import { run } from './subprocess.js';
@@ -43,7 +42,7 @@ export async function listApplets(busybox: Uint8Array, folder: string): Promise<
     if (status === 0 && applets.includes('bin/sh') && applets.includes('sbin/init')) return applets;
     throw new Error(`--list-full gave ${applets.length} applets, status ${status}`);
   } catch (cause) {
-    throw new PandoError('BUSYBOX_NOT_RUNNABLE', `busybox in ${folder}: ${reason(cause)}`, {
+    throw new PandoError('BUSYBOX_NOT_RUNNABLE', `busybox in ${folder}: ${reasonOf(cause)}`, {
       remedy: 'set XDG_CACHE_HOME to a folder whose file system lets programs run',
       cause,
     });

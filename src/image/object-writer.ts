@@ -4,8 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { type FileHandle, open, rm } from 'node:fs/promises';
-import { PandoError } from '../error.js';
-import { reason } from './directories.js';
+import { PandoError, reasonOf } from '../error.js';
 import type { ObjectReference } from './manifest.js';
 
 /** Bytes that are gathered before a write. */
@@ -86,7 +85,7 @@ export class ObjectWriter {
 }
 
 function failed(path: string, cause: unknown): PandoError {
-  return new PandoError('STORE_WRITE_FAILED', `${path} cannot be written: ${reason(cause)}`, {
+  return new PandoError('STORE_WRITE_FAILED', `${path} cannot be written: ${reasonOf(cause)}`, {
     remedy: 'free some space, or set PANDO_STORE to another folder',
     cause,
   });

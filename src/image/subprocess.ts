@@ -3,8 +3,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
-import { PandoError } from '../error.js';
-import { reason } from './directories.js';
+import { PandoError, reasonOf } from '../error.js';
 
 /** What a program left when it ended. */
 export interface Finished {
@@ -48,7 +47,7 @@ export function start(command: string, args: readonly string[], directory?: stri
 
 /** The error for a program that could not be started. */
 export function notStarted(command: string, cause: unknown): PandoError {
-  return new PandoError('TOOL_MISSING', `${command} cannot be run: ${reason(cause)}`, {
+  return new PandoError('TOOL_MISSING', `${command} cannot be run: ${reasonOf(cause)}`, {
     remedy:
       'pulling needs the tools of Debian or a derivative (apt, dpkg); elsewhere use `pando image import`',
     cause,

@@ -3,7 +3,7 @@
  * or seeks, so one descriptor serves a loader and a mapping at once.
  */
 import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
-import { PandoError } from '../error.js';
+import { PandoError, reasonOf } from '../error.js';
 import { remedyFor } from '../system-error.js';
 
 /** Random access to a fixed number of bytes. */
@@ -166,9 +166,8 @@ function fileError(path: string, cause: unknown): PandoError {
       cause,
     });
   }
-  const reason = code ?? (cause instanceof Error ? cause.message : String(cause));
   const remedy = remedyFor(code) ?? 'name a file that you may read';
-  return new PandoError('FILE_UNREADABLE', `${path}: ${reason}`, { remedy, cause });
+  return new PandoError('FILE_UNREADABLE', `${path}: ${reasonOf(cause)}`, { remedy, cause });
 }
 
 /** Several sources, one behind the other; a read across a boundary is a copy. */

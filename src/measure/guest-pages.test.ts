@@ -1,16 +1,9 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { PAGE_OWN, PAGE_SHARED, PAGE_UNTOUCHED, pageState } from '../host/pagemap.js';
 import { parseSmaps } from '../host/smaps.js';
-import {
-  countPages,
-  findRegions,
-  GUEST_PAGE_OWN,
-  GUEST_PAGE_SHARED,
-  GUEST_PAGE_UNTOUCHED,
-  pageState,
-  pageStates,
-} from './guest-pages.js';
+import { countPages, findRegions, pageStates } from './guest-pages.js';
 
 const SMAPS = `00100000-00110000 rw-p 00000000 00:00 0
 00110000-00130000 rw-p 00001000 fe:00 77 /image
@@ -32,12 +25,12 @@ test('regions are mappings end to end of the right length, whatever is mapped in
 });
 
 test('entries of pagemap', () => {
-  assert.equal(pageState(0), GUEST_PAGE_UNTOUCHED);
-  assert.equal(pageState(0x8100_0000), GUEST_PAGE_OWN);
-  assert.equal(pageState(0xa000_0000), GUEST_PAGE_SHARED);
-  assert.equal(pageState(0xa100_0000), GUEST_PAGE_SHARED);
-  assert.equal(pageState(0x4000_0000), GUEST_PAGE_OWN);
-  assert.equal(pageState(0x8000_0000), GUEST_PAGE_UNTOUCHED, 'the page of zeros');
+  assert.equal(pageState(0), PAGE_UNTOUCHED);
+  assert.equal(pageState(0x8100_0000), PAGE_OWN);
+  assert.equal(pageState(0xa000_0000), PAGE_SHARED);
+  assert.equal(pageState(0xa100_0000), PAGE_SHARED);
+  assert.equal(pageState(0x4000_0000), PAGE_OWN);
+  assert.equal(pageState(0x8000_0000), PAGE_UNTOUCHED, 'the page of zeros');
 });
 
 test('pages count once, for the first name', () => {
@@ -59,7 +52,7 @@ test('this process has pages of its own on its stack', () => {
   );
   assert.ok(stack);
   const states = pageStates(process.pid, stack.start, stack.end - stack.start);
-  assert.ok(states.includes(GUEST_PAGE_OWN));
+  assert.ok(states.includes(PAGE_OWN));
 });
 
 test('a process that is gone is a coded error', () => {

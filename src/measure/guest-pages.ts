@@ -1,63 +1,27 @@
 /**
  * Guests' memory in another process, found and counted from outside: /proc/PID/smaps tells where it is,
- * /proc/PID/pagemap (Linux, admin-guide/mm/pagemap.rst) whose each page is. 64 bits a page; the flag
- * bits need no privilege beyond that to look at the process.
+ * /proc/PID/pagemap whose each page is.
  */
-import { closeSync, openSync, readSync } from 'node:fs';
 import { PandoError } from '../error.js';
-import { errnoOf } from '../host/errno.js';
+import { HostError } from '../host/errno.js';
+import { readPageStates } from '../host/pagemap.js';
 import type { Mapping } from '../host/smaps.js';
 
 const PAGE_SIZE = 4096;
 
-/** State of a page. */
-export const GUEST_PAGE_UNTOUCHED = 0;
-/** Present, and a file's own. */
-export const GUEST_PAGE_SHARED = 1;
-/** Present or swapped out, and the process's own. */
-export const GUEST_PAGE_OWN = 2;
-
-// Bits of the upper half of an entry: 63 present, 62 swapped, 61 file page, 56 mapped by nobody else.
-const PRESENT = 1 << 31;
-const SWAPPED = 1 << 30;
-const FILE = 1 << 29;
-const EXCLUSIVE = 1 << 24;
-
-/** What the upper half of an entry means; an anonymous page that many have is the page of zeros. */
-export function pageState(high: number): number {
-  if ((high & PRESENT) === 0) return (high & SWAPPED) === 0 ? GUEST_PAGE_UNTOUCHED : GUEST_PAGE_OWN;
-  if ((high & FILE) !== 0) return GUEST_PAGE_SHARED;
-  return (high & EXCLUSIVE) === 0 ? GUEST_PAGE_UNTOUCHED : GUEST_PAGE_OWN;
-}
-
 /**
- * State of each page of a range of a process.
+ * State of each page of a range of a process, as host/pagemap.ts numbers them.
  *
  * @param address page-aligned host address
  * @throws PandoError MEASURE_NO_PAGEMAP
  */
 export function pageStates(pid: number, address: number, bytes: number): Uint8Array {
-  const path = `/proc/${pid}/pagemap`;
-  const states = new Uint8Array(bytes / PAGE_SIZE);
-  const entries = new Uint32Array(2 * 0x10000);
-  let fd: number | undefined;
   try {
-    fd = openSync(path, 'r');
-    for (let page = 0; page < states.length; ) {
-      const wanted = Math.min(0x10000, states.length - page) * 8;
-      const got = readSync(fd, entries, 0, wanted, (address / PAGE_SIZE + page) * 8) >>> 3;
-      if (got === 0) throw new PandoError('MEASURE_NO_PAGEMAP', `${path} ends at page ${page}`);
-      for (let i = 0; i < got; i++) states[page + i] = pageState(entries[2 * i + 1] ?? 0);
-      page += got;
-    }
+    return readPageStates(BigInt(address), bytes / PAGE_SIZE, pid);
   } catch (cause) {
-    const name = errnoOf(cause);
-    if (name === undefined) throw cause;
-    throw new PandoError('MEASURE_NO_PAGEMAP', `${path}: ${name}`, { cause });
-  } finally {
-    if (fd !== undefined) closeSync(fd);
+    if (!(cause instanceof HostError)) throw cause;
+    throw new PandoError('MEASURE_NO_PAGEMAP', cause.message, { cause });
   }
-  return states;
 }
 
 /**

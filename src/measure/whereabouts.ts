@@ -2,12 +2,12 @@
  * Where the private memory of a process with guests in it is: guests' own pages, engine, runtime. All of
  * it is seen from outside the process, so a peer's is divided by the same rules.
  */
+
+import { PAGE_OWN, PAGE_SHARED } from '../host/pagemap.js';
 import type { Mapping } from '../host/smaps.js';
 import {
   countPages,
   findRegions,
-  GUEST_PAGE_OWN,
-  GUEST_PAGE_SHARED,
   type NamedRange,
   pageStates,
   type RangePages,
@@ -150,6 +150,6 @@ export function mapCells(states: Uint8Array, pagesPerCell: number): MapCell[] {
     const pages = states.subarray(index * pagesPerCell, (index + 1) * pagesPerCell);
     const share = (state: number): number =>
       pages.reduce((count, page) => count + (page === state ? 1 : 0), 0) / pages.length;
-    return { own: share(GUEST_PAGE_OWN), shared: share(GUEST_PAGE_SHARED) };
+    return { own: share(PAGE_OWN), shared: share(PAGE_SHARED) };
   });
 }

@@ -5,11 +5,10 @@
 import { dirname } from 'node:path';
 import { CONTROL_BYTES, VM_CONTROL as KVM_VM_CONTROL } from '../accel/kvm/layout.js';
 import { GUEST_BASE, VM_CONTROL as WASM_VM_CONTROL } from '../accel/wasm/layout.js';
-import { type EntryState, pvhEntryState } from '../arch/entry-state.js';
+import type { EntryState } from '../arch/entry-state.js';
 import { PAGE_SIZE } from '../arch/layout.js';
 import type { VsockHost } from '../backend/vsock-host.js';
 import { virtioMmioDevice } from '../boot/acpi/virtio.js';
-import { writeBootData } from '../boot/boot-data.js';
 import { BootedPages } from '../memory/booted-pages.js';
 import { GuestMemory } from '../memory/guest-memory.js';
 import type { GuestRam } from '../memory/guest-ram.js';
@@ -17,11 +16,12 @@ import type { ImageRange } from '../memory/image-pages.js';
 import { MappedMemory } from '../memory/mapped-memory.js';
 import type { MemoryRun } from '../memory/memory-image.js';
 import { MemoryLayout, SharedFile } from '../memory/memory-layout.js';
-import { type PlacedImages, placeImages } from '../memory/place-images.js';
+import type { PlacedImages } from '../memory/place-images.js';
 import { boundBooted } from './boot-gains.js';
 import { VmControl } from './control.js';
 import { type DeviceDescription, declareDevices, HostEnds } from './devices.js';
 import type { Execution, MachineListener } from './execution.js';
+import { placeGuestImages, writeGuestBootData } from './first-memory.js';
 import type { GuestImages } from './images.js';
 import { KvmExecution } from './kvm/execution.js';
 import type { MachineState } from './machine-state.js';
@@ -112,13 +112,7 @@ export class Guest {
   }
 
   #place(): PlacedImages {
-    const { images, load } = this.#options;
-    const files = {
-      kernel: images.kernel,
-      ...(images.initrd ? { initrd: images.initrd } : {}),
-      ...(images.modules ? { modules: images.modules } : {}),
-    };
-    return placeImages(this.memory, images.placements, files, load);
+    return placeGuestImages(this.memory, this.#options.images, this.#options.load);
   }
 
   #goOn({ layout, state }: GuestStart): void {
@@ -178,16 +172,10 @@ export class Guest {
 
   #writeBootData(): EntryState {
     const { images, memory, cpus, commandLine, devices } = this.#options;
-    const modules =
-      images.initrdBytes > 0 ? [{ address: images.initrdAddress, size: images.initrdBytes }] : [];
     const dsdtDevices = declareDevices(devices).map((device, index) =>
       virtioMmioDevice(index, device),
     );
-    const startInfo = writeBootData(
-      { write: (address, bytes) => this.memory.bytes(address, bytes.length).set(bytes) },
-      { memoryBytes: memory, vcpus: cpus, commandLine, modules, dsdtDevices },
-    );
-    return pvhEntryState(images.plan.entry, startInfo);
+    return writeGuestBootData(this.memory, images, { memory, cpus, commandLine, dsdtDevices });
   }
 
   /** No vCPU runs any more. */

@@ -1,7 +1,7 @@
 /** Turns what a board does on the thread that runs it into events for the owner of the VM. */
 import { BOOT_STAGE_PORT } from '../arch/layout.js';
 import type { Board, BoardHooks } from '../devices/board.js';
-import { PandoError } from '../error.js';
+import { PandoError, traceOf } from '../error.js';
 import { coded } from '../system-error.js';
 import type { VmControl } from './control.js';
 import type { Ending, Failure, Notice } from './execution.js';
@@ -74,6 +74,6 @@ export function failureEvent(thrown: unknown): Failure {
     const { code, message, remedy } = error;
     return { kind: 'error', code, message, ...(remedy === undefined ? {} : { remedy }) };
   }
-  const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  const message = traceOf(error);
   return { kind: 'error', code: 'INTERNAL', message };
 }

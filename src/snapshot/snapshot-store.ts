@@ -11,7 +11,7 @@ import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { copyFile, link, open, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { PandoError } from '../error.js';
+import { PandoError, reasonOf } from '../error.js';
 import {
   publishNew,
   publishReplacing,
@@ -20,7 +20,7 @@ import {
   temporaryName,
   writeTemporary,
 } from '../image/atomic-file.js';
-import { makeDirectory, reason, storeDirectory } from '../image/directories.js';
+import { makeDirectory, storeDirectory } from '../image/directories.js';
 import type { ObjectReference } from '../image/manifest.js';
 import { storeFolders } from '../image/store-folders.js';
 import { checkSnapshotName, parseSnapshot, type SnapshotManifest } from './manifest.js';
@@ -90,7 +90,7 @@ export class SnapshotStore {
       if (cause instanceof PandoError) throw cause;
       throw new PandoError(
         'STORE_WRITE_FAILED',
-        `a snapshot cannot be written to ${this.#folder}: ${reason(cause)}`,
+        `a snapshot cannot be written to ${this.#folder}: ${reasonOf(cause)}`,
         { remedy: 'free some space, or set PANDO_STORE to another folder', cause },
       );
     }
@@ -102,7 +102,7 @@ export class SnapshotStore {
     try {
       await link(path, kept);
     } catch (cause) {
-      const code = reason(cause);
+      const code = reasonOf(cause);
       if (code === 'EEXIST') return;
       if (code !== 'EXDEV' && code !== 'EPERM' && code !== 'EMLINK') throw cause;
       const temporary = temporaryName(this.#temporary);
@@ -137,7 +137,7 @@ export class SnapshotStore {
     try {
       text = await readFile(this.#manifest(name), 'utf8');
     } catch (cause) {
-      if (cause instanceof PandoError || reason(cause) !== 'ENOENT') throw cause;
+      if (cause instanceof PandoError || reasonOf(cause) !== 'ENOENT') throw cause;
       throw new PandoError('SNAPSHOT_NOT_FOUND', `there is no snapshot ${name}`, {
         remedy: 'see `pando snapshot ls`',
       });
@@ -202,7 +202,7 @@ export class SnapshotStore {
     try {
       await rm(this.#manifest(name));
     } catch (cause) {
-      if (cause instanceof PandoError || reason(cause) !== 'ENOENT') throw cause;
+      if (cause instanceof PandoError || reasonOf(cause) !== 'ENOENT') throw cause;
       throw new PandoError('SNAPSHOT_NOT_FOUND', `there is no snapshot ${name}`, {
         remedy: 'see `pando snapshot ls`',
       });

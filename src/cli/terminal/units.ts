@@ -6,7 +6,19 @@ const UNITS: Readonly<Record<string, number>> = {
   K: 1024,
   M: 1024 ** 2,
   G: 1024 ** 3,
+  T: 1024 ** 4,
 };
+
+/**
+ * The number that a size such as `512M`, `1.5G`, `2GiB` or `1073741824` stands for; units are powers of 1024.
+ * @param unit of a number without one
+ * @returns undefined for what is no size of a whole number of bytes, above 0
+ */
+export function sizeOf(text: string, unit = ''): number | undefined {
+  const [, number, given] = /^(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?$/i.exec(text) ?? [];
+  const bytes = Number(number) * (UNITS[(given || unit).toUpperCase()] ?? Number.NaN);
+  return Number.isSafeInteger(bytes) && bytes > 0 ? bytes : undefined;
+}
 
 /**
  * Bytes of a size such as `512M`, `1G`, `1.5G` or `1073741824`; units are powers of 1024.
@@ -14,9 +26,8 @@ const UNITS: Readonly<Record<string, number>> = {
  * @throws PandoError SIZE_INVALID
  */
 export function parseSize(option: string, text: string): number {
-  const match = /^(\d+(?:\.\d+)?)([KMG]?)(?:i?B)?$/i.exec(text);
-  const bytes = Number(match?.[1]) * (UNITS[match?.[2]?.toUpperCase() ?? ''] ?? Number.NaN);
-  if (Number.isSafeInteger(bytes) && bytes > 0) return bytes;
+  const bytes = sizeOf(text);
+  if (bytes !== undefined) return bytes;
   throw new PandoError('SIZE_INVALID', `${option} ${JSON.stringify(text)} is no number of bytes`, {
     remedy: 'write it like 512M or 1G',
   });

@@ -5,8 +5,7 @@
 import { createReadStream, statSync } from 'node:fs';
 import { open, readFile } from 'node:fs/promises';
 import { join, posix } from 'node:path';
-import { PandoError } from '../../error.js';
-import { reason } from '../directories.js';
+import { PandoError, reasonOf } from '../../error.js';
 import { displayName } from '../file-tree.js';
 import { TarReader } from '../tar.js';
 import { DOCUMENT_LIMIT } from './documents.js';
@@ -67,7 +66,7 @@ export class FolderFiles implements ImageFiles {
     try {
       return await readFile(this.locate(name));
     } catch (cause) {
-      throw unreadable(this.path, name, reason(cause));
+      throw unreadable(this.path, name, reasonOf(cause));
     }
   }
 
@@ -97,7 +96,7 @@ export class ArchiveFiles implements ImageFiles {
   static async open(path: string): Promise<ArchiveFiles> {
     await (
       await open(path).catch((cause) => {
-        throw unreadable(path, 'the archive', reason(cause));
+        throw unreadable(path, 'the archive', reasonOf(cause));
       })
     ).close();
     const members = new Map<string, Member>();

@@ -7,6 +7,7 @@ import * as L from '../../accel/wasm/layout.js';
 import { WasmVcpu } from '../../accel/wasm/vcpu.js';
 import { buildCpuid } from '../../arch/cpuid.js';
 import type { EntryState } from '../../arch/entry-state.js';
+import { PAGE_SIZE } from '../../arch/layout.js';
 import type { VcpuState } from '../../arch/vcpu-state.js';
 import type { Board } from '../../devices/board.js';
 import { PandoError } from '../../error.js';
@@ -59,12 +60,9 @@ export class WasmExecution implements Execution {
 
   reset(entry: EntryState): void {
     const view = new DataView(this.#memory.buffer);
-    const vcpu = L.VCPU_BLOCKS;
     // A new VM's memory is zeros already.
-    if (view.getUint32(vcpu + L.ARENA_NEXT, true) !== 0) this.#vcpu.forgetCode();
-    view.setUint32(vcpu + L.ARENA_NEXT, L.BLOCK_ARENA, true);
-    view.setUint32(vcpu + L.RAM_PAGES, this.#memory.ramBytes / 4096, true);
-    view.setUint32(vcpu + L.CPUID_ROWS, writeCpuid(view), true);
+    if (view.getUint32(L.VCPU_BLOCKS + L.ARENA_NEXT, true) !== 0) this.#vcpu.forgetCode();
+    prepareEngine(this.#memory);
     this.board.reset();
     this.#vcpu.reset(entry);
   }
@@ -122,8 +120,16 @@ export class WasmExecution implements Execution {
   }
 }
 
+/** The words of the control area that the first entry of the core finds: its arena, RAM's size, CPUID. */
+export function prepareEngine({ buffer, ramBytes }: GuestMemory): void {
+  const view = new DataView(buffer);
+  view.setUint32(L.VCPU_BLOCKS + L.ARENA_NEXT, L.BLOCK_ARENA, true);
+  view.setUint32(L.VCPU_BLOCKS + L.RAM_PAGES, ramBytes / PAGE_SIZE, true);
+  view.setUint32(L.VCPU_BLOCKS + L.CPUID_ROWS, writeCpuid(view), true);
+}
+
 /** Writes the CPUID table; returns the number of rows. */
-export function writeCpuid(view: DataView): number {
+function writeCpuid(view: DataView): number {
   const rows = buildCpuid({ vcpus: 1, apicId: 0, tscFrequency: TSC_FREQUENCY });
   const limit = (L.CPUID_TABLE_LIMIT - L.CPUID_TABLE) / CPUID_ROW_BYTES;
   if (rows.length > limit) {
