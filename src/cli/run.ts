@@ -7,7 +7,8 @@ import { chooseBootImage } from '../image/boot-image.js';
 import { availableMemory } from '../measure/capabilities.js';
 import { chooseAccelerator } from '../run/accelerators.js';
 import { snapshotMachine } from '../snapshot/snapshot.js';
-import { Vm, wasmRefusal } from '../vm/vm.js';
+import { wasmRefusal } from '../vm/options.js';
+import { Vm } from '../vm/vm.js';
 import { checkMemory } from './memory-check.js';
 import {
   checkReportFile,

@@ -38,7 +38,7 @@ export type ToVmProcess =
       readonly type: 'create';
       readonly request: number;
       readonly vm: number;
-      readonly options: VmOptions | RestoreOptions;
+      readonly options: Omit<VmOptions, 'signal'> | Omit<RestoreOptions, 'signal'>;
     }
   /** The answer is what the method of Vm returns; of `observe` an Observation. */
   | {

@@ -118,7 +118,8 @@ export class VmProcess implements AsyncDisposable {
    * Makes a VM there; the guest does not run yet.
    * @throws PandoError what `Vm.create` throws, VM_PROCESS_DIED
    */
-  async createVm(options: VmOptions | RestoreOptions): Promise<RemoteVm> {
+  async createVm({ signal, ...options }: VmOptions | RestoreOptions): Promise<RemoteVm> {
+    signal?.throwIfAborted();
     const vm = this.#nextVm++;
     const request = this.#nextRequest++;
     const connection: VmConnection = {
@@ -131,7 +132,9 @@ export class VmProcess implements AsyncDisposable {
     // At once, for what the VM says comes right behind.
     const made = (value: unknown): RemoteVm =>
       new RemoteVm(value as VmDescription, connection, (events) => this.#events.set(vm, events));
-    return this.#request({ type: 'create', request, vm, options }, made);
+    const remote = await this.#request({ type: 'create', request, vm, options }, made);
+    stopAt(signal, remote);
+    return remote;
   }
 
   /** Closes its VMs and ends it; one that does not end by itself is killed. Never rejects. */
@@ -243,6 +246,15 @@ export class VmProcess implements AsyncDisposable {
       this.#send(message);
     });
   }
+}
+
+/** A signal does not go to another process: it is heard here. */
+function stopAt(signal: AbortSignal | undefined, vm: RemoteVm): void {
+  if (signal === undefined) return;
+  const abort = (): void => void vm.stop();
+  if (signal.aborted) abort();
+  else signal.addEventListener('abort', abort, { once: true });
+  void vm.exited.then(() => signal.removeEventListener('abort', abort));
 }
 
 function exitOf({ code, message }: PandoError): VmExit {

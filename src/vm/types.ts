@@ -31,40 +31,44 @@ export interface VmOptions {
   /** Path of an archive that follows the initrd's, such as one with the kernel's modules. */
   readonly modules?: string | undefined;
   /** Kernel command line, at most 2047 bytes. */
-  readonly commandLine?: string;
+  readonly commandLine?: string | undefined;
   /** Guest RAM in bytes, a multiple of 4096; 1 GiB when absent. */
-  readonly memory?: number;
+  readonly memory?: number | undefined;
   /** Number of virtual processors; 1 when absent. */
-  readonly cpus?: number;
+  readonly cpus?: number | undefined;
   /**
    * CPU model on kvm: `host`, `v1`, `v2` or `v3` (x86-64 micro-architecture levels), and `,-NAME` for
    * each feature to take away, e.g. `host,-cx16`; `host` when absent.
    */
-  readonly cpu?: string;
+  readonly cpu?: string | undefined;
   /** `auto` takes kvm where it opens and works; `auto` when absent. */
-  readonly accelerator?: AcceleratorName | 'auto';
+  readonly accelerator?: AcceleratorName | 'auto' | undefined;
   /**
    * Nobody changes the files while VMs use them: map them as they are instead of a copy in the store. Files
    * of an image store need not be told; false when absent.
    */
-  readonly immutableImages?: boolean;
+  readonly immutableImages?: boolean | undefined;
   /** Share pages that guests of a mapped kernel have alike once they have booted; true when absent. */
-  readonly shareBooted?: boolean;
+  readonly shareBooted?: boolean | undefined;
   /** Tier of the wasm accelerator, see TierChoice; `auto` when absent. */
-  readonly tier?: TierChoice;
+  readonly tier?: TierChoice | undefined;
   /** `map` maps the images copy-on-write over guest RAM, `read` copies them; `map` when absent. */
-  readonly load?: LoadMode;
+  readonly load?: LoadMode | undefined;
   /** Disks, which a Linux guest sees as /dev/vda, /dev/vdb … in this order. */
   readonly disks?: readonly DiskOptions[] | undefined;
   /** Gives the guest random bytes of the host; false when absent. */
   readonly rng?: boolean | undefined;
   /** Sockets between guest and host, see `Vm.vsock`; false when absent. */
   readonly vsock?: boolean | undefined;
+  /** When it is aborted the VM ends, as by `stop`; `create` rejects with its reason when it is by then. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** A VM that goes on from a snapshot of the store: its machine is the snapshot's. */
 export interface RestoreOptions {
   readonly snapshot: string;
+  /** As of VmOptions. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** How a VM is written to the store. */

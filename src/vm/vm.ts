@@ -4,12 +4,11 @@
  */
 import type { Duplex } from 'node:stream';
 import type { VsockHost } from '../backend/vsock-host.js';
-import { MAX_VCPUS } from '../devices/board-state.js';
 import { PandoError } from '../error.js';
 import type { ImagePart } from '../loader/plan.js';
 import { accountSharing } from '../memory/sharing.js';
 import { discardZeroPages, trimHeap } from '../memory/zero-pages.js';
-import { chooseAccelerator, type WasmRefusal } from '../run/accelerators.js';
+import { chooseAccelerator } from '../run/accelerators.js';
 import { bootedPath, profilePath } from '../run/boot-gains.js';
 import { closeDevices, type DeviceDescription, openDevices } from '../run/devices.js';
 import type { MachineEvent, MachineListener } from '../run/execution.js';
@@ -26,7 +25,9 @@ import { coded } from '../system-error.js';
 import { ConsoleInput } from './console-input.js';
 import { type ConsoleListener, ConsoleOutput } from './console-output.js';
 import { consoleStream } from './console-stream.js';
+import { placeOf, unwatch, watch } from './dropped.js';
 import { call } from './listeners.js';
+import { checkOptions, wasmRefusal } from './options.js';
 import { RingSource } from './ring-source.js';
 import type {
   AcceleratorName,
@@ -43,15 +44,18 @@ import type {
 const DEFAULT_MEMORY = 1 << 30;
 /** All that the host's processor can give. */
 const DEFAULT_CPU = 'host';
-/** Guest RAM of the wasm accelerator: what a 32-bit memory holds beside the control area. */
-const WASM_MEMORY_LIMIT = 3 * 2 ** 30;
 
 /** How long after user space began the guest's pages of zeros are given back, in milliseconds. */
 export const TRIM_DELAY = 1500;
+/** Milliseconds between two looks at the heaps, which are the whole process's, at least. */
+const TIDY_INTERVAL = 1000;
+let tidied = Number.NEGATIVE_INFINITY;
 /** Milliseconds from a trim to the second look at the heaps. */
 const TIDY_DELAY = 3000;
 
 let created = 0;
+/** VMs that run, or will: their ends are to be heard, whoever still holds them. */
+const running = new Set<Vm>();
 
 /** What `Vm.create` found out before the object exists. */
 interface VmParts {
@@ -59,6 +63,8 @@ interface VmParts {
   readonly options: GuestOptions;
   /** Makes the guest; what its machine says goes to the listener. */
   readonly makeGuest: (listener: MachineListener) => Guest;
+  /** Where it was asked for. */
+  readonly place: string;
 }
 
 export class Vm implements AsyncDisposable {
@@ -70,6 +76,7 @@ export class Vm implements AsyncDisposable {
   /** Settles when the VM has ended; never rejects. */
   readonly exited: Promise<VmExit>;
   readonly #images: GuestImages;
+  readonly #release: () => Promise<void>;
   readonly #options: GuestOptions;
   readonly #guest: Guest;
   readonly #stages: Stage[] = [];
@@ -79,9 +86,15 @@ export class Vm implements AsyncDisposable {
   readonly #stageListeners = new Set<(stage: Stage) => void>();
   #settle: (exit: VmExit) => void = () => {};
   readonly #life = new Lifecycle({
-    start: () => this.#guest.execution.start(),
+    start: () => {
+      running.add(this);
+      return this.#guest.execution.start();
+    },
     park: () => this.#guest.execution.park(),
-    rest: () => this.#guest.control.stopTime(),
+    rest: () => {
+      running.delete(this);
+      this.#guest.control.stopTime();
+    },
     restart: () => this.#restart(),
     ended: (cause) => this.#ended(cause),
   });
@@ -94,18 +107,19 @@ export class Vm implements AsyncDisposable {
    * @throws PandoError for options, images and memory that do not fit
    */
   static async create(options: VmOptions | RestoreOptions): Promise<Vm> {
+    const place = placeOf(Vm.create);
     try {
       if ('snapshot' in options) return await Vm.restore(options);
-      return await Vm.#create(options);
+      checkOptions(options);
+      options.signal?.throwIfAborted();
+      return await Vm.#create(options, place);
     } catch (error) {
       throw coded(error);
     }
   }
 
-  static async #create(options: VmOptions): Promise<Vm> {
-    const memory = options.memory ?? DEFAULT_MEMORY;
-    const cpus = options.cpus ?? 1;
-    checkOptions(memory, cpus);
+  static async #create(options: VmOptions, place: string): Promise<Vm> {
+    const { memory = DEFAULT_MEMORY, cpus = 1, signal } = options;
     const accelerator = chooseAccelerator(
       options.accelerator ?? 'auto',
       wasmRefusal(options.cpu, memory, cpus),
@@ -144,7 +158,9 @@ export class Vm implements AsyncDisposable {
         booted,
         devices,
       };
-      return Vm.#of(guestOptions);
+      const vm = Vm.#of(guestOptions, place);
+      vm.#stopAt(signal);
+      return vm;
     } catch (error) {
       images?.close();
       closeDevices(devices);
@@ -154,12 +170,22 @@ export class Vm implements AsyncDisposable {
     }
   }
 
-  static #of(options: GuestOptions): Vm {
+  static #of(options: GuestOptions, place: string): Vm {
     const { images } = options;
-    return new Vm({ images, options, makeGuest: (listener) => new Guest(options, listener) });
+    const makeGuest = (listener: MachineListener): Guest => new Guest(options, listener);
+    return new Vm({ images, options, makeGuest, place });
   }
 
-  private constructor({ images, options, makeGuest }: VmParts) {
+  #stopAt(signal: AbortSignal | undefined): void {
+    if (signal === undefined) return;
+    // The signal may live longer, and does not hold the VM.
+    const self = new WeakRef(this);
+    const abort = (): void => void self.deref()?.stop();
+    signal.addEventListener('abort', abort, { once: true });
+    void this.exited.then(() => signal.removeEventListener('abort', abort));
+  }
+
+  private constructor({ images, options, makeGuest, place }: VmParts) {
     this.#images = images;
     this.#options = options;
     this.accelerator = options.accelerator;
@@ -167,8 +193,11 @@ export class Vm implements AsyncDisposable {
     this.exited = new Promise((resolve) => {
       this.#settle = resolve;
     });
-    this.#guest = makeGuest((event, epoch) => this.#hear(event, epoch));
-    const { control, execution } = this.#guest;
+    const guest = makeGuest(Vm.#listener(new WeakRef(this)));
+    this.#guest = guest;
+    this.#release = releaser(guest, options);
+    watch(this, { id: this.id, place, release: this.#release });
+    const { control, execution } = guest;
     this.#source = new RingSource(control, execution);
     this.#output = new ConsoleOutput(this.#source);
     this.#input = new ConsoleInput({
@@ -176,6 +205,14 @@ export class Vm implements AsyncDisposable {
       wantRoom: () => control.wantRoom(),
       moved: () => execution.consoleMoved(),
     });
+  }
+
+  /** Threads hold it, and it does not hold the VM; a function of its own, for those of one function share what they hold. */
+  static #listener(self: WeakRef<Vm>): MachineListener {
+    return (event, epoch) => {
+      const vm = self.deref();
+      if (vm !== undefined) vm.#hear(event, epoch);
+    };
   }
 
   /** Boot stages seen so far. */
@@ -188,7 +225,12 @@ export class Vm implements AsyncDisposable {
     this.#life.want('run');
   }
 
-  /** Stops the guest and its time until `start`; resolves once it stands still, or has ended. */
+  /**
+   * Stops the guest and its time until `start`; resolves once it stands still, or has ended. The guest does
+   * not see the pause: its clocks and timers go on from where they stood, so the wall clock that it keeps is
+   * behind by the length of the pause. The real-time clock has the host's time: `hwclock --hctosys` in the
+   * guest, or a time service, sets the wall clock right.
+   */
   pause(): Promise<void> {
     this.#life.want('stand');
     return this.#life.stood();
@@ -223,9 +265,10 @@ export class Vm implements AsyncDisposable {
    * @throws PandoError VM_ENDED when there is nothing to copy any more, SNAPSHOT_DISKS
    */
   async clone(count = 1): Promise<PromiseSettledResult<Vm>[]> {
+    const place = placeOf(this.clone);
     const start = await this.#capture();
     try {
-      const clones = Array.from({ length: count }, () => Vm.#goOn(this.#options, start));
+      const clones = Array.from({ length: count }, () => Vm.#goOn(this.#options, start, place));
       return await Promise.allSettled(clones);
     } finally {
       start.layout.close();
@@ -262,7 +305,9 @@ export class Vm implements AsyncDisposable {
    * A VM that goes on from a snapshot of the store; it has not been started.
    * @throws PandoError SNAPSHOT_…, ACCELERATOR_NONE and what `create` throws
    */
-  static async restore({ snapshot: name }: RestoreOptions): Promise<Vm> {
+  static async restore({ snapshot: name, signal }: RestoreOptions): Promise<Vm> {
+    const place = placeOf(Vm.restore);
+    signal?.throwIfAborted();
     const snapshot = await openSnapshot(name);
     let images: GuestImages | undefined;
     try {
@@ -276,22 +321,29 @@ export class Vm implements AsyncDisposable {
       if (machine.accelerator === 'wasm' && machine.tier !== '0') {
         WorkerPool.shared().prepare(profile);
       }
-      return await Vm.#goOn(
-        { ...machine, images, load: 'map', booted: undefined, devices: openDevices(machine) },
-        start,
-      );
+      const devices = openDevices(machine);
+      const machineOptions = {
+        ...machine,
+        images,
+        load: 'map',
+        booted: undefined,
+        devices,
+      } as const;
+      const vm = await Vm.#goOn(machineOptions, start, place);
+      vm.#stopAt(signal);
+      return vm;
     } finally {
       images?.close();
       snapshot.close();
     }
   }
 
-  static async #goOn(options: GuestOptions, start: GuestStart): Promise<Vm> {
+  static async #goOn(options: GuestOptions, start: GuestStart, place: string): Promise<Vm> {
     const pool = WorkerPool.shared();
     const arrived = pool.expect();
     const images = options.images.share();
     try {
-      return Vm.#of({ ...options, images, start, booted: undefined });
+      return Vm.#of({ ...options, images, start, booted: undefined }, place);
     } catch (error) {
       images.close();
       throw error;
@@ -340,6 +392,7 @@ export class Vm implements AsyncDisposable {
     this.#output.drain();
     this.#input.end();
     this.#settle(this.#exitOf(cause));
+    running.delete(this);
   }
 
   #exitOf(cause: FinalCause): VmExit {
@@ -503,12 +556,8 @@ export class Vm implements AsyncDisposable {
     await this.stop();
     clearTimeout(this.#tidying);
     this.#life.closed();
-    try {
-      await this.#guest.release();
-    } finally {
-      this.#images.close();
-      closeDevices(this.#options.devices);
-    }
+    unwatch(this);
+    await this.#release();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -516,58 +565,27 @@ export class Vm implements AsyncDisposable {
   }
 }
 
+/** What gives everything back, without the VM itself. */
+function releaser(guest: Guest, { images, devices }: GuestOptions): () => Promise<void> {
+  return async () => {
+    try {
+      await guest.release();
+    } finally {
+      images.close();
+      closeDevices(devices);
+    }
+  };
+}
+
 /**
  * What booting has left in the process's heaps goes back: malloc's, and where Node.js was started with
  * --expose-gc, as processes of VMs are, JavaScript's of all threads that run VMs or translate.
  */
 function tidyProcess(): void {
+  const now = performance.now();
+  if (now - tidied < TIDY_INTERVAL) return;
+  tidied = now;
   globalThis.gc?.();
   WorkerPool.shared().tidy();
   trimHeap();
-}
-
-/** What no accelerator takes. */
-function checkOptions(memory: number, cpus: number): void {
-  if (!Number.isSafeInteger(memory) || memory <= 0 || memory % 4096 !== 0) {
-    throw new PandoError(
-      'VM_MEMORY_INVALID',
-      `guest memory of ${memory} bytes is not a positive multiple of 4096`,
-      { remedy: 'choose a whole number of MiB' },
-    );
-  }
-  if (!Number.isInteger(cpus) || cpus < 1 || cpus > MAX_VCPUS) {
-    throw new PandoError('VM_CPUS_INVALID', `${cpus} vCPUs are not within 1–${MAX_VCPUS}`, {
-      remedy: `choose 1 to ${MAX_VCPUS}`,
-    });
-  }
-}
-
-/** Why the wasm accelerator cannot run such a VM; undefined when it can. */
-export function wasmRefusal(
-  cpu: string | undefined,
-  memory: number,
-  cpus: number,
-): WasmRefusal | undefined {
-  if (memory > WASM_MEMORY_LIMIT) {
-    return {
-      code: 'VM_MEMORY_UNSUPPORTED',
-      message: `guest memory of ${memory} bytes: the wasm accelerator has at most ${WASM_MEMORY_LIMIT}`,
-      remedy: 'use --memory 3G or less',
-    };
-  }
-  if (cpus !== 1) {
-    return {
-      code: 'VM_CPUS_UNSUPPORTED',
-      message: `${cpus} vCPUs: the wasm accelerator has one`,
-      remedy: 'use --cpus 1',
-    };
-  }
-  if (cpu !== undefined) {
-    return {
-      code: 'VM_CPU_MODEL_UNSUPPORTED',
-      message: `CPU model "${cpu}": the wasm accelerator has one model only`,
-      remedy: 'leave --cpu away',
-    };
-  }
-  return undefined;
 }

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { PM_TIMER_PORT } from '../../arch/layout.js';
 import { COUNT, GuestCode, SERIAL } from './testing/guest.js';
 import { ACCELERATORS, absence, run, Subject, value } from './testing/subject.js';
 
@@ -55,6 +56,44 @@ for (const accelerator of ACCELERATORS) {
       await subject.until('.'.repeat(length + 3));
       await subject.vm.stop();
       assert.deepEqual(await subject.vm.exited, { kind: 'stopped' });
+    });
+
+    test('its clocks stand still in a pause, but the real-time clock', async () => {
+      const code = new GuestCode()
+        .stack()
+        .out(SERIAL + 4, 0x03)
+        .label('look');
+      // Minutes and seconds, in BCD, and the power management timer.
+      code.out(0x70, 2).in(0x71).show('minutes').out(0x70, 0).in(0x71).show('seconds');
+      code
+        .in(PM_TIMER_PORT, 4)
+        .show('timer')
+        .label('poll')
+        .in(SERIAL + 5);
+      code.emit('a801').j('z', 'poll').in(SERIAL).jmp('look');
+      await using subject = await Subject.create(accelerator, code);
+      const { vm } = subject;
+      const look = async (number: number): Promise<{ clock: number; timer: number }> => {
+        while (subject.text.split('timer=').length <= number || !subject.text.endsWith('\n')) {
+          await sleep(5);
+        }
+        const lines = subject.text.trimEnd().split('\n').slice(-3);
+        const [minutes = 0, seconds = 0, timer = 0] = lines.map((line) => {
+          const digits = line.slice(line.indexOf('=') + 1);
+          return Number.parseInt(digits, line.startsWith('timer') ? 16 : 10);
+        });
+        return { clock: minutes * 60 + seconds, timer: timer / 3_579_545 };
+      };
+      vm.start();
+      const before = await look(1);
+      await vm.pause();
+      await sleep(3000);
+      vm.start();
+      vm.writeConsole('.');
+      const after = await look(2);
+      const clock = (after.clock - before.clock + 3600) % 3600;
+      const timer = after.timer - before.timer;
+      assert.ok(clock - timer > 1.9, `${clock} s of the real-time clock, ${timer} s of the timer`);
     });
 
     test('start, pause and stop in quick succession leave nothing hanging', async () => {
