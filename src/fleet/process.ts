@@ -94,7 +94,9 @@ export class VmProcess implements AsyncDisposable {
       child.once('close', (status, signal) => {
         const how = signal === null ? `with status ${status}` : `by ${signal}`;
         const last = this.#stderr.trim().split('\n').at(-1) ?? '';
-        this.#die(`VM process ${this.pid} ended ${how}${last && `: ${last}`}`, KILLED);
+        // Node.js aborts when the system refuses it a thread of its own.
+        const remedy = signal === 'SIGABRT' ? TOO_MANY : KILLED;
+        this.#die(`VM process ${this.pid} ended ${how}${last && `: ${last}`}`, remedy);
         resolve();
       });
     });
