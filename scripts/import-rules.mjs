@@ -29,6 +29,7 @@ const ALLOWED = {
     'accel/kvm',
     'devices',
     'backend',
+    'net',
     'boot',
     'image',
     'memory',

@@ -28,6 +28,7 @@ test('the defaults are one VM of 1 GiB on the interactive console', () => {
     json: false,
     disks: [],
     rng: false,
+    net: undefined,
   });
 });
 

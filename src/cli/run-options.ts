@@ -32,6 +32,7 @@ export interface RunFlags {
   readonly disk?: readonly string[];
   readonly rng?: boolean;
   readonly force?: boolean;
+  readonly net?: string;
 }
 
 /** The same, checked. */
@@ -53,6 +54,7 @@ export interface RunOptions {
   readonly json: boolean;
   readonly disks: readonly DiskOptions[];
   readonly rng: boolean;
+  readonly net: 'user' | undefined;
 }
 
 function oneOf<T extends string>(option: string, text: string, allowed: readonly T[]): T {
@@ -106,5 +108,6 @@ export function parseRunOptions(flags: RunFlags): RunOptions {
     json,
     disks: (flags.disk ?? []).map(parseDisk),
     rng: flags.rng === true,
+    net: oneOf('--net', flags.net ?? 'none', ['none', 'user']) === 'user' ? 'user' : undefined,
   };
 }

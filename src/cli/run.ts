@@ -87,7 +87,8 @@ export async function run(
   let maps: readonly MappedGuest[] = [];
   if (flags.force !== true && flags.snapshot === undefined) checkMemory(options, availableMemory());
   const progress = progressLine(streams.err);
-  const modules = options.disks.length > 0 || options.rng;
+  const { disks, rng, net } = options;
+  const modules = disks.length > 0 || rng || net !== undefined;
   const machine = flags.snapshot === undefined ? undefined : await snapshotMachine(flags.snapshot);
   const image =
     machine ??
@@ -110,8 +111,9 @@ export async function run(
         kernel: image.kernel,
         initrd: image.initrd,
         modules: 'modules' in image ? image.modules : undefined,
-        disks: options.disks,
-        rng: options.rng,
+        disks,
+        rng,
+        net,
         commandLine: onTerminal
           ? withTerminalSize(image.commandLine, streams.out)
           : image.commandLine,
@@ -181,6 +183,7 @@ export function registerRunCommand(program: Command): void {
       (value: string, all: readonly string[]) => [...all, value],
       [],
     )
+    .option('--net <kind>', 'user: a network of its own without privilege; none', 'none')
     .option('--rng', 'random bytes of the host for the guest')
     .option('--image <name>', 'image of the store (default: debian, pulled when it is missing)')
     .option('--append <text>', "kernel command line; without --kernel it follows the image's own")

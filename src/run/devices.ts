@@ -14,12 +14,15 @@ import {
 import { VsockHost } from '../backend/vsock-host.js';
 import type { Board } from '../devices/board.js';
 import type { DeclaredDevice } from '../devices/declared-device.js';
+import type { FrameLink } from '../devices/frame-link.js';
 import { VirtioBlk } from '../devices/virtio/blk.js';
 import type { HostEnd, VirtioDevice, VirtioTransport } from '../devices/virtio/device.js';
 import { VirtioMmio } from '../devices/virtio/mmio.js';
+import { type NetSettings, VirtioNet } from '../devices/virtio/net.js';
 import { VirtioRng } from '../devices/virtio/rng.js';
 import { VirtioVsock } from '../devices/virtio/vsock.js';
 import { PandoError } from '../error.js';
+import { Network } from '../net/network.js';
 
 /** A disk of a VM. */
 export interface DiskOptions {
@@ -38,6 +41,7 @@ export interface DeviceOptions {
   readonly rng?: boolean | undefined;
   /** Sockets between guest and host. */
   readonly vsock?: boolean | undefined;
+  readonly net?: FrameLink | 'user' | undefined;
 }
 
 /** The address of a guest on its own socket device: no two guests share one. */
@@ -47,35 +51,52 @@ const GUEST_CID = 3;
 export type DeviceDescription =
   | { readonly kind: 'rng'; readonly name: string }
   | { readonly kind: 'vsock'; readonly name: string }
-  | { readonly kind: 'blk'; readonly name: string; readonly disk: DiskHandle };
+  | { readonly kind: 'blk'; readonly name: string; readonly disk: DiskHandle }
+  | { readonly kind: 'net'; readonly name: string; readonly settings: NetSettings };
+
+/** The devices of a VM, and what of them lives on the thread that owns it. */
+export interface OpenDevices {
+  readonly descriptions: readonly DeviceDescription[];
+  /** By the name of the network device. */
+  readonly links: ReadonlyMap<string, FrameLink>;
+}
+
+/** A VM without any. */
+export const NO_DEVICES: OpenDevices = { descriptions: [], links: new Map() };
 
 /**
  * Opens everything that the devices need. The caller closes it, after the machine.
- * @throws PandoError DISK_*, DEVICES_TOO_MANY
+ * @throws PandoError DISK_*, NET_*, DEVICES_TOO_MANY
  */
-export function openDevices({
-  disks = [],
-  rng = false,
-  vsock = false,
-}: DeviceOptions): DeviceDescription[] {
+export async function openDevices(options: DeviceOptions): Promise<OpenDevices> {
+  const { disks = [], rng = false, vsock = false, net } = options;
   const devices: DeviceDescription[] = [];
+  const links = new Map<string, FrameLink>();
+  const open = { descriptions: devices, links };
   try {
     for (const { path, mode } of disks) {
       devices.push({ kind: 'blk', name: `blk${devices.length}`, disk: openDisk(path, mode) });
     }
     if (rng) devices.push({ kind: 'rng', name: 'rng' });
     if (vsock) devices.push({ kind: 'vsock', name: 'vsock' });
-    if (devices.length <= VIRTIO_INPUTS.length) return devices;
+    if (net !== undefined) {
+      const link = net === 'user' ? await new Network().link() : net;
+      const { mac, mtu, offloads } = link;
+      links.set('net0', link);
+      devices.push({ kind: 'net', name: 'net0', settings: { mac, mtu, offloads } });
+    }
+    if (devices.length <= VIRTIO_INPUTS.length) return open;
     const message = `${devices.length} devices exceed the limit of ${VIRTIO_INPUTS.length}`;
     throw new PandoError('DEVICES_TOO_MANY', message, { remedy: 'give the VM fewer disks' });
   } catch (error) {
-    closeDevices(devices);
+    closeDevices(open);
     throw error;
   }
 }
 
-export function closeDevices(devices: readonly DeviceDescription[]): void {
-  for (const device of devices) if (device.kind === 'blk') closeDisk(device.disk);
+export function closeDevices({ descriptions, links }: OpenDevices): void {
+  for (const link of links.values()) link.close();
+  for (const device of descriptions) if (device.kind === 'blk') closeDisk(device.disk);
 }
 
 function makeDevice(description: DeviceDescription, transport: VirtioTransport): VirtioDevice {
@@ -86,6 +107,8 @@ function makeDevice(description: DeviceDescription, transport: VirtioTransport):
       return new VirtioVsock(transport, GUEST_CID, (link) => new VsockHost(link));
     case 'blk':
       return new VirtioBlk(transport, blockSource(description.disk), description.name);
+    case 'net':
+      return new VirtioNet(transport, description.settings);
   }
 }
 
@@ -112,11 +135,15 @@ export class HostEnds {
   #closed = false;
 
   /** @param board of this thread */
-  constructor(board: Board) {
+  constructor(board: Board, { links }: OpenDevices) {
     this.#board = board;
-    this.#ends = board.declared.map((device) =>
-      device instanceof VirtioMmio ? device.device.hostEnd : undefined,
-    );
+    this.#ends = board.declared.map((transport) => {
+      if (!(transport instanceof VirtioMmio)) return undefined;
+      const { device, name } = transport;
+      const link = links.get(name);
+      if (device instanceof VirtioNet && link !== undefined) device.connect(link);
+      return device.hostEnd;
+    });
   }
 
   /** A device has called. */

@@ -19,7 +19,7 @@ import { MemoryLayout, SharedFile } from '../memory/memory-layout.js';
 import type { PlacedImages } from '../memory/place-images.js';
 import { boundBooted } from './boot-gains.js';
 import { VmControl } from './control.js';
-import { type DeviceDescription, declareDevices, HostEnds } from './devices.js';
+import { declareDevices, HostEnds, type OpenDevices } from './devices.js';
 import type { Execution, MachineListener } from './execution.js';
 import { placeGuestImages, writeGuestBootData } from './first-memory.js';
 import type { GuestImages } from './images.js';
@@ -41,7 +41,7 @@ export interface GuestOptions {
   /** File of the pages that guests of this image have alike once they have booted, see BootedPages. */
   readonly booted: string | undefined;
   /** Open; closed by whoever opened them. */
-  readonly devices: readonly DeviceDescription[];
+  readonly devices: OpenDevices;
   /** Goes on from here instead of booting. The guest shares the layout. */
   readonly start?: GuestStart | undefined;
 }
@@ -85,7 +85,7 @@ export class Guest {
       const entry = this.#writeBootData();
       execution = execute(this.control);
       this.execution = execution;
-      this.#hostEnds = new HostEnds(execution.board);
+      this.#hostEnds = new HostEnds(execution.board, options.devices);
       execution.reset(entry);
       if (start !== undefined) this.#goOn(start);
     } catch (error) {
@@ -172,7 +172,7 @@ export class Guest {
 
   #writeBootData(): EntryState {
     const { images, memory, cpus, commandLine, devices } = this.#options;
-    const dsdtDevices = declareDevices(devices).map((device, index) =>
+    const dsdtDevices = declareDevices(devices.descriptions).map((device, index) =>
       virtioMmioDevice(index, device),
     );
     return writeGuestBootData(this.memory, images, { memory, cpus, commandLine, dsdtDevices });
@@ -211,13 +211,22 @@ function machineFor(options: GuestOptions, listener: MachineListener): MachinePa
     return {
       memory,
       controlOffset: WASM_VM_CONTROL,
-      execute: (control) => new WasmExecution(memory, control, tier !== '0', devices, listener),
+      execute: (control) =>
+        new WasmExecution(memory, control, tier !== '0', devices.descriptions, listener),
     };
   }
   const memory = MappedMemory.create({ ramBytes, controlBytes: CONTROL_BYTES });
   return {
     memory,
     controlOffset: KVM_VM_CONTROL,
-    execute: (control) => new KvmExecution({ memory, control, cpus, cpu, devices, listener }),
+    execute: (control) =>
+      new KvmExecution({
+        memory,
+        control,
+        cpus,
+        cpu,
+        devices: devices.descriptions,
+        listener,
+      }),
   };
 }

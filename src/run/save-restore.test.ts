@@ -7,6 +7,7 @@ import { describe, test } from 'node:test';
 import { GuestCode } from '../accel/conformance/testing/guest.js';
 import { ACCELERATORS, absence } from '../accel/conformance/testing/subject.js';
 import { LOCAL_APIC_ADDRESS } from '../arch/layout.js';
+import { NO_DEVICES } from './devices.js';
 import type { MachineEvent } from './execution.js';
 import { Guest } from './guest.js';
 import { openImages } from './images.js';
@@ -51,7 +52,7 @@ class Run {
       cpus: 1,
       cpu: 'host',
       booted: undefined,
-      devices: [],
+      devices: NO_DEVICES,
     };
     this.guest = new Guest({ ...common, commandLine: '', load: 'map', tier: '0' }, (event) => {
       if (event.kind === 'console') this.drain();

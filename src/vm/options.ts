@@ -25,6 +25,11 @@ const SIGNAL: Kind = {
   text: 'an AbortSignal',
   takes: (value) => value instanceof AbortSignal,
 };
+const NETWORK: Kind = {
+  text: "'user' or a link of a Network",
+  takes: (value) =>
+    value === 'user' || (typeof value === 'object' && value !== null && 'attach' in value),
+};
 
 function oneOf(...values: readonly string[]): Kind {
   const text = `one of ${values.map((value) => `'${value}'`).join(', ')}`;
@@ -47,6 +52,7 @@ const KINDS: Readonly<Record<keyof VmOptions, Kind>> = {
   disks: LIST,
   rng: FLAG,
   vsock: FLAG,
+  net: NETWORK,
   signal: SIGNAL,
 };
 

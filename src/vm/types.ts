@@ -1,5 +1,6 @@
 /** The public types of a virtual machine: what goes in, what can be seen, how it ends. */
 import type { VcpuState } from '../arch/vcpu-state.js';
+import type { FrameLink } from '../devices/frame-link.js';
 import type { ImagePart } from '../loader/plan.js';
 import type { DiskOptions } from '../run/devices.js';
 import type {
@@ -60,6 +61,11 @@ export interface VmOptions {
   readonly rng?: boolean | undefined;
   /** Sockets between guest and host, see `Vm.vsock`; false when absent. */
   readonly vsock?: boolean | undefined;
+  /**
+   * A network device: the link of a `Network`, or of anything else, which is closed with the VM; `user`
+   * gives the VM a network of its own with the default policy.
+   */
+  readonly net?: FrameLink | 'user' | undefined;
   /** When it is aborted the VM ends, as by `stop`; `create` rejects with its reason when it is by then. */
   readonly signal?: AbortSignal | undefined;
 }

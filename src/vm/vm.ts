@@ -10,7 +10,7 @@ import { accountSharing } from '../memory/sharing.js';
 import { discardZeroPages, trimHeap } from '../memory/zero-pages.js';
 import { chooseAccelerator } from '../run/accelerators.js';
 import { bootedPath, profilePath } from '../run/boot-gains.js';
-import { closeDevices, type DeviceDescription, openDevices } from '../run/devices.js';
+import { closeDevices, type DeviceDescription, NO_DEVICES, openDevices } from '../run/devices.js';
 import type { MachineEvent, MachineListener } from '../run/execution.js';
 import { Guest, type GuestOptions, type GuestStart } from '../run/guest.js';
 import { hostNanoseconds } from '../run/host-time.js';
@@ -130,9 +130,9 @@ export class Vm implements AsyncDisposable {
     else if (tier !== '0') pool.prepare();
     const arrived = pool.expect();
     let images: GuestImages | undefined;
-    let devices: readonly DeviceDescription[] = [];
+    let devices = NO_DEVICES;
     try {
-      devices = openDevices(options);
+      devices = await openDevices(options);
       images = openImages({
         kernel: options.kernel,
         initrd: options.initrd,
@@ -262,7 +262,7 @@ export class Vm implements AsyncDisposable {
    * none of them changes are in memory once. The guest stands still while what it has changed is copied.
    * @param count how many
    * @returns a result for each
-   * @throws PandoError VM_ENDED when there is nothing to copy any more, SNAPSHOT_DISKS
+   * @throws PandoError VM_ENDED when there is nothing to copy any more, SNAPSHOT_DEVICES
    */
   async clone(count = 1): Promise<PromiseSettledResult<Vm>[]> {
     const place = placeOf(this.clone);
@@ -278,7 +278,7 @@ export class Vm implements AsyncDisposable {
   /**
    * Writes the VM as it stands to the store, under a name. The guest stands still only while what it has
    * changed is copied in memory.
-   * @throws PandoError VM_ENDED, SNAPSHOT_DISKS, SNAPSHOT_EXISTS, SNAPSHOT_NAME_INVALID, SNAPSHOT_IMAGE_NOT_STORED,
+   * @throws PandoError VM_ENDED, SNAPSHOT_DEVICES, SNAPSHOT_EXISTS, SNAPSHOT_NAME_INVALID, SNAPSHOT_IMAGE_NOT_STORED,
    * STORE_WRITE_FAILED
    */
   async snapshot({ name, replace = false }: SnapshotOptions): Promise<SnapshotManifest> {
@@ -289,7 +289,7 @@ export class Vm implements AsyncDisposable {
     try {
       start = await this.#capture();
       const has = (kind: DeviceDescription['kind']): boolean =>
-        devices.some((device) => device.kind === kind);
+        devices.descriptions.some((device) => device.kind === kind);
       const machine = {
         ...{ accelerator, memory, cpus, cpu, commandLine, tier },
         ...{ rng: has('rng'), vsock: has('vsock') },
@@ -321,7 +321,7 @@ export class Vm implements AsyncDisposable {
       if (machine.accelerator === 'wasm' && machine.tier !== '0') {
         WorkerPool.shared().prepare(profile);
       }
-      const devices = openDevices(machine);
+      const devices = await openDevices(machine);
       const machineOptions = {
         ...machine,
         images,
@@ -354,15 +354,13 @@ export class Vm implements AsyncDisposable {
 
   /** The VM as it stands; what it has written becomes a file that it maps itself. */
   async #capture(): Promise<GuestStart> {
-    const disks = this.#options.devices.filter(({ kind }) => kind === 'blk').length;
-    if (disks > 0) {
-      throw new PandoError(
-        'SNAPSHOT_DISKS',
-        `VM ${this.id} has ${disks} disks: it cannot be copied`,
-        {
-          remedy: 'make it without disks',
-        },
-      );
+    const { descriptions } = this.#options.devices;
+    const bound = descriptions.filter(({ kind }) => kind === 'blk' || kind === 'net');
+    if (bound.length > 0) {
+      const names = bound.map(({ name }) => name).join(', ');
+      throw new PandoError('SNAPSHOT_DEVICES', `VM ${this.id} has ${names}: it cannot be copied`, {
+        remedy: 'make it without disks and network',
+      });
     }
     const release = await this.#life.hold();
     try {

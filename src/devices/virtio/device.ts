@@ -27,6 +27,8 @@ export interface VirtioTransport {
    * @param each returns false to stop: the chain has been put back, or is kept by the device
    */
   drain(index: number, each: (queue: VirtQueue) => boolean): void;
+  /** Asks to be notified of a queue's next chain; true when one is there already. */
+  listen(index: number): boolean;
   /** The configuration has changed: the driver is told (2.5). */
   configurationChanged(): void;
   /** Calls the host end. */

@@ -6,8 +6,11 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { VsockHost } from '../../backend/vsock-host.js';
+import { Frame } from '../frame-link.js';
+import { HeldLink } from '../testing/held-link.js';
 import { VirtioBlk } from './blk.js';
 import type { VirtioDevice, VirtioTransport } from './device.js';
+import { VirtioNet } from './net.js';
 import { VirtioRng } from './rng.js';
 import { QUEUE_SIZE, RAM, TestDriver } from './testing/driver.js';
 import { MemorySource } from './testing/memory-source.js';
@@ -19,8 +22,16 @@ const CASES = Number(process.env.PANDO_FUZZ_CASES ?? 10_000);
 const DEVICES: Readonly<Record<string, (transport: VirtioTransport) => VirtioDevice>> = {
   rng: (transport) => new VirtioRng(transport, (bytes) => bytes.fill(0x5a)),
   vsock: (transport) => new VirtioVsock(transport, 3, (link) => new VsockHost(link)),
+  net: (transport) => {
+    const link = new HeldLink({ checksum: true, tso4: true, tso6: true });
+    const net = new VirtioNet(transport, link);
+    net.connect(link);
+    return net;
+  },
   blk: (transport) => new VirtioBlk(transport, new MemorySource(1 << 20), 'fuzz'),
 };
+
+const frame = new Frame().setPlain(new Uint8Array(3000), 3000);
 
 /** Addresses near what matters: rings, data, the end of RAM, far beyond. */
 const address = fc.oneof(
@@ -102,6 +113,7 @@ for (const [name, make] of Object.entries(DEVICES)) {
                   break;
                 case 'serve':
                   driver.device.hostEnd?.serve();
+                  if (driver.device instanceof VirtioNet) driver.device.receive(frame);
                   await undefined;
                   break;
                 case 'register':

@@ -160,6 +160,12 @@ export class VirtioMmio implements Device, MmioDevice, VirtioTransport {
     this.signal(index);
   }
 
+  listen(index: number): boolean {
+    const queue = this.#queues[index]!;
+    queue.enableNotifications(this.#eventIndex);
+    return queue.waiting > 0;
+  }
+
   configurationChanged(): void {
     Atomics.add(this.#signals, S_GENERATION, 1);
     if ((this.#status & DRIVER_OK) !== 0) this.#interrupt(CONFIGURATION);

@@ -200,16 +200,23 @@ export class VirtQueue {
    * @param written bytes of its writable part that the device has written, from the start
    */
   push(chain: Chain, written = 0): void {
+    this.pushAll([{ chain, written }]);
+  }
+
+  /** Gives several chains back, all of which the driver sees at once. */
+  pushAll(chains: readonly { readonly chain: Chain; readonly written: number }[]): void {
     const memory = this.#memory;
-    chain.announce(written, memory);
     const size = this.#size;
-    const next = this.#words[NEXT_USED]!;
-    const entry = this.#used + 4 + 8 * (next & (size - 1));
-    memory.storeU32(entry, chain.head);
-    memory.storeU32(entry + 4, written);
-    const after = (next + 1) & 0xffff;
-    this.#words[NEXT_USED] = after;
-    memory.storeU16(this.#used + 2, after);
+    let next = this.#words[NEXT_USED]!;
+    for (const { chain, written } of chains) {
+      chain.announce(written, memory);
+      const entry = this.#used + 4 + 8 * (next & (size - 1));
+      memory.storeU32(entry, chain.head);
+      memory.storeU32(entry + 4, written);
+      next = (next + 1) & 0xffff;
+    }
+    this.#words[NEXT_USED] = next;
+    memory.storeU16(this.#used + 2, next);
   }
 
   /**
