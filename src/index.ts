@@ -30,6 +30,7 @@ export type { FileChange, SandboxFiles } from './sandbox/files.js';
 export { Sandbox, type SandboxOptions } from './sandbox/sandbox.js';
 export type { SnapshotMachine, SnapshotManifest } from './snapshot/manifest.js';
 export { VERSION } from './version.js';
+export type { ConsoleListener } from './vm/console-output.js';
 export type {
   AcceleratorName,
   LoadMode,

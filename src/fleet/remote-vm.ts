@@ -1,5 +1,7 @@
 /** A VM in another process (process.ts), as the program that made it sees it. */
+import type { Duplex } from 'node:stream';
 import { type ConsoleListener, ConsoleOutput, type ConsoleSource } from '../vm/console-output.js';
+import { consoleStream } from '../vm/console-stream.js';
 import { call } from '../vm/listeners.js';
 import type { AcceleratorName, LoadMode, Stage, VmExit } from '../vm/types.js';
 import type { VmDescription, VmNotice, VmRequest } from './messages.js';
@@ -160,6 +162,11 @@ export class RemoteVm implements AsyncDisposable {
   /** As Vm.onConsole: a promise that the listener returns holds the guest back. */
   onConsole(listener: ConsoleListener): () => void {
     return this.#output.add(listener);
+  }
+
+  /** As Vm.consoleStream. */
+  consoleStream(): Duplex {
+    return consoleStream(this.#output, { write: (bytes) => this.writeConsole(bytes) });
   }
 
   /** As Vm.consoleDrained. */

@@ -1,10 +1,14 @@
 /** A VM's serial console as a stream (node:stream), so that it can be piped and iterated. */
 import { Duplex } from 'node:stream';
-import type { ConsoleInput } from './console-input.js';
 import type { ConsoleOutput } from './console-output.js';
 
+/** What takes bytes for the guest, as Vm.writeConsole does. */
+export interface ConsoleWriter {
+  write(bytes: Uint8Array): Promise<boolean>;
+}
+
 /** Bytes go to the guest with the stream's own back-pressure; input that an ended VM gets is dropped. */
-export function consoleStream(output: ConsoleOutput, input: ConsoleInput): Duplex {
+export function consoleStream(output: ConsoleOutput, input: ConsoleWriter): Duplex {
   let wanted: (() => void) | undefined;
   const goOn = (): void => {
     wanted?.();
