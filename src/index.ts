@@ -16,13 +16,16 @@ export {
 } from './image/debian.js';
 export { type ImportOptions, importImage } from './image/import.js';
 export type {
+  ContainerConfig,
   Manifest,
   ObjectReference,
   PackageProvenance,
   Provenance,
+  RootFileSystem,
 } from './image/manifest.js';
+export { importOciImage, type OciOptions, pullImage } from './image/oci/pull.js';
 export type { ProgressSink } from './image/progress.js';
-export { type Image, ImageStore, type Removal } from './image/store.js';
+export { type Image, ImageStore, type Removal, type RootImage } from './image/store.js';
 export type { ImagePart } from './loader/plan.js';
 export type { FileEntry, FileKind } from './sandbox/agent/entry.js';
 export { Exec, type ExecOptions, type ExecOutput, type ExecResult } from './sandbox/exec.js';

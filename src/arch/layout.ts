@@ -60,3 +60,5 @@ export const RTC_CENTURY = 0x32;
 
 /** Boot-stage port: a one-byte write names a stage (6 = start_kernel, 7 = user space). */
 export const BOOT_STAGE_PORT = 0xf4;
+/** A one-byte write is what the guest's program has ended with; the last one counts at power-off. */
+export const GUEST_STATUS_PORT = 0xf6;

@@ -16,6 +16,7 @@ import { PandoError } from '../error.js';
 import { errnoOf } from '../host/errno.js';
 import { CowDisk, type CowDiskHandle, cowBitmapBytes } from './cow-disk.js';
 import { FileDisk, type FileDiskHandle } from './file-disk.js';
+import { JoinedDisk, type JoinedDiskHandle } from './joined-disk.js';
 
 /**
  * `ro` lets the guest read only; `rw` writes to the file; `cow` lets the guest write, and the file stays
@@ -26,12 +27,17 @@ export type DiskMode = 'ro' | 'rw' | 'cow';
 /** A disk that is open, as it can be posted to other threads. */
 export type DiskHandle =
   | ({ readonly kind: 'file' } & FileDiskHandle)
-  | ({ readonly kind: 'cow' } & CowDiskHandle);
+  | ({ readonly kind: 'cow' } & CowDiskHandle)
+  | ({ readonly kind: 'joined' } & JoinedDiskHandle);
 
 const SECTOR = 512;
 
-/** @throws PandoError DISK_UNREADABLE, DISK_KIND, DISK_SIZE */
-export function openDisk(path: string, mode: DiskMode): DiskHandle {
+/**
+ * @param path of a file or block device; several are one disk, one behind the other, that is only read
+ * @throws PandoError DISK_UNREADABLE, DISK_KIND, DISK_SIZE
+ */
+export function openDisk(path: string | readonly string[], mode: DiskMode): DiskHandle {
+  if (typeof path !== 'string') return openJoined(path, mode);
   const fd = open(path, mode === 'rw' ? constants.O_RDWR : constants.O_RDONLY);
   try {
     const base = { fd, bytes: sizeOf(fd, path), readOnly: mode === 'ro' };
@@ -45,7 +51,30 @@ export function openDisk(path: string, mode: DiskMode): DiskHandle {
   }
 }
 
+function openJoined(paths: readonly string[], mode: DiskMode): DiskHandle {
+  if (mode !== 'ro') {
+    throw new PandoError('DISK_KIND', `a disk of ${paths.length} files cannot be written`, {
+      remedy: 'use the mode ro',
+    });
+  }
+  const parts: FileDiskHandle[] = [];
+  try {
+    for (const path of paths) {
+      const handle = openDisk(path, mode);
+      if (handle.kind === 'file') parts.push(handle);
+    }
+  } catch (error) {
+    for (const { fd } of parts) closeSync(fd);
+    throw error;
+  }
+  return { kind: 'joined', parts, bytes: parts.reduce((total, { bytes }) => total + bytes, 0) };
+}
+
 export function closeDisk(disk: DiskHandle): void {
+  if (disk.kind === 'joined') {
+    for (const { fd } of disk.parts) closeSync(fd);
+    return;
+  }
   if (disk.kind === 'file') {
     closeSync(disk.fd);
     return;
@@ -56,7 +85,14 @@ export function closeDisk(disk: DiskHandle): void {
 
 /** The disk as this thread reads and writes it. */
 export function blockSource(disk: DiskHandle): BlockSource {
-  return disk.kind === 'file' ? new FileDisk(disk) : new CowDisk(disk);
+  switch (disk.kind) {
+    case 'file':
+      return new FileDisk(disk);
+    case 'cow':
+      return new CowDisk(disk);
+    case 'joined':
+      return new JoinedDisk(disk);
+  }
 }
 
 function open(path: string, flags: number): number {

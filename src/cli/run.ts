@@ -4,10 +4,13 @@ import { PandoError } from '../error.js';
 import { type Makers, shareImages } from '../fleet/fleet.js';
 import { VM_PROCESS_ENTRY } from '../fleet/process.js';
 import { chooseBootImage } from '../image/boot-image.js';
+import { prepareRoot, type RootBoot } from '../image/root-boot.js';
 import { availableMemory } from '../measure/capabilities.js';
 import { chooseAccelerator } from '../run/accelerators.js';
+import { pmemFits } from '../run/images.js';
 import { snapshotMachine } from '../snapshot/snapshot.js';
 import { wasmRefusal } from '../vm/options.js';
+import type { VmOptions } from '../vm/types.js';
 import { Vm } from '../vm/vm.js';
 import { checkMemory } from './memory-check.js';
 import {
@@ -21,12 +24,12 @@ import {
   writtenLine,
 } from './report.js';
 import { reportTables } from './report-tables.js';
-import { parseRunOptions, type RunFlags } from './run-options.js';
+import { parseRunOptions, type RunFlags, type RunOptions } from './run-options.js';
 import type { MappedGuest } from './run-page.js';
 import { runSession } from './session.js';
 import { STATUSES } from './statuses.js';
 import { commandText } from './terminal/command-text.js';
-import { progressLine } from './terminal/image-progress.js';
+import { type ProgressLine, progressLine } from './terminal/image-progress.js';
 import { STANDARD_STREAMS, type Streams } from './terminal/standard-streams.js';
 import { styleFor } from './terminal/text-table.js';
 import { withTerminalSize } from './terminal-size.js';
@@ -69,8 +72,46 @@ async function writeTarget(
   return writtenLine(path);
 }
 
+/** An image, and what to run in its root file system; nothing: the image's own command. */
+export interface RootProgram {
+  readonly image: string;
+  readonly command: readonly string[];
+}
+
+/** @throws PandoError OPTION_CONFLICT, and what `prepareRoot` throws */
+function rootOf(
+  { image, command }: RootProgram,
+  flags: RunFlags,
+  streams: Streams,
+  progress: ProgressLine,
+): Promise<RootBoot> {
+  const given = (['kernel', 'initrd', 'snapshot'] as const).find(
+    (name) => flags[name] !== undefined,
+  );
+  if (given !== undefined) {
+    throw new PandoError('OPTION_CONFLICT', `--${given} boots no root file system`, {
+      remedy: 'use --image to name the image whose kernel is booted',
+    });
+  }
+  const terminal = streams.input?.isTTY === true && streams.out.isTTY === true;
+  const { image: kernel, append } = flags;
+  return prepareRoot({ image, command, terminal, kernel, append }, progress.sink).finally(() =>
+    progress.end(),
+  );
+}
+
+/** The root as memory that the guest maps, where that fits behind its RAM, else as its first disk. */
+function rootDevice(
+  { device, deviceBytes }: RootBoot,
+  { memory, disks }: RunOptions,
+): Pick<VmOptions, 'pmem' | 'disks'> {
+  if (pmemFits(deviceBytes, memory)) return { pmem: device };
+  return { disks: [{ path: device, mode: 'ro' }, ...disks] };
+}
+
 /**
  * Boots, waits, reports.
+ * @param program what to run, in an image's root file system; without it the kernel and initrd are booted
  * @returns the exit status
  * @throws PandoError
  */
@@ -78,6 +119,7 @@ export async function run(
   flags: RunFlags,
   streams: Streams = STANDARD_STREAMS,
   makers: Makers = MAKERS,
+  program?: RootProgram,
 ): Promise<number> {
   const options = parseRunOptions(flags);
   const target = options.report === undefined ? undefined : await reportTarget(options.report);
@@ -86,13 +128,7 @@ export async function run(
   const page = wanted ? await import('./run-page.js') : undefined;
   let maps: readonly MappedGuest[] = [];
   if (flags.force !== true && flags.snapshot === undefined) checkMemory(options, availableMemory());
-  const progress = progressLine(streams.err);
-  const { disks, rng, net } = options;
-  const modules = disks.length > 0 || rng || net !== undefined;
   const machine = flags.snapshot === undefined ? undefined : await snapshotMachine(flags.snapshot);
-  const image =
-    machine ??
-    (await chooseBootImage({ ...flags, modules }, progress.sink).finally(() => progress.end()));
   // Probed once: each process of a VM would do it again.
   const accelerator =
     machine?.accelerator ??
@@ -102,16 +138,25 @@ export async function run(
           wasmRefusal(options.cpu, options.memory, options.cpus),
         )
       : options.accelerator);
+  const progress = progressLine(streams.err);
+  const { disks, rng, net } = options;
+  const modules = disks.length > 0 || rng || net !== undefined;
+  const root = program && (await rootOf(program, flags, streams, progress));
+  const image =
+    machine ??
+    root ??
+    (await chooseBootImage({ ...flags, modules }, progress.sink).finally(() => progress.end()));
   const onTerminal =
     options.serial.kind === 'stdio' && options.count === 1 && streams.input?.isTTY === true;
   const tables = options.until !== undefined && !options.json && options.report === undefined;
-  const { report, complaints, status, outcome } = await runSession(
+  const session = runSession(
     {
       vm: {
         kernel: image.kernel,
         initrd: image.initrd,
         modules: 'modules' in image ? image.modules : undefined,
         disks,
+        ...(root === undefined ? {} : rootDevice(root, options)),
         rng,
         net,
         commandLine: onTerminal
@@ -141,6 +186,7 @@ export async function run(
     streams,
     makers,
   );
+  const { report, complaints, status, outcome } = await session.finally(() => root?.close());
   if (complaints.length > 0) streams.err.write(`${complaints.join('\n')}\n`);
   if (report !== undefined) {
     if (target !== undefined) streams.err.write(await writeTarget(target, report, page, maps));
@@ -174,7 +220,9 @@ function checkSnapshotOptions(command: Command): void {
 export function registerRunCommand(program: Command): void {
   program
     .command('run')
-    .description('boot VMs; without --kernel: of the Debian image, which is pulled when missing')
+    .description('run a program in an image, or boot a kernel (default: of the Debian image)')
+    .argument('[image]', 'image with a root file system, or REGISTRY/NAME:TAG')
+    .argument('[command...]', "program and its arguments, after -- (default: the image's own)")
     .option('--kernel <file>', "kernel: ELF with a PVH note, or bzImage (default: the image's)")
     .option('--initrd <file>', "initial RAM disk (default: the image's)")
     .option(
@@ -209,8 +257,16 @@ export function registerRunCommand(program: Command): void {
     .option('--json', 'write the measurements to standard output')
     .option('--force', 'boot even if the memory does not hold so many VMs')
     .addHelpText('after', EXIT_STATUSES)
-    .action(async (flags: RunFlags, command: Command) => {
-      if (flags.snapshot !== undefined) checkSnapshotOptions(command);
-      process.exitCode = await run(flags);
-    });
+    .action(
+      async (
+        image: string | undefined,
+        words: string[],
+        flags: RunFlags,
+        command: Command,
+      ): Promise<void> => {
+        if (flags.snapshot !== undefined) checkSnapshotOptions(command);
+        const program = image === undefined ? undefined : { image, command: words };
+        process.exitCode = await run(flags, STANDARD_STREAMS, MAKERS, program);
+      },
+    );
 }

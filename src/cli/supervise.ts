@@ -115,5 +115,7 @@ export function exitStatus(outcome: Outcome, watched: readonly Watched[]): numbe
   if (outcome.kind === 'failed') return STATUS_FAILED;
   if (watched.some((vm) => vm.exit?.kind === 'shutdown')) return STATUS_TRIPLE_FAULT;
   const failed = watched.some((vm) => vm.exit?.kind === 'error' || !vm.done);
-  return failed ? STATUS_FAILED : STATUS_OK;
+  if (failed) return STATUS_FAILED;
+  const statuses = watched.map(({ exit }) => (exit?.kind === 'poweroff' ? exit.status : undefined));
+  return statuses.find((status) => status !== undefined && status !== 0) ?? STATUS_OK;
 }

@@ -4,6 +4,7 @@
  */
 import {
   BOOT_STAGE_PORT,
+  GUEST_STATUS_PORT,
   IOAPIC_ADDRESS,
   PM1A_EVENT_PORT,
   SCI_IRQ,
@@ -88,6 +89,7 @@ export interface BoardDevices {
   readonly declared: readonly Device[];
   /** Their locks, in the same order. */
   readonly deviceLocks: readonly StateLock[];
+  readonly stages: BootStagePorts;
 }
 
 /** Constructs and connects every device over the state that `options` names. */
@@ -155,7 +157,7 @@ export function assembleDevices(options: BoardOptions, signals: BoardSignals): B
   ports.attach(i8042, I8042_COMMAND_PORT, 1);
   ports.attach(rtc, RTC_PORT, 2);
   ports.attach(diagnostic, DIAGNOSTIC_PORT, 1);
-  ports.attach(stages, BOOT_STAGE_PORT, 2);
+  ports.attach(stages, BOOT_STAGE_PORT, GUEST_STATUS_PORT - BOOT_STAGE_PORT + 1);
   ports.attach(uart, SERIAL_PORT, 8);
   ports.attach(pm, PM1A_EVENT_PORT, ACPI_PM_PORTS, 4);
   ports.attach(resetControl, RESET_CONTROL_FIRST_PORT, RESET_CONTROL_PORTS, 4);
@@ -178,6 +180,7 @@ export function assembleDevices(options: BoardOptions, signals: BoardSignals): B
     bus,
     uart,
     pm,
+    stages,
     serialInput,
     serialOutput,
     declared,

@@ -311,6 +311,18 @@ test('boot stages are reported with guest time, whatever the value', () => {
   assert.equal(board.portIn(0xf4, 1), 0xff);
 });
 
+test('what the program of a guest ended with is kept until a reset, and is no stage', () => {
+  const { board, events } = setUp();
+  assert.equal(board.guestStatus, undefined);
+  out(board, [0xf6, 0]);
+  assert.equal(board.guestStatus, 0);
+  out(board, [0xf6, 137]);
+  assert.equal(board.guestStatus, 137);
+  assert.deepEqual(events, []);
+  board.reset();
+  assert.equal(board.guestStatus, undefined);
+});
+
 test('the diagnostic port keeps a byte; what is not there reads all-ones', () => {
   const { board } = setUp();
   out(board, [0x80, 0x5a]);

@@ -87,6 +87,11 @@ export class Board {
     this.declared = this.#devices.declared;
   }
 
+  /** What the guest said that its program ended with, 0 to 255; undefined when it said nothing. */
+  get guestStatus(): number | undefined {
+    return this.#devices.stages.status;
+  }
+
   /** Power-on or reset of all devices, with the APICs in virtual wire mode as firmware leaves them. */
   reset(): void {
     this.#locked(() => {

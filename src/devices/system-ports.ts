@@ -7,7 +7,7 @@
  */
 
 import type { Clock } from '../arch/clock.js';
-import { BOOT_STAGE_PORT } from '../arch/layout.js';
+import { BOOT_STAGE_PORT, GUEST_STATUS_PORT } from '../arch/layout.js';
 import type { PortDevice, StateBlock } from './device.js';
 import type { Pit8254 } from './pit8254.js';
 import { PIT_RATE } from './rate.js';
@@ -79,7 +79,13 @@ export class DiagnosticPort implements PortDevice {
   }
 }
 
-/** Where a guest says how far its boot has come; the ports are write-only. */
+/** Set beside the status, so that 0 is told from none. */
+const STATUS_GIVEN = 0x100;
+
+/**
+ * Where a guest says how far its boot has come, and what its program has ended with; the ports are
+ * write-only. The status is data of the board: it is read when the VM has ended.
+ */
 export class BootStagePorts implements PortDevice {
   readonly name = 'boot-stage';
   readonly #u32: Uint32Array;
@@ -93,6 +99,7 @@ export class BootStagePorts implements PortDevice {
 
   reset(): void {
     this.#u32[0] = 0;
+    this.#u32[1] = 0;
   }
 
   /** The value written last; 0 before any. */
@@ -100,11 +107,21 @@ export class BootStagePorts implements PortDevice {
     return this.#u32[0]!;
   }
 
+  /** The status written last; undefined before any. */
+  get status(): number | undefined {
+    const value = this.#u32[1]!;
+    return (value & STATUS_GIVEN) === 0 ? undefined : value & 0xff;
+  }
+
   readPort(): number {
     return 0xff;
   }
 
   writePort(port: number, _size: number, value: number): void {
+    if (port === GUEST_STATUS_PORT) {
+      this.#u32[1] = STATUS_GIVEN | (value & 0xff);
+      return;
+    }
     this.#u32[0] = value;
     this.#report(value, port !== BOOT_STAGE_PORT);
   }

@@ -64,6 +64,8 @@ export interface RootImage {
   readonly name: string;
   /** Files whose bytes, one behind the other, are an EROFS image; immutable, whole pages each. */
   readonly paths: readonly string[];
+  /** Bytes of all of them. */
+  readonly bytes: number;
   readonly config: ContainerConfig;
   readonly manifest: Manifest;
 }
@@ -301,8 +303,10 @@ export class ImageStore {
         remedy: 'pull one with `pando image pull REGISTRY/NAME:TAG`',
       });
     }
-    const paths = [root.metadata, ...root.data].map((part) => this.objectPath(part));
-    return { name, paths, config: root.config, manifest };
+    const parts = [root.metadata, ...root.data];
+    const paths = parts.map((part) => this.objectPath(part));
+    const bytes = parts.reduce((total, { size }) => total + size, 0);
+    return { name, paths, bytes, config: root.config, manifest };
   }
 
   /** Names of all images, sorted. */

@@ -256,7 +256,7 @@ export async function readTarFile(
  * Reads the regular files that `wanted` accepts, in the archive's order, until the archive ends or the
  * caller stops.
  * @param limit most bytes that each may have
- * @throws PandoError TAR_MALFORMED (bad header, truncated archive), TAR_FILE_TOO_LARGE
+ * @throws PandoError TAR_MALFORMED, TAR_UNSUPPORTED, TAR_FILE_TOO_LARGE
  */
 export async function* readTarFiles(
   stream: AsyncIterable<Uint8Array>,
@@ -282,6 +282,8 @@ export async function* readTarFiles(
       }
       yield { path, bytes };
     }
+    // Whoever writes the stream would take an early end for a broken pipe.
+    await reader.drain();
   } finally {
     await reader.stop();
   }

@@ -9,7 +9,7 @@ export type ImagePart = 'text' | 'rodata' | 'data' | 'initrd' | 'rest';
 /** One run of bytes from a file, followed by zeros. All numbers are bytes, below 2^53. */
 export interface Placement {
   /** Which file of the plan the bytes come from. */
-  readonly source: 'kernel' | 'initrd' | 'modules';
+  readonly source: 'kernel' | 'initrd' | 'modules' | `pmem${number}`;
   /** What the bytes are, for accounting. */
   readonly part: ImagePart;
   /** Offset in the file. */

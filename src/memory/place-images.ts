@@ -57,7 +57,7 @@ export function placeImages(
   for (const placement of placements) checkFile(placement, fileOf(files, placement.source));
   guest.clear();
   try {
-    const unmappable = mode === 'map' ? probeFiles(files) : readAll;
+    const unmappable = mode === 'map' ? probeFiles(files) : readAll(files);
     const place = (): ImageRange[] => {
       const ranges = mapPlacements(guest, placements, files, unmappable);
       for (const range of ranges)
@@ -83,12 +83,18 @@ export function placeImages(
 /** Why nothing of a file is mapped; a file that is mapped has no entry. */
 type Unmappable = Partial<Record<Placement['source'], string>>;
 
-const readAll: Unmappable = { kernel: READ_REASON.asked, initrd: READ_REASON.asked };
+function sourcesOf(files: ImageFiles): Placement['source'][] {
+  return Object.keys(files) as Placement['source'][];
+}
+
+function readAll(files: ImageFiles): Unmappable {
+  return Object.fromEntries(sourcesOf(files).map((source) => [source, READ_REASON.asked]));
+}
 
 /** Finds out for every file whether it can be mapped, before guest RAM is at stake. */
 function probeFiles(files: ImageFiles): Unmappable {
   const unmappable: Unmappable = {};
-  for (const source of ['kernel', 'initrd'] as const) {
+  for (const source of sourcesOf(files)) {
     const file = files[source];
     if (file === undefined || file.size === 0) continue;
     const refused = probeFileMapping(file.fd, PAGE_SIZE);

@@ -19,6 +19,7 @@ import { VirtioBlk } from '../devices/virtio/blk.js';
 import type { HostEnd, VirtioDevice, VirtioTransport } from '../devices/virtio/device.js';
 import { VirtioMmio } from '../devices/virtio/mmio.js';
 import { type NetSettings, VirtioNet } from '../devices/virtio/net.js';
+import { type PmemWindow, VirtioPmem } from '../devices/virtio/pmem.js';
 import { VirtioRng } from '../devices/virtio/rng.js';
 import { VirtioVsock } from '../devices/virtio/vsock.js';
 import { PandoError } from '../error.js';
@@ -26,8 +27,8 @@ import { Network } from '../net/network.js';
 
 /** A disk of a VM. */
 export interface DiskOptions {
-  /** Path of a raw file or a block device. */
-  readonly path: string;
+  /** Path of a raw file or a block device; several (`ro` only) are one disk, one behind the other. */
+  readonly path: string | readonly string[];
   /**
    * `ro`: the guest reads only. `rw`: it writes to the file. `cow`: it writes, and the file stays as it
    * is.
@@ -51,6 +52,7 @@ const GUEST_CID = 3;
 export type DeviceDescription =
   | { readonly kind: 'rng'; readonly name: string }
   | { readonly kind: 'vsock'; readonly name: string }
+  | { readonly kind: 'pmem'; readonly name: string; readonly window: PmemWindow }
   | { readonly kind: 'blk'; readonly name: string; readonly disk: DiskHandle }
   | { readonly kind: 'net'; readonly name: string; readonly settings: NetSettings };
 
@@ -66,9 +68,10 @@ export const NO_DEVICES: OpenDevices = { descriptions: [], links: new Map() };
 
 /**
  * Opens everything that the devices need. The caller closes it, after the machine.
+ * @param pmem where persistent memory has been placed
  * @throws PandoError DISK_*, NET_*, DEVICES_TOO_MANY
  */
-export async function openDevices(options: DeviceOptions): Promise<OpenDevices> {
+export async function openDevices(options: DeviceOptions, pmem?: PmemWindow): Promise<OpenDevices> {
   const { disks = [], rng = false, vsock = false, net } = options;
   const devices: DeviceDescription[] = [];
   const links = new Map<string, FrameLink>();
@@ -79,6 +82,10 @@ export async function openDevices(options: DeviceOptions): Promise<OpenDevices> 
     }
     if (rng) devices.push({ kind: 'rng', name: 'rng' });
     if (vsock) devices.push({ kind: 'vsock', name: 'vsock' });
+    if (pmem !== undefined) {
+      const { address, bytes } = pmem;
+      devices.push({ kind: 'pmem', name: 'pmem', window: { address, bytes } });
+    }
     if (net !== undefined) {
       const link = net === 'user' ? await new Network().link() : net;
       const { mac, mtu, offloads } = link;
@@ -105,6 +112,8 @@ function makeDevice(description: DeviceDescription, transport: VirtioTransport):
       return new VirtioRng(transport, fillRandom);
     case 'vsock':
       return new VirtioVsock(transport, GUEST_CID, (link) => new VsockHost(link));
+    case 'pmem':
+      return new VirtioPmem(transport, description.window);
     case 'blk':
       return new VirtioBlk(transport, blockSource(description.disk), description.name);
     case 'net':

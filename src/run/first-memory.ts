@@ -1,4 +1,4 @@
-/** What every guest's memory begins with: kernel and initrd where the plan has them, and the boot data. */
+/** What every guest's memory begins with: kernel, initrd and files of persistent memory where the plan has them, and the boot data. */
 import { type EntryState, pvhEntryState } from '../arch/entry-state.js';
 import { writeBootData } from '../boot/boot-data.js';
 import type { GuestRam } from '../memory/guest-ram.js';
@@ -22,8 +22,14 @@ export function placeGuestImages(
   images: GuestImages,
   load: LoadMode,
 ): PlacedImages {
-  const { kernel, initrd, modules } = images;
-  const files = { kernel, ...(initrd && { initrd }), ...(modules && { modules }) };
+  const { kernel, initrd, modules, pmem } = images;
+  const windowed = (pmem?.files ?? []).map((file, index) => [`pmem${index}`, file] as const);
+  const files = {
+    kernel,
+    ...(initrd && { initrd }),
+    ...(modules && { modules }),
+    ...Object.fromEntries(windowed),
+  };
   return placeImages(memory, images.placements, files, load);
 }
 

@@ -17,6 +17,7 @@ import { MappedMemory } from '../memory/mapped-memory.js';
 import type { MemoryRun } from '../memory/memory-image.js';
 import { MemoryLayout, SharedFile } from '../memory/memory-layout.js';
 import type { PlacedImages } from '../memory/place-images.js';
+import type { BootFile } from './boot-file.js';
 import { boundBooted } from './boot-gains.js';
 import { VmControl } from './control.js';
 import { declareDevices, HostEnds, type OpenDevices } from './devices.js';
@@ -155,16 +156,21 @@ export class Guest {
   /** RAM as it is after a boot: of kernel, initrd and the pages that guests have alike. */
   #firstLayout(): MemoryLayout {
     const { images } = this.#options;
-    const { kernel, initrd, modules } = images;
-    const placed = [kernel, initrd, modules].filter((file) => file !== undefined);
+    const sources = new Map<string, BootFile | undefined>([
+      ['kernel', images.kernel],
+      ['initrd', images.initrd],
+      ['modules', images.modules],
+      ...(images.pmem?.files ?? []).map((file, index) => [`pmem${index}`, file] as const),
+    ]);
+    const present = [...sources].filter(([, file]) => file !== undefined).map(([source]) => source);
+    const placed = [...sources.values()].filter((file) => file !== undefined);
     const files = placed.map((file) => {
       const held = images.share();
       return new SharedFile(file.fd, file.size, file.content?.sha256, () => held.close());
     });
-    const index = { kernel: 0, initrd: 1, modules: files.length - 1 };
     const runs = (this.#placed?.ranges ?? [])
       .filter(({ how }) => how === 'mapped')
-      .map((range) => runOf(range, index[range.source]));
+      .map((range) => runOf(range, present.indexOf(range.source)));
     // These are named by no digest: the capture copies them.
     const deduplicated = (this.booted?.ranges ?? []).map((range) => runOf(range, files.length));
     return new MemoryLayout(files, [...runs, ...deduplicated]);
@@ -205,7 +211,8 @@ interface MachineParts {
 }
 
 function machineFor(options: GuestOptions, listener: MachineListener): MachineParts {
-  const { accelerator, memory: ramBytes, cpus, cpu, tier, devices } = options;
+  const { accelerator, images, cpus, cpu, tier, devices } = options;
+  const ramBytes = images.machineBytes;
   if (accelerator === 'wasm') {
     const memory = GuestMemory.create({ ramBytes, controlBytes: GUEST_BASE });
     return {

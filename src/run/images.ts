@@ -1,5 +1,6 @@
 /** What is placed in a guest's memory at its start: kernel and initrd, opened, checked and planned. */
 import { LOW_MEMORY_LIMIT, PAGE_SIZE } from '../arch/layout.js';
+import { PandoError } from '../error.js';
 import { checkKernelFits, initrdPlacement, placeInitrd } from '../loader/initrd.js';
 import type { KernelPlan, PartRange, Placement } from '../loader/plan.js';
 import { type BootFile, openInitrdFile, openKernelFile } from './boot-file.js';
@@ -14,6 +15,10 @@ export interface GuestImages {
   /** Guest address of the initrd, and bytes of all its archives with the zeros between them. */
   readonly initrdAddress: number;
   readonly initrdBytes: number;
+  /** Files that the guest sees as persistent memory behind its RAM, one behind the other. */
+  readonly pmem: PmemImages | undefined;
+  /** Guest RAM with the window of `pmem` behind it. */
+  readonly machineBytes: number;
   readonly placements: readonly Placement[];
   /** For accounting: kernel parts and the initrd. */
   readonly parts: readonly PartRange[];
@@ -23,11 +28,22 @@ export interface GuestImages {
   close(): void;
 }
 
+/** A window of persistent memory and the files in it. */
+export interface PmemImages {
+  /** Guest address, a multiple of 2 MiB. */
+  readonly address: number;
+  /** A multiple of 2 MiB; what the files do not fill is zeros. */
+  readonly bytes: number;
+  readonly files: readonly BootFile[];
+}
+
 /** What a VM is to be started with. */
 export interface ImageOptions {
   readonly kernel: string;
   readonly initrd?: string | undefined;
   readonly modules?: string | undefined;
+  /** Files of whole pages that are persistent memory, see VmOptions. */
+  readonly pmem?: readonly string[] | undefined;
   /** Guest RAM in bytes. */
   readonly memory: number;
   /** Nobody changes the files, see VmOptions. */
@@ -37,12 +53,13 @@ export interface ImageOptions {
 /**
  * Opens and plans kernel and initrd.
  * @throws PandoError what `openKernelFile` and `openInitrdFile` throw, and KERNEL_DOES_NOT_FIT,
- * INITRD_EMPTY, INITRD_DOES_NOT_FIT
+ * INITRD_EMPTY, INITRD_DOES_NOT_FIT, PMEM_UNALIGNED, PMEM_DOES_NOT_FIT
  */
 export function openImages({
   kernel,
   initrd,
   modules,
+  pmem = [],
   memory,
   immutable,
 }: ImageOptions): GuestImages {
@@ -81,6 +98,8 @@ export function openImages({
     };
     add(initrdFile, 'initrd', initrdAddress);
     add(modulesFile, 'modules', initrdAddress + initrdBytes - (modulesFile?.size ?? 0));
+    const window = pmem.length === 0 ? undefined : openPmem(pmem, memory, immutable, held);
+    placements.push(...(window === undefined ? [] : pmemPlacements(window)));
     return heldOnce(
       {
         plan,
@@ -89,6 +108,8 @@ export function openImages({
         modules: modulesFile,
         initrdAddress,
         initrdBytes,
+        pmem: window,
+        machineBytes: window === undefined ? memory : window.address + window.bytes,
         placements,
         parts,
       },
@@ -98,6 +119,64 @@ export function openImages({
     close();
     throw error;
   }
+}
+
+/** Linux maps persistent memory by these (a subsection of its memory model). */
+const PMEM_ALIGNMENT = 2 << 20;
+
+const alignPmem = (bytes: number) => Math.ceil(bytes / PMEM_ALIGNMENT) * PMEM_ALIGNMENT;
+
+/** Whether files of so many bytes fit behind RAM; all in bytes. */
+export function pmemFits(bytes: number, memory: number): boolean {
+  return alignPmem(memory) + alignPmem(bytes) <= LOW_MEMORY_LIMIT;
+}
+
+/** @param held gets every file that is opened */
+function openPmem(
+  paths: readonly string[],
+  memory: number,
+  immutable: boolean,
+  held: BootFile[],
+): PmemImages {
+  let size = 0;
+  const files = paths.map((path) => {
+    const file = openInitrdFile(path, immutable, (bytes) => {
+      if (bytes % PAGE_SIZE !== 0) {
+        throw new PandoError(
+          'PMEM_UNALIGNED',
+          `${path} has ${bytes} bytes, persistent memory needs a multiple of ${PAGE_SIZE}`,
+          { remedy: 'make the file longer' },
+        );
+      }
+      size += bytes;
+    });
+    held.push(file);
+    return file;
+  });
+  const bytes = alignPmem(size);
+  if (pmemFits(size, memory)) return { address: alignPmem(memory), bytes, files };
+  throw new PandoError(
+    'PMEM_DOES_NOT_FIT',
+    `persistent memory of ${bytes} bytes behind RAM ends above ${LOW_MEMORY_LIMIT}`,
+    { remedy: 'give the guest less memory, or the files as a disk' },
+  );
+}
+
+/** Each file from where the one before it ends. */
+function pmemPlacements({ address, files }: PmemImages): Placement[] {
+  let at = address;
+  return files.map((file, index) => {
+    const guestAddress = at;
+    at += file.size;
+    return {
+      source: `pmem${index}`,
+      part: 'rest',
+      fileOffset: 0,
+      fileLength: file.size,
+      guestAddress,
+      zeroLength: 0,
+    };
+  });
 }
 
 /** One holder's images; closing twice counts once. */

@@ -21,7 +21,8 @@ export interface Stage {
 
 /** Why a VM is no longer running. */
 export type VmExit =
-  | { readonly kind: 'poweroff' }
+  /** `status`: what the guest said that its program ended with, 0 to 255, when it said something. */
+  | { readonly kind: 'poweroff'; readonly status?: number }
   | { readonly kind: 'stopped' }
   /** A triple fault, with the state of the vCPU that met it. */
   | { readonly kind: 'shutdown'; readonly vcpu: VcpuState }

@@ -40,6 +40,7 @@ const KINDS: Readonly<Record<keyof VmOptions, Kind>> = {
   kernel: PATH,
   initrd: PATH,
   modules: PATH,
+  pmem: LIST,
   commandLine: TEXT,
   memory: NUMBER,
   cpus: NUMBER,

@@ -31,6 +31,11 @@ export interface VmOptions {
   readonly initrd?: string | undefined;
   /** Path of an archive that follows the initrd's, such as one with the kernel's modules. */
   readonly modules?: string | undefined;
+  /**
+   * Paths of files of whole pages that the guest sees as one persistent memory behind its RAM
+   * (/dev/pmem0), one behind the other. They are mapped, copy-on-write. RAM and they fit below 3 GiB.
+   */
+  readonly pmem?: readonly string[] | undefined;
   /** Kernel command line, at most 2047 bytes. */
   readonly commandLine?: string | undefined;
   /** Guest RAM in bytes, a multiple of 4096; 1 GiB when absent. */

@@ -132,14 +132,15 @@ export class Vm implements AsyncDisposable {
     let images: GuestImages | undefined;
     let devices = NO_DEVICES;
     try {
-      devices = await openDevices(options);
       images = openImages({
         kernel: options.kernel,
         initrd: options.initrd,
         modules: options.modules,
+        pmem: options.pmem,
         memory,
         immutable: options.immutableImages ?? false,
       });
+      devices = await openDevices(options, images.pmem);
       const profile = profilePath(images.kernel);
       if (accelerator === 'wasm' && tier !== '0' && profile) pool.prepare(profile);
       const booted =
@@ -394,6 +395,10 @@ export class Vm implements AsyncDisposable {
   }
 
   #exitOf(cause: FinalCause): VmExit {
+    if (cause.kind === 'poweroff') {
+      const status = this.#guest.execution.board.guestStatus;
+      return status === undefined ? cause : { kind: 'poweroff', status };
+    }
     if (cause.kind !== 'shutdown') return cause;
     try {
       return { kind: 'shutdown', vcpu: this.#guest.execution.vcpuState(cause.vcpu) };

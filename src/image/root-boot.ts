@@ -1,0 +1,99 @@
+/** What a VM is made of that runs a program in an image's root file system. */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PandoError } from '../error.js';
+import { mergeCommandLine } from '../loader/command-line.js';
+import { DEFAULT_IMAGE_NAME, ensureImage } from './debian.js';
+import { formatLaunch, launchInitrd, launchOf } from './launch.js';
+import { pullImage } from './oci/pull.js';
+import { parseImageReference, storeNameOf } from './oci/reference.js';
+import type { ProgressSink } from './progress.js';
+import { ImageStore, type RootImage } from './store.js';
+
+/** The kernel says nothing: what the console shows is the program's. */
+const COMMAND_LINE = 'console=ttyS0 retain_initrd quiet loglevel=0';
+
+/** What to run. */
+export interface RootChoice {
+  /** Name of an image of the store, or a registry's reference, which is pulled when it is missing. */
+  readonly image: string;
+  /** Takes the place of the image's command; empty: the image's. */
+  readonly command: readonly string[];
+  /** The console is a terminal. */
+  readonly terminal: boolean;
+  /** Image whose kernel is booted; by default the image's own, or Debian's when it has none. */
+  readonly kernel?: string | undefined;
+  /** More of the kernel's command line. */
+  readonly append?: string | undefined;
+}
+
+/** Options of the VM; `close` when it has been made. */
+export interface RootBoot {
+  readonly kernel: string;
+  readonly initrd: string;
+  readonly modules: string;
+  readonly commandLine: string;
+  /** Files that are the root's device, one behind the other. */
+  readonly device: readonly string[];
+  /** Bytes of all of them. */
+  readonly deviceBytes: number;
+  /** Deletes what was written for this VM; VMs keep what they have opened. */
+  close(): Promise<void>;
+}
+
+async function findRoot(
+  store: ImageStore,
+  image: string,
+  progress: ProgressSink,
+): Promise<RootImage> {
+  if (!image.includes('/')) return store.openRoot(image);
+  const name = storeNameOf(parseImageReference(image));
+  try {
+    return await store.openRoot(name);
+  } catch (cause) {
+    const missing = cause instanceof PandoError && cause.code === 'IMAGE_NOT_FOUND';
+    if (!missing) throw cause;
+    return pullImage(image, { store, progress });
+  }
+}
+
+/**
+ * Prepares a VM for a program in a root file system.
+ * @throws PandoError IMAGE_NOT_FOUND, IMAGE_WITHOUT_ROOT, COMMAND_MISSING, COMMAND_INVALID,
+ *   KERNEL_MODULES_MISSING, and what pulling and the store throw
+ */
+export async function prepareRoot(choice: RootChoice, progress: ProgressSink): Promise<RootBoot> {
+  const store = new ImageStore();
+  const root = await findRoot(store, choice.image, progress);
+  const launch = launchOf(root.name, root.config, choice.command, choice.terminal);
+  const configuration = formatLaunch(launch);
+  const own = root.manifest.kernel === undefined ? DEFAULT_IMAGE_NAME : root.name;
+  const image = await ensureImage(choice.kernel ?? own, { store, progress, modules: true });
+  if (image.modulesPath === undefined) {
+    throw new PandoError(
+      'KERNEL_MODULES_MISSING',
+      `image ${image.name} has no modules: a root needs virtio_mmio, virtio_blk, erofs and overlay`,
+      { remedy: 'take the kernel of an image that was pulled, such as debian' },
+    );
+  }
+  const initrd = store.objectPath(await store.put(launchInitrd()));
+  const folder = await mkdtemp(join(tmpdir(), 'pando-launch-'));
+  const file = join(folder, 'configuration');
+  const close = () => rm(folder, { recursive: true, force: true });
+  try {
+    await writeFile(file, configuration, { mode: 0o600 });
+  } catch (cause) {
+    await close();
+    throw cause;
+  }
+  return {
+    kernel: image.kernelPath,
+    initrd,
+    modules: image.modulesPath,
+    commandLine: mergeCommandLine(COMMAND_LINE, choice.append ?? ''),
+    device: [...root.paths, file],
+    deviceBytes: root.bytes + configuration.length,
+    close,
+  };
+}

@@ -1,0 +1,156 @@
+/** A program in a container image's root file system: EROFS, an overlay above it, the image's configuration. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { importOciImage } from '#dist/image/oci/pull.js';
+import { ImageStore } from '#dist/image/store.js';
+import { type TarMember, tarArchive } from '#dist/image/testing/tar-builder.js';
+import { FileSource } from '#dist/loader/byte-source.js';
+import { readInitrd } from '#dist/loader/cpio.js';
+import { debianImage } from './testing/boot.js';
+
+const MAIN = fileURLToPath(new URL('../cli/main.js', import.meta.url));
+const NAME = 'test-rootfs';
+const LARGE = Buffer.alloc(3_000_000, 'large');
+const work = mkdtempSync(join(tmpdir(), 'pando-rootfs-'));
+const store = new ImageStore();
+
+/** Debian's static busybox, out of the image's initrd. */
+function busybox(initrd: string): Uint8Array {
+  const source = FileSource.open(initrd);
+  try {
+    for (const entry of readInitrd(source, 1 << 30)) {
+      if (entry.name === 'bin/busybox') return entry.read().slice();
+    }
+  } finally {
+    source.close();
+  }
+  throw new Error('the initrd has no bin/busybox');
+}
+
+/** Writes an image in the OCI layout. */
+function writeLayout(
+  folder: string,
+  layers: readonly (readonly TarMember[])[],
+  config: object,
+): void {
+  const blobs = join(folder, 'blobs', 'sha256');
+  mkdirSync(blobs, { recursive: true });
+  const put = (bytes: Uint8Array) => {
+    const hash = createHash('sha256').update(bytes).digest('hex');
+    writeFileSync(join(blobs, hash), bytes);
+    return { digest: `sha256:${hash}`, size: bytes.length };
+  };
+  const json = (value: object) => Buffer.from(JSON.stringify(value));
+  const stored = layers.map((members) => put(tarArchive(members)));
+  const rootfs = { type: 'layers', diff_ids: stored.map(({ digest }) => digest) };
+  const configuration = put(json({ os: 'linux', architecture: 'amd64', config, rootfs }));
+  const manifest = put(json({ schemaVersion: 2, config: configuration, layers: stored }));
+  writeFileSync(join(folder, 'index.json'), json({ schemaVersion: 2, manifests: [manifest] }));
+}
+
+function pando(...words: string[]) {
+  const args = [MAIN, 'run', NAME, '--memory', '256M', '--timeout', '600', ...words];
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+  return { status, stdout, stderr };
+}
+
+describe('a program in an image', () => {
+  before(async () => {
+    const { initrdPath } = await debianImage();
+    const applets = [
+      'sh',
+      'cat',
+      'echo',
+      'id',
+      'ls',
+      'md5sum',
+      'mount',
+      'sed',
+      'stat',
+      'touch',
+      'rm',
+    ];
+    const links = applets.map((name) => ({ name: `bin/${name}`, type: '2', linkName: 'busybox' }));
+    const folder = (name: string) => ({ name, type: '5', mode: 0o755 });
+    const layers: TarMember[][] = [
+      [
+        ...[folder('bin/'), folder('etc/'), folder('data/'), { ...folder('tmp/'), mode: 0o1777 }],
+        { name: 'bin/busybox', content: busybox(initrdPath!), mode: 0o755 },
+        ...links,
+        {
+          name: 'etc/passwd',
+          content: 'root:x:0:0::/root:/bin/sh\nwww:x:33:44::/var/www:/bin/sh\n',
+        },
+        { name: 'etc/group', content: 'web:x:44:\nextra:x:99:www\n' },
+        { name: 'data/low', content: 'low', mode: 0o4750, uid: 70_000, gid: 80_000 },
+        { name: 'data/gone', content: 'gone' },
+        { name: 'large', content: LARGE },
+      ],
+      [{ name: 'data/.wh.gone' }, { name: 'data/high', content: 'high' }],
+    ];
+    const layout = join(work, 'layout');
+    writeLayout(layout, layers, {
+      ...{ User: 'www', WorkingDir: '/srv/app', Env: ['GREETING=hello world'] },
+      Cmd: ['sh', '-c', 'id; echo $GREETING; exit 7'],
+    });
+    await importOciImage(layout, undefined, { name: NAME, store });
+  });
+  after(async () => {
+    await store.remove(NAME);
+    rmSync(work, { recursive: true, force: true });
+  });
+
+  it('is the image’s own, as its configuration has it; its status is the command’s', () => {
+    const { status, stdout, stderr } = pando();
+    assert.deepEqual(
+      { status, stdout, stderr },
+      {
+        status: 7,
+        stdout: 'uid=33(www) gid=44(web) groups=44(web),99(extra)\nhello world\n',
+        stderr: '',
+      },
+    );
+  });
+
+  it('sees the layers’ tree, and writes above it', () => {
+    const script = [
+      'pwd; echo $HOME; echo $(ls /data); stat -c "%a %u %g %s" /data/low; cat /data/high; echo',
+      'md5sum < /large; echo mine > /tmp/file; cat /tmp/file; touch /data/x 2>/dev/null || echo no',
+      'mount | while read a b c d e f; do case $c in /) echo $a $e;; esac; done',
+      'kill -9 $$',
+    ].join('; ');
+    const { status, stdout } = pando('--', 'sh', '-c', script);
+    const large = createHash('md5').update(LARGE).digest('hex');
+    assert.equal(
+      stdout,
+      ['/srv/app', '/var/www', 'high low', '4750 70000 80000 3', 'high']
+        .concat([`${large}  -`, 'mine', 'no', 'overlay overlay', ''])
+        .join('\n'),
+    );
+    assert.equal(status, 128 + 9);
+  });
+
+  it('reads the mapped root without a page cache, and from a disk where it does not fit', () => {
+    const cached = '$(sed -n "s/^Cached: *\\([0-9]*\\) kB/\\1/p" /proc/meminfo)';
+    const script = `a=${cached}; md5sum < /large; b=${cached}; echo $((b - a))`;
+    const [mapped, read] = ['256M', '3071M'].map((memory) => {
+      const { stdout } = pando('--memory', memory, '--', 'sh', '-c', script);
+      const [sum, growth] = stdout.trim().split('\n');
+      assert.equal(sum, `${createHash('md5').update(LARGE).digest('hex')}  -`);
+      return Number(growth);
+    });
+    assert.ok(mapped! < 500, `${mapped} kB of page cache for a mapped file of 3 MB`);
+    assert.ok(read! > 2500, `${read} kB of page cache for a file of 3 MB on a disk`);
+  });
+
+  it('that is not there is status 127', () => {
+    const { status, stdout } = pando('--', 'none');
+    assert.deepEqual([status, stdout], [127, 'pando-launch: none: No such file or directory\n']);
+  });
+});
