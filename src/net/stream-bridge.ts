@@ -31,6 +31,8 @@ export class StreamBridge implements TcpUser {
   #filled = 0;
   /** How many writes of each block the stream has not finished. */
   readonly #writes = new Map<Uint8Array, number>();
+  /** The guest has sent everything. */
+  #endDue = false;
   #closed = false;
 
   constructor(connection: TcpConnection, account: BlockAccount, listener: BridgeListener) {
@@ -139,6 +141,12 @@ export class StreamBridge implements TcpUser {
       else if (this.#closed || this.#flushed === this.#filled) this.#giveCurrent();
     }
     this.#connection.windowMoved();
+    this.#endWhenWritten();
+  }
+
+  /** libuv resets no socket that it is shutting down, so that begins only when all is written. */
+  #endWhenWritten(): void {
+    if (this.#endDue && this.#writes.size === 0 && !this.#closed) this.#stream?.end();
   }
 
   #giveCurrent(): void {
@@ -150,7 +158,8 @@ export class StreamBridge implements TcpUser {
 
   receivedEnd(): void {
     this.flush();
-    this.#stream?.end();
+    this.#endDue = true;
+    this.#endWhenWritten();
   }
 
   drained(): void {
@@ -161,9 +170,16 @@ export class StreamBridge implements TcpUser {
     this.#closed = true;
     if (this.#block !== undefined && !this.#writes.has(this.#block)) this.#giveCurrent();
     if (end !== 'done') {
-      if (this.#stream instanceof Socket) this.#stream.resetAndDestroy();
+      if (this.#stream instanceof Socket) reset(this.#stream);
       else this.#stream?.destroy();
     }
     this.#listener.closed(end);
   }
+}
+
+/** Ends a socket with RST, once its end is through when that has begun. */
+function reset(socket: Socket): void {
+  if (!socket.writableEnded || socket.writableFinished || socket.destroyed) {
+    socket.resetAndDestroy();
+  } else socket.once('finish', () => socket.resetAndDestroy());
 }

@@ -63,7 +63,8 @@ async function transfer(megabytes: number, behaviour: PeerBehaviour): Promise<vo
   const { port } = server.address() as AddressInfo;
   const network = new Network({ allow: [`127.0.0.1:${port}`] });
   try {
-    const peer = new GuestPeer(await network.link(), behaviour);
+    const link = await network.link();
+    const peer = new GuestPeer(link, behaviour);
     await peer.dhcp();
     const socket = peer.connect('10.0.2.1', port);
     await socket.connected;
@@ -73,6 +74,7 @@ async function transfer(megabytes: number, behaviour: PeerBehaviour): Promise<vo
     assert.equal(arrived, toGuest.digest());
     assert.equal(await received, toHost.digest());
     assert.equal(await socket.ended, 'done');
+    assert.equal(link.statistics().queuedBytes, 0, 'all memory of the streams is given back');
   } finally {
     network.close();
     server.close();

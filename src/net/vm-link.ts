@@ -6,6 +6,7 @@ import type { ConnectionInfo } from './connection-info.js';
 import type { Gateway } from './gateway.js';
 import type { PortCounters } from './port.js';
 import { type Publication, PublishedPort } from './publish.js';
+import { BLOCK_BYTES } from './tcp/blocks.js';
 import type { TcpFlows } from './tcp-flows.js';
 import type { ConnectionCounters, VmNetwork } from './vm-network.js';
 
@@ -20,6 +21,8 @@ export interface PublishedAddress {
 export interface LinkStatistics extends Readonly<PortCounters>, Readonly<ConnectionCounters> {
   readonly openTcp: number;
   readonly openUdp: number;
+  /** Memory of streams' blocks in use. */
+  readonly queuedBytes: number;
 }
 
 /** A VM's link with what can be seen of it. */
@@ -95,7 +98,13 @@ export class VmLink implements NetworkLink {
 
   statistics(): LinkStatistics {
     const { tcp, udp } = this.#gateway.openFlows(this.#vm.port);
-    return { ...this.#vm.port.counters, ...this.#vm.counters, openTcp: tcp, openUdp: udp };
+    return {
+      ...this.#vm.port.counters,
+      ...this.#vm.counters,
+      openTcp: tcp,
+      openUdp: udp,
+      queuedBytes: this.#vm.account.used * BLOCK_BYTES,
+    };
   }
 
   /** Somebody has connected to a published port. */

@@ -5,7 +5,7 @@ import { Fragments } from './fragments.js';
 import { LearnedNames } from './learned-names.js';
 import type { Policy, Verdict } from './policy.js';
 import type { Port } from './port.js';
-import { BlockAccount } from './tcp/blocks.js';
+import { BLOCK_BYTES, BlockAccount } from './tcp/blocks.js';
 
 /** Limits of one VM. */
 export interface NetworkLimits {
@@ -30,8 +30,6 @@ export interface ConnectionCounters {
   /** By a limit. */
   limited: number;
 }
-
-const BLOCK_BYTES = 0x10000;
 
 /** 127.0.0.1: what the gateway's own address stands for on the host. */
 const LOOPBACK = 0x7f000001;
