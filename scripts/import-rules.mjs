@@ -71,7 +71,18 @@ const ALLOWED = {
     'error',
     'version',
   ],
-  index: ['fleet', 'sandbox', 'snapshot', 'vm', 'run', 'image', 'loader', 'error', 'version'],
+  index: [
+    'fleet',
+    'sandbox',
+    'snapshot',
+    'vm',
+    'run',
+    'net',
+    'image',
+    'loader',
+    'error',
+    'version',
+  ],
 };
 
 /** The core is AssemblyScript and sees nothing but itself, its layout and its tables. */

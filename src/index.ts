@@ -27,6 +27,10 @@ export { importOciImage, type OciOptions, pullImage } from './image/oci/pull.js'
 export type { ProgressSink } from './image/progress.js';
 export { type Image, ImageStore, type Removal, type RootImage } from './image/store.js';
 export type { ImagePart } from './loader/plan.js';
+export type { ConnectionAnswer, ConnectionHook, ConnectionInfo } from './net/connection-info.js';
+export { type LinkOptions, Network } from './net/network.js';
+export type { NetworkOptions } from './net/options.js';
+export type { LinkStatistics, NetworkLink, PublishedAddress } from './net/vm-link.js';
 export type { FileEntry, FileKind } from './sandbox/agent/entry.js';
 export { Exec, type ExecOptions, type ExecOutput, type ExecResult } from './sandbox/exec.js';
 export type { FileChange, SandboxFiles } from './sandbox/files.js';
@@ -45,6 +49,7 @@ export type {
   VcpuState,
   VmExit,
   VmMemory,
+  VmNetworkOptions,
   VmOptions,
 } from './vm/types.js';
 export { Vm } from './vm/vm.js';

@@ -66,6 +66,10 @@ const REFUSED: readonly (readonly [Partial<RunFlags>, string])[] = [
   [{ serial: 'file:x.log', count: '2' }, 'SERIAL_PATTERN_WITHOUT_NUMBER'],
   [{ until: '' }, 'UNTIL_EMPTY'],
   [{ json: true, serial: 'stdio' }, 'OPTION_CONFLICT'],
+  [{ net: 'tap' }, 'CHOICE_INVALID'],
+  [{ allow: ['10.0.0.0/8'] }, 'OPTION_CONFLICT'],
+  [{ net: 'passt', publish: ['8080:80'] }, 'OPTION_CONFLICT'],
+  [{ net: 'user', publish: ['8080:80'], count: '2' }, 'OPTION_CONFLICT'],
 ];
 
 for (const [flags, code] of REFUSED) {
@@ -73,6 +77,18 @@ for (const [flags, code] of REFUSED) {
     assert.throws(() => parseRunOptions({ ...DEFAULTS, ...flags }), { code });
   });
 }
+
+test('a network is none, the gateway with its rules, or passt', () => {
+  const parse = (flags: Partial<RunFlags>) => parseRunOptions({ ...DEFAULTS, ...flags }).net;
+  assert.equal(parse({ net: 'none' }), undefined);
+  assert.deepEqual(parse({ net: 'passt' }), { mode: 'passt' });
+  assert.deepEqual(parse({ net: 'user', allow: ['a.test'], deny: ['b.test'] }), {
+    mode: 'user',
+    publish: [],
+    allow: ['a.test'],
+    deny: ['b.test'],
+  });
+});
 
 test('a disk is a file and a mode', () => {
   const parsed = parseRunOptions({ ...DEFAULTS, disk: ['a,b.img,rw', '/dev/sdz,cow'] });

@@ -1,7 +1,13 @@
 /** The options of `pando run`: from text to checked values. */
 import { PandoError } from '../error.js';
 import type { Isolation } from '../fleet/fleet.js';
-import type { AcceleratorName, DiskOptions, LoadMode, TierChoice } from '../vm/types.js';
+import type {
+  AcceleratorName,
+  DiskOptions,
+  LoadMode,
+  TierChoice,
+  VmNetworkOptions,
+} from '../vm/types.js';
 import { parseSerial, type SerialTarget } from './serial.js';
 import { parseCount, parseSeconds, parseSize } from './terminal/units.js';
 
@@ -33,6 +39,9 @@ export interface RunFlags {
   readonly rng?: boolean;
   readonly force?: boolean;
   readonly net?: string;
+  readonly publish?: readonly string[];
+  readonly allow?: readonly string[];
+  readonly deny?: readonly string[];
 }
 
 /** The same, checked. */
@@ -54,7 +63,7 @@ export interface RunOptions {
   readonly json: boolean;
   readonly disks: readonly DiskOptions[];
   readonly rng: boolean;
-  readonly net: 'user' | undefined;
+  readonly net: VmNetworkOptions | undefined;
 }
 
 function oneOf<T extends string>(option: string, text: string, allowed: readonly T[]): T {
@@ -63,6 +72,23 @@ function oneOf<T extends string>(option: string, text: string, allowed: readonly
   throw new PandoError('CHOICE_INVALID', `${option} ${JSON.stringify(text)} is not known`, {
     remedy: `use ${allowed.join(', ')}`,
   });
+}
+
+/** @throws PandoError CHOICE_INVALID, OPTION_CONFLICT */
+function parseNetwork(flags: RunFlags, count: number): VmNetworkOptions | undefined {
+  const { publish = [], allow = [], deny = [] } = flags;
+  const mode = oneOf('--net', flags.net ?? 'none', ['none', 'user', 'passt']);
+  if (mode === 'user') {
+    if (publish.length === 0 || count === 1) return { mode, publish, allow, deny };
+    const message = `--publish gives a port of the host to one VM, and --count is ${count}`;
+    throw new PandoError('OPTION_CONFLICT', message, { remedy: 'start the VMs one by one' });
+  }
+  const of = [...publish, ...allow, ...deny];
+  if (of.length > 0) {
+    const message = `--publish, --allow and --deny need --net user, and it is ${mode}`;
+    throw new PandoError('OPTION_CONFLICT', message, { remedy: 'add --net user' });
+  }
+  return mode === 'none' ? undefined : { mode };
 }
 
 const DISK_MODES = ['ro', 'rw', 'cow'] as const;
@@ -108,6 +134,6 @@ export function parseRunOptions(flags: RunFlags): RunOptions {
     json,
     disks: (flags.disk ?? []).map(parseDisk),
     rng: flags.rng === true,
-    net: oneOf('--net', flags.net ?? 'none', ['none', 'user']) === 'user' ? 'user' : undefined,
+    net: parseNetwork(flags, count),
   };
 }

@@ -216,6 +216,11 @@ function checkSnapshotOptions(command: Command): void {
   );
 }
 
+/** Values of an option that may come more than once. */
+function repeated(value: string, all: readonly string[]): readonly string[] {
+  return [...all, value];
+}
+
 /** Adds the command to the program. */
 export function registerRunCommand(program: Command): void {
   program
@@ -228,10 +233,23 @@ export function registerRunCommand(program: Command): void {
     .option(
       '--disk <file,mode>',
       'disk: a raw file or block device, and ro, rw or cow; repeatable',
-      (value: string, all: readonly string[]) => [...all, value],
+      repeated,
       [],
     )
-    .option('--net <kind>', 'user: a network of its own without privilege; none', 'none')
+    .option('--net <kind>', 'network: none, user (no privilege needed) or passt', 'none')
+    .option(
+      '--publish <ports>',
+      'port of the host that leads to the guest: [ADDRESS:]HOST:GUEST; repeatable',
+      repeated,
+      [],
+    )
+    .option(
+      '--allow <rule>',
+      'reach only this: CIDR or [*.]DOMAIN, with :PORT; repeatable (docs/network.md)',
+      repeated,
+      [],
+    )
+    .option('--deny <rule>', 'do not reach this, whatever --allow says; repeatable', repeated, [])
     .option('--rng', 'random bytes of the host for the guest')
     .option('--image <name>', 'image of the store (default: debian, pulled when it is missing)')
     .option('--append <text>', "kernel command line; without --kernel it follows the image's own")

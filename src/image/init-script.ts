@@ -13,11 +13,14 @@ export const USER_SPACE_LINE = 'Pando: user space is up';
 /** Where the program of stage-program.ts is. */
 export const STAGE_PROGRAM = '/sbin/boot-stage';
 
+/** Where the script of the DHCP client is. */
+export const DHCP_SCRIPT = '/etc/udhcpc.script';
+
 const PATH = '/sbin:/usr/sbin:/bin:/usr/bin';
 
 /**
  * /init. It reports the boot stage before anything else. Drivers of devices are loaded where the VM was given the
- * kernel's modules, and the agent started. `pando.exec=PATH` on the kernel's command line runs a program in place of the shell and
+ * kernel's modules, and the agent started; a network device gets its address by DHCP. `pando.exec=PATH` on the kernel's command line runs a program in place of the shell and
  * powers off after it; a name with a dot is not passed on to init's environment, hence /proc/cmdline.
  * systemd.tty.rows.ttyS0=N and systemd.tty.columns.ttyS0=N (systemd(1)) are the size of the console's terminal.
  * /dev/console is no controlling terminal, the terminal behind it is: the last of `active`.
@@ -46,6 +49,10 @@ mount -t tmpfs tmpfs /run
 [ -x ${AGENT_PATH} ] && ${AGENT_PATH} </dev/null >/dev/null 2>&1 &
 hostname pando
 ip link set lo up 2>/dev/null
+if [ -e /sys/class/net/eth0 ]; then
+  ip link set eth0 up
+  udhcpc -i eth0 -s ${DHCP_SCRIPT} -n -q -t 5 -T 1 >/dev/null 2>&1 || echo 'Pando: no address by DHCP'
+fi
 console=ttyS0
 for name in $(cat /sys/class/tty/console/active 2>/dev/null); do console=$name; done
 action="respawn:-/bin/sh"
@@ -64,6 +71,21 @@ $console::$action
 END
 echo '${USER_SPACE_LINE}'
 exec /sbin/init
+`;
+
+/** What udhcpc does with what it was given (busybox, examples/udhcp/simple.script). */
+export const DHCP_SCRIPT_TEXT = `#!/bin/sh
+[ "$1" = bound ] || exit 0
+ip link set "$interface" mtu "\${mtu:-1500}"
+ip addr replace "$ip/$mask" dev "$interface"
+for gateway in $router; do
+  ip route replace default via "$gateway" dev "$interface"
+done
+[ -n "$hostname" ] && hostname "$hostname"
+{
+  [ -n "$domain" ] && echo "search $domain"
+  for server in $dns; do echo "nameserver $server"; done
+} > /etc/resolv.conf
 `;
 
 /** /etc/run: the program of pando.exec, then power-off. */

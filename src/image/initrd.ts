@@ -6,7 +6,16 @@ import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PandoError, reasonOf } from '../error.js';
 import type { CpioInput } from '../loader/cpio-writer.js';
-import { GROUP, INIT_SCRIPT, PASSWD, PROFILE, RUN_SCRIPT, STAGE_PROGRAM } from './init-script.js';
+import {
+  DHCP_SCRIPT,
+  DHCP_SCRIPT_TEXT,
+  GROUP,
+  INIT_SCRIPT,
+  PASSWD,
+  PROFILE,
+  RUN_SCRIPT,
+  STAGE_PROGRAM,
+} from './init-script.js';
 import { stageProgram } from './stage-program.js';
 import { run } from './subprocess.js';
 
@@ -76,6 +85,7 @@ export function initrdEntries(busybox: Uint8Array, applets: readonly string[]): 
     file('etc/passwd', 0o644, PASSWD),
     file('etc/profile', 0o644, PROFILE),
     file('etc/run', 0o755, RUN_SCRIPT),
+    file(DHCP_SCRIPT.slice(1), 0o755, DHCP_SCRIPT_TEXT),
     {
       kind: 'file',
       name: STAGE_PROGRAM.slice(1),

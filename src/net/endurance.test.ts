@@ -33,7 +33,6 @@ test(`${CONNECTIONS} connections under trouble leave nothing behind`, async () =
       let trouble = false;
       const peer = new GuestPeer(link, {
         full: () => trouble && random() < 0.05,
-        lose: () => trouble && random() < 0.002,
       });
       await peer.dhcp();
       trouble = true;

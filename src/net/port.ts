@@ -47,6 +47,9 @@ export interface PortOptions {
   readonly mtu: number;
 }
 
+/** Waiters beyond which those that nobody misses are turned away. */
+const EXPENDABLE_LIMIT = 4096;
+
 const segmenter = new Segmenter();
 const piece = new Frame();
 const finished = new Frame();
@@ -114,9 +117,10 @@ export class Port implements FrameLink {
     return this.#station?.offloads ?? NO_OFFLOADS;
   }
 
-  /** Asks for one call when the station has room again. */
-  wait(waiter: PathWaiter): void {
-    if (!this.#closed) this.#waiters.add(waiter);
+  /** Asks for one call when the station has room again. @param expendable see TcpPath */
+  wait(waiter: PathWaiter, expendable = false): void {
+    if (this.#closed || (expendable && this.#waiters.size >= EXPENDABLE_LIMIT)) return;
+    this.#waiters.add(waiter);
   }
 
   /**

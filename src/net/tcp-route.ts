@@ -38,7 +38,7 @@ export class TcpRoute implements TcpPath, FlowKey {
     return this.#sender.tcp(this.#station, this.farAddress, segment);
   }
 
-  wait(waiter: PathWaiter): void {
-    this.#station.port.wait(waiter);
+  wait(waiter: PathWaiter, expendable = false): void {
+    this.#station.port.wait(waiter, expendable);
   }
 }

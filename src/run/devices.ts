@@ -23,7 +23,7 @@ import { type PmemWindow, VirtioPmem } from '../devices/virtio/pmem.js';
 import { VirtioRng } from '../devices/virtio/rng.js';
 import { VirtioVsock } from '../devices/virtio/vsock.js';
 import { PandoError } from '../error.js';
-import { Network } from '../net/network.js';
+import { openVmNetwork, type VmNetwork, type VmNetworkOptions } from './vm-network.js';
 
 /** A disk of a VM. */
 export interface DiskOptions {
@@ -42,7 +42,7 @@ export interface DeviceOptions {
   readonly rng?: boolean | undefined;
   /** Sockets between guest and host. */
   readonly vsock?: boolean | undefined;
-  readonly net?: FrameLink | 'user' | undefined;
+  readonly net?: FrameLink | 'user' | VmNetworkOptions | undefined;
 }
 
 /** The address of a guest on its own socket device: no two guests share one. */
@@ -61,6 +61,7 @@ export interface OpenDevices {
   readonly descriptions: readonly DeviceDescription[];
   /** By the name of the network device. */
   readonly links: ReadonlyMap<string, FrameLink>;
+  readonly network?: VmNetwork | undefined;
 }
 
 /** A VM without any. */
@@ -75,7 +76,7 @@ export async function openDevices(options: DeviceOptions, pmem?: PmemWindow): Pr
   const { disks = [], rng = false, vsock = false, net } = options;
   const devices: DeviceDescription[] = [];
   const links = new Map<string, FrameLink>();
-  const open = { descriptions: devices, links };
+  let network: VmNetwork | undefined;
   try {
     for (const { path, mode } of disks) {
       devices.push({ kind: 'blk', name: `blk${devices.length}`, disk: openDisk(path, mode) });
@@ -87,22 +88,24 @@ export async function openDevices(options: DeviceOptions, pmem?: PmemWindow): Pr
       devices.push({ kind: 'pmem', name: 'pmem', window: { address, bytes } });
     }
     if (net !== undefined) {
-      const link = net === 'user' ? await new Network().link() : net;
-      const { mac, mtu, offloads } = link;
-      links.set('net0', link);
+      network = await openVmNetwork(net);
+      const { mac, mtu, offloads } = network.link;
+      links.set('net0', network.link);
       devices.push({ kind: 'net', name: 'net0', settings: { mac, mtu, offloads } });
     }
-    if (devices.length <= VIRTIO_INPUTS.length) return open;
+    if (devices.length <= VIRTIO_INPUTS.length) {
+      return { descriptions: devices, links, network };
+    }
     const message = `${devices.length} devices exceed the limit of ${VIRTIO_INPUTS.length}`;
     throw new PandoError('DEVICES_TOO_MANY', message, { remedy: 'give the VM fewer disks' });
   } catch (error) {
-    closeDevices(open);
+    closeDevices({ descriptions: devices, links, network });
     throw error;
   }
 }
 
-export function closeDevices({ descriptions, links }: OpenDevices): void {
-  for (const link of links.values()) link.close();
+export function closeDevices({ descriptions, network }: OpenDevices): void {
+  network?.close();
   for (const device of descriptions) if (device.kind === 'blk') closeDisk(device.disk);
 }
 

@@ -26,9 +26,13 @@ const SIGNAL: Kind = {
   takes: (value) => value instanceof AbortSignal,
 };
 const NETWORK: Kind = {
-  text: "'user' or a link of a Network",
+  text: "'user', a link of a Network, or options with mode 'user' or 'passt'",
   takes: (value) =>
-    value === 'user' || (typeof value === 'object' && value !== null && 'attach' in value),
+    value === 'user' ||
+    (typeof value === 'object' &&
+      value !== null &&
+      ('attach' in value ||
+        ('mode' in value && (value.mode === 'user' || value.mode === 'passt')))),
 };
 
 function oneOf(...values: readonly string[]): Kind {

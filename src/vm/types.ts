@@ -11,6 +11,7 @@ import type {
   TierChoice,
   VmExit,
 } from '../run/types.js';
+import type { VmNetworkOptions } from '../run/vm-network.js';
 
 export type {
   AcceleratorName,
@@ -21,6 +22,7 @@ export type {
   TierChoice,
   VcpuState,
   VmExit,
+  VmNetworkOptions,
 };
 
 /** Everything that makes a VM. */
@@ -68,9 +70,9 @@ export interface VmOptions {
   readonly vsock?: boolean | undefined;
   /**
    * A network device: the link of a `Network`, or of anything else, which is closed with the VM; `user`
-   * gives the VM a network of its own with the default policy.
+   * gives the VM a network of its own with the default policy; options one with rules and ports, or passt.
    */
-  readonly net?: FrameLink | 'user' | undefined;
+  readonly net?: FrameLink | 'user' | VmNetworkOptions | undefined;
   /** When it is aborted the VM ends, as by `stop`; `create` rejects with its reason when it is by then. */
   readonly signal?: AbortSignal | undefined;
 }

@@ -18,6 +18,7 @@ import { type GuestImages, openImages } from '../run/images.js';
 import { VcpuThreads } from '../run/kvm/vcpu-threads.js';
 import { type FinalCause, Lifecycle } from '../run/lifecycle.js';
 import { failureEvent } from '../run/reporter.js';
+import type { LinkStatistics, PublishedAddress } from '../run/vm-network.js';
 import { WorkerPool } from '../run/wasm/pool.js';
 import { checkSnapshotName, type SnapshotManifest } from '../snapshot/manifest.js';
 import { openSnapshot, writeSnapshot } from '../snapshot/snapshot.js';
@@ -219,6 +220,16 @@ export class Vm implements AsyncDisposable {
   /** Boot stages seen so far. */
   get stages(): readonly Stage[] {
     return this.#stages;
+  }
+
+  /** Ports of the host that lead to the guest. */
+  get published(): readonly PublishedAddress[] {
+    return this.#options.devices.network?.counted?.published ?? [];
+  }
+
+  /** What the guest has sent and received; undefined without a network of its own that counts. */
+  networkStatistics(): LinkStatistics | undefined {
+    return this.#options.devices.network?.counted?.statistics();
   }
 
   /** Lets the guest run (also after pause); without effect once the VM is to end. */

@@ -293,6 +293,31 @@ test('a full path loses nothing: what waits goes out when it has room', () => {
   assert.equal(sent[0]?.ack, 8);
 });
 
+test('a full path holds a SYN and a reset back, and loses neither', () => {
+  const opening = new ScriptedConnection();
+  opening.open = false;
+  opening.connection.connect();
+  assert.deepEqual(opening.take(), []);
+  opening.openPath();
+  assert.deepEqual(
+    opening.take().map(({ flags }) => flags),
+    [SYN],
+  );
+  const { rig } = STARTS.ESTABLISHED!();
+  rig.take();
+  rig.open = false;
+  rig.connection.abort();
+  assert.equal(rig.end, 'aborted');
+  assert.deepEqual(rig.take(), []);
+  rig.openPath();
+  assert.deepEqual(
+    rig.take().map(({ flags }) => flags),
+    [RST | ACK],
+  );
+  rig.openPath();
+  assert.deepEqual(rig.take(), []);
+});
+
 test('a SYN that comes again is answered again', () => {
   const { rig } = STARTS.SYN_RECEIVED!();
   assert.equal(rig.take()[0]?.flags, SYN | ACK);

@@ -64,6 +64,8 @@ export class TcpConnection {
   #state: TcpState = 'CLOSED';
   #scaled = true;
   #attempts = 0;
+  /** The peer has not heard yet that the connection is gone. */
+  #resetDue = false;
   /** The last segment found no room on the path. */
   #pathFull = false;
   /** The next transmission has to carry an acknowledgement, if need be alone. */
@@ -147,7 +149,7 @@ export class TcpConnection {
   /** Sends RST and forgets the connection. */
   abort(end: TcpEnd = 'aborted'): void {
     if (this.#state === 'CLOSED') return;
-    if (this.#state !== 'SYN_SENT') this.#transmitBare(RST | ACK, this.#send.next);
+    if (this.#state !== 'SYN_SENT') this.#sendReset();
     this.#close(end);
   }
 
@@ -185,7 +187,19 @@ export class TcpConnection {
 
   /** The link has room again. */
   pathReady(): void {
-    this.flush();
+    if (this.#resetDue) this.#sendReset();
+    else if (this.#opening && this.#pathFull) this.#sendSyn();
+    else this.flush();
+  }
+
+  /** A peer that never hears of it would wait for ever: what finds no room is sent later. */
+  #sendReset(): void {
+    this.#resetDue = !this.#transmitBare(RST | ACK, this.#send.next);
+    if (this.#resetDue) this.#path.wait(this, true);
+  }
+
+  get #opening(): boolean {
+    return this.#state === 'SYN_SENT' || this.#state === 'SYN_RECEIVED';
   }
 
   /** A segment of this connection, with a right checksum. `flush` follows. */
@@ -348,7 +362,7 @@ export class TcpConnection {
     outgoing.mss = this.#mss;
     outgoing.windowShift = this.#scaled ? WINDOW_SHIFT : -1;
     outgoing.bodyLength = 0;
-    this.transmit();
+    if (!this.transmit()) this.#path.wait(this);
   }
 
   #sendAck(): void {
@@ -392,7 +406,7 @@ export class TcpConnection {
       this.#close('done');
       return;
     }
-    const opening = this.#state === 'SYN_SENT' || this.#state === 'SYN_RECEIVED';
+    const opening = this.#opening;
     // A guest that stands still has not refused to answer.
     if (!this.#pathFull) this.#attempts += 1;
     if (this.#attempts > (opening ? SYN_LIMIT : RETRANSMISSION_LIMIT)) {
@@ -400,7 +414,7 @@ export class TcpConnection {
       return;
     }
     if (opening) {
-      this.#send.timeout.double();
+      if (!this.#pathFull) this.#send.timeout.double();
       this.#sendSyn();
     } else if (this.#send.inFlight > 0) this.#send.expired();
     else {

@@ -25,8 +25,11 @@ export interface TcpPath {
   payloadLimit(mss: number): number;
   /** @returns false when the path has no room: it calls `pathReady` of whoever waits */
   send(segment: OutgoingSegment): boolean;
-  /** Asks for one call of `pathReady`. */
-  wait(waiter: PathWaiter): void;
+  /**
+   * Asks for one call of `pathReady`.
+   * @param expendable of those there are only so many: a guest that takes nothing can make any number
+   */
+  wait(waiter: PathWaiter, expendable?: boolean): void;
 }
 
 export interface PathWaiter {

@@ -1,0 +1,57 @@
+/** The network of one VM: from options to the link that its device is plugged into. */
+import type { FrameLink } from '../devices/frame-link.js';
+import { Network } from '../net/network.js';
+import type { NetworkOptions } from '../net/options.js';
+import { PasstLink } from '../net/passt.js';
+import type { LinkStatistics, NetworkLink, PublishedAddress } from '../net/vm-link.js';
+
+export type { LinkStatistics, PublishedAddress };
+
+/** A network of the VM's own, with Pando's gateway (docs/network.md). */
+export interface UserNetworkOptions extends NetworkOptions {
+  readonly mode: 'user';
+  /** Ports of the host that lead to the VM, `[ADDRESS:]HOST_PORT:GUEST_PORT`. */
+  readonly publish?: readonly string[];
+}
+
+/** passt, which has neither policy nor published ports here. */
+export interface PasstNetworkOptions {
+  readonly mode: 'passt';
+}
+
+export type VmNetworkOptions = UserNetworkOptions | PasstNetworkOptions;
+
+/** A VM's network that is open. */
+export interface VmNetwork {
+  readonly link: FrameLink;
+  /** Set for the gateway's. */
+  readonly counted?: NetworkLink;
+  close(): void;
+}
+
+const GUEST_NAME = 'pando';
+
+/**
+ * @param net a link is closed with the network; `user` is a gateway with the default policy
+ * @throws PandoError NET_…
+ */
+export async function openVmNetwork(
+  net: FrameLink | 'user' | VmNetworkOptions,
+): Promise<VmNetwork> {
+  if (net === 'user') return openUserNetwork({ mode: 'user' });
+  if (!('mode' in net)) return { link: net, close: () => net.close() };
+  if (net.mode === 'user') return openUserNetwork(net);
+  const link = await PasstLink.open();
+  return { link, close: () => link.close() };
+}
+
+async function openUserNetwork(options: UserNetworkOptions): Promise<VmNetwork> {
+  const network = new Network(options);
+  try {
+    const link = await network.link({ name: GUEST_NAME, publish: options.publish ?? [] });
+    return { link, counted: link, close: () => network.close() };
+  } catch (error) {
+    network.close();
+    throw error;
+  }
+}
