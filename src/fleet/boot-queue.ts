@@ -92,13 +92,13 @@ export class BootQueue {
 
   private async next(): Promise<void> {
     const machine = this.waiting.shift();
-    if (machine === undefined) {
-      clearInterval(this.timer);
-      return;
-    }
+    // Nobody waits for the others any more.
+    if (this.waiting.length === 0) clearInterval(this.timer);
+    if (machine === undefined) return;
     try {
       await machine.create();
     } catch (cause) {
+      this.stop();
       this.fail(cause as Error);
       return;
     }

@@ -95,7 +95,7 @@ export class FakeVm implements VmHandle {
         }
         break;
       case 'wait':
-        await sleep(Number(argument));
+        await sleep(Number(argument), undefined, { ref: false });
         break;
       case 'stage': {
         const stage = { name: argument as StageName, ms: performance.now(), source: 'a test' };
