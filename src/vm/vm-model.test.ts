@@ -321,7 +321,9 @@ function checkHeld(before: Held, after: Held): void {
   assert.ok(after.descriptors <= before.descriptors, `${after.descriptors} descriptors`);
   assert.ok(after.threads <= before.threads, `${after.threads} threads`);
   assert.equal(after.ofMachines, before.ofMachines);
-  assert.ok(after.mappings <= before.mappings * 1.3 + 50, `${after.mappings} mappings`);
+  // Those of machines are counted exactly above. V8's heaps come and go by hundreds (448 to 912 on Node 26); one
+  // mapping that each sequence left would be thousands.
+  assert.ok(after.mappings <= before.mappings + 800, `${after.mappings} mappings`);
   assert.ok(after.residentMiB <= before.residentMiB + 96, `${after.residentMiB} MiB`);
 }
 
