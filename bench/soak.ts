@@ -15,12 +15,14 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { ensureImage } from '#dist/image/debian.js';
+import { ownProcess } from '#dist/run/own-process.js';
 import { WorkerPool } from '#dist/run/wasm/pool.js';
 import { Vm } from '#dist/vm/vm.js';
 import { GuestConsole } from './guest-console.js';
 import { type ProcessFigures, processFigures } from './process-figures.js';
 import { RewritingModel, rewritingKernel } from './rewriting-guest.js';
 
+ownProcess();
 const { values } = parseArgs({
   options: { minutes: { type: 'string', default: '20' }, json: { type: 'string' } },
 });

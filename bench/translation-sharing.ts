@@ -10,6 +10,7 @@
  */
 import type { TranslationCounters } from '#dist/accel/wasm/translate/service.js';
 import { ensureImage } from '#dist/image/debian.js';
+import { ownProcess } from '#dist/run/own-process.js';
 import { WorkerPool } from '#dist/run/wasm/pool.js';
 import { Vm } from '#dist/vm/vm.js';
 import { GuestConsole } from './guest-console.js';
@@ -20,6 +21,7 @@ const CODE_PART = 0.15;
 const PATIENCE_SECONDS = 300;
 const WORK = 'seq 1 20000 | sha256sum; seq 1 20000 | gzip -9 | gunzip | sha256sum';
 
+ownProcess();
 const number = Number(process.argv[2] ?? '4');
 const image = await ensureImage('debian', { progress: () => {} });
 const vms: Vm[] = [];

@@ -1,5 +1,7 @@
 /** Entry of the command line, started by bin/pando.js. */
+import { ownProcess } from '../run/own-process.js';
 import { main } from './program.js';
 import { VERBS } from './verbs.js';
 
+ownProcess();
 void main(VERBS);

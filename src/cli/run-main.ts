@@ -1,5 +1,7 @@
 /** Entry of `pando run` alone: it starts without what the other verbs load. */
+import { ownProcess } from '../run/own-process.js';
 import { main } from './program.js';
 import { registerRunCommand } from './run.js';
 
+ownProcess();
 void main([registerRunCommand]);

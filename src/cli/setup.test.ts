@@ -23,12 +23,12 @@ const MAIN = fileURLToPath(new URL('./main.js', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'pando-setup-'));
 after(() => rmSync(folder, { recursive: true }));
 
-/** Builds what counts as fresh, after a while, and notes that it has. */
+/** Builds what counts as fresh once there is a file `go`, and notes that it has. */
 const BUILD = `
-import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 console.log('build: TypeScript');
 appendFileSync('log', 'built\\n');
-await new Promise((resolve) => setTimeout(resolve, 500));
+while (!existsSync('go')) await new Promise((resolve) => setTimeout(resolve, 10));
 mkdirSync('dist/accel/wasm', { recursive: true });
 mkdirSync('dist/cli', { recursive: true });
 writeFileSync('dist/cli/main.js', 'console.log("the command")');
@@ -85,12 +85,16 @@ test('of several that set up one checkout one builds, the others wait and say so
   mkdirSync(join(root, 'dist'));
   writeFileSync(join(root, 'dist', '.lock'), `${2 ** 22 + 1} 1`);
   const launched = [1, 2, 3].map(() => launch(root));
-  const statuses = await Promise.all(launched.map(({ child }) => ended(child)));
+  const closed = launched.map(({ child }) => ended(child));
+  const waiting = () => launched.filter(({ text }) => text().includes('waiting for it')).length;
+  await eventually(() => waiting() === 2);
+  writeFileSync(join(root, 'go'), '');
+  const statuses = await Promise.all(closed);
   assert.deepEqual(statuses, [0, 0, 0]);
   assert.equal(readFileSync(join(root, 'log'), 'utf8'), 'built\n');
   const texts = launched.map(({ text }) => text());
   assert.ok(texts.every((text) => text.includes('the command')));
-  assert.equal(texts.filter((text) => text.includes('waiting for it')).length, 2);
+  assert.equal(waiting(), 2);
   assert.equal(existsSync(join(root, 'dist', '.lock')), false);
 });
 
@@ -144,6 +148,8 @@ test('on a terminal a build shows what it does, and clears it', async () => {
   const root = checkout('terminal', BUILD);
   const child = terminal.start(process.execPath, [join(root, 'bin', 'pando.js')]);
   const closed = ended(child);
+  await terminal.until('building, TypeScript');
+  writeFileSync(join(root, 'go'), '');
   await terminal.until('the command');
   assert.equal(await closed, 0);
   assert.match(terminal.text, /setting up, once: building, TypeScript/);

@@ -4,6 +4,7 @@
  * WITHOUT_WORKERS.
  */
 import { dieWithParent } from '../host/parent-death.js';
+import { ownProcess } from '../run/own-process.js';
 import { WorkerPool } from '../run/wasm/pool.js';
 import { Vm } from '../vm/vm.js';
 import { WITHOUT_WORKERS } from './messages.js';
@@ -11,6 +12,7 @@ import { serveVms } from './vm-server.js';
 
 const [parent, ...flags] = process.argv.slice(2);
 if (!dieWithParent(Number(parent))) process.exit();
+ownProcess();
 if (flags.includes(WITHOUT_WORKERS)) WorkerPool.shared().doWithoutWorkers();
 
 // A terminal's Ctrl-C and its end reach the whole process group, and a service manager's SIGTERM the whole

@@ -1,5 +1,4 @@
 /** The process's translator thread, and how the threads that drive VMs reach it. */
-import { setFlagsFromString } from 'node:v8';
 import {
   MessageChannel,
   type MessagePort,
@@ -9,6 +8,7 @@ import {
 import { startThread } from '../../thread.js';
 import { coreModule } from '../core-module.js';
 import type { Release, TranslationCounters, TranslationService } from './service.js';
+import { setV8Flags } from './v8-flags.js';
 
 /** What the translator thread is told. */
 export type TranslatorCommand =
@@ -21,29 +21,6 @@ export type TranslatorCommand =
   /** Collect garbage. */
   | { readonly kind: 'tidy' }
   | { readonly kind: 'close' };
-
-/** How V8 compiles translations. */
-const V8_FLAGS = [
-  // Compiled by the translator, a module is ready to run wherever it is posted.
-  '--no-wasm-lazy-compilation',
-  // The optimising compiler takes twenty times as long: only for what stays hot.
-  '--wasm-tiering-budget=300000000',
-  // Wide regions are for what stays hot, and slow as the first compiler leaves them.
-  '--experimental-wasm-compilation-hints',
-];
-
-/** How V8 compiles what translates, until version 12 put a compiler in between that takes little time. */
-const V8_FLAGS_BEFORE_12 = [
-  // Seven times V8's own. A boot is over before most of what V8 would optimise of the translator has paid for that, and
-  // four threads that do so take the processors from the guest.
-  '--interrupt-budget=500000',
-];
-
-/** V8 complains of flags that it does not know. */
-function v8Flags(): readonly string[] {
-  const [major] = process.versions.v8.split('.');
-  return Number(major) < 12 ? [...V8_FLAGS, ...V8_FLAGS_BEFORE_12] : V8_FLAGS;
-}
 
 /** Words that the threads share: 1 once the translator has ended, 1 once it was asked for translations. */
 const LINK = { ended: 0, asked: 1, bytes: 8 } as const;
@@ -74,7 +51,7 @@ export class TranslatorThread {
     this.#generation = generation;
     // The core keeps V8's own settings. Threads load with these, as they did when their code was cached.
     coreModule();
-    for (const flag of v8Flags()) setFlagsFromString(flag);
+    setV8Flags();
     this.#worker = startThread(new URL('./translator-worker.js', import.meta.url));
     let failure: Error | undefined;
     this.#worker.on('error', (error) => {
