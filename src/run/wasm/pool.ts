@@ -65,6 +65,7 @@ export class WorkerPool {
     },
     died: (error, slots) => this.#workerDied(error, slots),
     vacant: () => this.#startWorkers(),
+    loaded: () => void this.#dismiss(),
   });
   readonly #own = new OwnThread(
     this.schedule,
@@ -157,7 +158,10 @@ export class WorkerPool {
     if (this.#translator !== undefined) return;
     // Odd, see VmControl.translator.
     const generation = 2 * this.#translators++ + 1;
-    const translator = new TranslatorThread(generation, (error) => this.#translatorDied(error));
+    const translator = new TranslatorThread(generation, {
+      died: (error) => this.#translatorDied(error),
+      loaded: () => void this.#dismiss(),
+    });
     this.#translator = translator;
     for (const profile of this.#profiles) translator.useProfile(profile);
     this.#workers.connect(translator);
@@ -202,13 +206,15 @@ export class WorkerPool {
     await this.#dismiss();
   }
 
-  /** Ends the threads when there is no VM and none to come. */
+  /** Ends the threads when there is no VM and none to come; those that still load, once they have loaded. */
   async #dismiss(): Promise<void> {
     if (this.#tenants.size > 0 || this.#expected > 0) return;
     this.#own.rest();
-    this.#profiles.clear();
-    const translator = this.#translator;
-    this.#translator = undefined;
+    const translator = this.#translator?.loaded ? this.#translator : undefined;
+    if (translator !== undefined) {
+      this.#profiles.clear();
+      this.#translator = undefined;
+    }
     await this.#workers.dismiss();
     await translator?.close();
   }

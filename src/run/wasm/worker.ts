@@ -1,5 +1,10 @@
 /** Thread entry: drives VMs of the process's schedule until told to stop. */
-import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import {
+  type MessagePort,
+  parentPort,
+  receiveMessageOnPort,
+  workerData,
+} from 'node:worker_threads';
 import type { TranslatorLink } from '../../accel/wasm/translate/thread.js';
 import { Driver, type SlotEvent } from './driver.js';
 import type { MachineDescription } from './machine.js';
@@ -54,6 +59,7 @@ function obey(): boolean {
 }
 
 schedule.workerStarted();
+parentPort?.postMessage('loaded');
 while (obey()) {
   const sequence = schedule.sequence();
   const slot = schedule.claim();

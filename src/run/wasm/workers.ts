@@ -15,6 +15,8 @@ interface Member {
   readonly thread: number;
   readonly commands: MessagePort;
   readonly ended: Promise<void>;
+  /** It has loaded its program. */
+  loaded: boolean;
   leaving: boolean;
 }
 
@@ -35,6 +37,8 @@ export interface WorkersOptions {
   readonly died: (error: Error, slots: readonly number[]) => void;
   /** There is a place free again after such an end. */
   readonly vacant: () => void;
+  /** A worker has loaded its program. */
+  readonly loaded: () => void;
 }
 
 export class Workers {
@@ -64,20 +68,22 @@ export class Workers {
     for (const { commands } of this.#members) connect(commands, translator);
   }
 
-  /** Ends all of them; resolves when the last has gone. */
+  /**
+   * Ends those that have loaded; resolves when the last of them has gone. One that has not, loads to its
+   * end: Node.js leaves the files open that a thread reads when it is terminated. Nobody waits for it, and
+   * it is there for the next VM.
+   */
   async dismiss(): Promise<void> {
+    const { schedule } = this.#options;
     for (const member of this.#members) {
-      const { schedule } = this.#options;
+      if (!member.loaded) continue;
       member.leaving = true;
-      // One that is still loading has nothing to finish: nobody waits for that.
-      const began = schedule.claims(member.thread);
       schedule.workerLeaves(member.thread);
       this.#ending.add(member);
-      if (began) member.commands.postMessage({ kind: 'stop' } satisfies WorkerCommand);
-      else void member.worker.terminate();
+      this.#members.delete(member);
+      member.commands.postMessage({ kind: 'stop' } satisfies WorkerCommand);
     }
-    this.#members.clear();
-    this.#options.schedule.announce();
+    schedule.announce();
     await Promise.all([...this.#ending].map(({ ended }) => ended));
   }
 
@@ -107,6 +113,10 @@ export class Workers {
       return false;
     }
     events.port1.on('message', (event: SlotEvent) => this.#options.tell(event));
+    worker.once('message', () => {
+      member.loaded = true;
+      this.#options.loaded();
+    });
     let failure: Error | undefined;
     worker.on('error', (error) => {
       failure = error;
@@ -123,6 +133,7 @@ export class Workers {
           resolve();
         });
       }),
+      loaded: false,
       leaving: false,
     };
     this.#members.add(member);

@@ -18,7 +18,7 @@ function translate(first: string) {
     const { ownProcess } = await import(${moduleAt('./v8-flags.js')});
     const { TranslatorThread } = await import(${moduleAt('./thread.js')});
     ${first}
-    const thread = new TranslatorThread(1, (error) => { throw error; });
+    const thread = new TranslatorThread(1, { died: (error) => { throw error; }, loaded: () => {} });
     thread.connect();
     await thread.close();
   `;

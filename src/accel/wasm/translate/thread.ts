@@ -22,8 +22,14 @@ export type TranslatorCommand =
   | { readonly kind: 'tidy' }
   | { readonly kind: 'close' };
 
-/** Words that the threads share: 1 once the translator has ended, 1 once it was asked for translations. */
-const LINK = { ended: 0, asked: 1, bytes: 8 } as const;
+/** What the translator thread says. */
+export type TranslatorAnswer =
+  /** It has loaded its program. */
+  | { readonly kind: 'loaded' }
+  | { readonly kind: 'counters'; readonly counters: TranslationCounters };
+
+/** Words that the threads share: 1 once the translator has ended. */
+const LINK = { ended: 0, bytes: 4 } as const;
 
 /** What another thread needs to reach the translator; the port is transferred to it. */
 export interface TranslatorLink {
@@ -40,19 +46,29 @@ export class TranslatorThread {
   readonly #words = new Int32Array(new SharedArrayBuffer(LINK.bytes));
   readonly #generation: number;
   #closing = false;
-  /** It has a file to bring up to date at its end. */
-  #keeps = false;
+  #loaded = false;
+  /** Whoever waits for the counters, in the order of asking. */
+  readonly #counted: ((counters: TranslationCounters) => void)[] = [];
 
   /**
    * @param generation higher than that of the one before
-   * @param died hears once when the thread has ended without `close`
+   * @param listeners `died` hears once when the thread has ended without `close`, `loaded` when it has
+   * loaded its program
    */
-  constructor(generation: number, died: (error: Error) => void) {
+  constructor(
+    generation: number,
+    { died, loaded }: { readonly died: (error: Error) => void; readonly loaded: () => void },
+  ) {
     this.#generation = generation;
     // The core keeps V8's own settings. Threads load with these, as they did when their code was cached.
     coreModule();
     setV8Flags();
     this.#worker = startThread(new URL('./translator-worker.js', import.meta.url));
+    this.#worker.on('message', (answer: TranslatorAnswer) => {
+      if (answer.kind === 'counters') return this.#counted.shift()?.(answer.counters);
+      this.#loaded = true;
+      loaded();
+    });
     let failure: Error | undefined;
     this.#worker.on('error', (error) => {
       failure = error;
@@ -66,6 +82,11 @@ export class TranslatorThread {
     });
   }
 
+  /** Whether it has loaded its program: until then `close` waits for that, too. */
+  get loaded(): boolean {
+    return this.#loaded;
+  }
+
   /** For one more thread; see PortService. */
   connect(): TranslatorLink {
     const { port1, port2 } = new MessageChannel();
@@ -76,14 +97,13 @@ export class TranslatorThread {
 
   /** Uses a profile (profile.ts), and brings it up to date at the end. */
   useProfile(path: string): void {
-    this.#keeps = true;
     this.#worker.postMessage({ kind: 'profile', path } satisfies TranslatorCommand);
   }
 
   /** What has been asked for and translated so far; undefined when the thread ends meanwhile. */
   counters(): Promise<TranslationCounters | undefined> {
     const answer = new Promise<TranslationCounters>((resolve) => {
-      this.#worker.once('message', resolve);
+      this.#counted.push(resolve);
     });
     this.#worker.postMessage({ kind: 'counters' } satisfies TranslatorCommand);
     return Promise.race([answer, this.#ended.then(() => undefined)]);
@@ -94,13 +114,10 @@ export class TranslatorThread {
     this.#worker.postMessage({ kind: 'tidy' } satisfies TranslatorCommand);
   }
 
-  /** Ends the thread once profiles are written. One that has nothing to write need not even have started. */
+  /** Ends the thread once profiles are written. */
   close(): Promise<void> {
     this.#closing = true;
-    const asked = Atomics.load(this.#words, LINK.asked) !== 0;
-    if (this.#keeps && asked)
-      this.#worker.postMessage({ kind: 'close' } satisfies TranslatorCommand);
-    else void this.#worker.terminate();
+    this.#worker.postMessage({ kind: 'close' } satisfies TranslatorCommand);
     return this.#ended;
   }
 }
@@ -124,7 +141,6 @@ export class PortService implements TranslationService {
   }
 
   request(regions: readonly Uint8Array[]): void {
-    Atomics.store(this.#words, LINK.asked, 1);
     this.#port.postMessage(regions);
   }
 

@@ -6,7 +6,7 @@ import { type MessagePort, parentPort } from 'node:worker_threads';
 import { REGION_LIMIT, readProfile, writeProfile } from './profile.js';
 import { isWide } from './region.js';
 import { type Release, Releases } from './service.js';
-import type { TranslatorCommand } from './thread.js';
+import type { TranslatorAnswer, TranslatorCommand } from './thread.js';
 import type { EncodedRegion } from './translator.js';
 
 /** Regions of one module at most. */
@@ -127,10 +127,15 @@ function close(): void {
   process.exit();
 }
 
+function answer(answered: TranslatorAnswer): void {
+  parentPort?.postMessage(answered);
+}
+
 parentPort?.on('message', (command: TranslatorCommand) => {
   if (command.kind === 'connect') connect(command.port);
   else if (command.kind === 'profile') useProfile(command.path);
-  else if (command.kind === 'counters') parentPort?.postMessage(releases.counters);
+  else if (command.kind === 'counters') answer({ kind: 'counters', counters: releases.counters });
   else if (command.kind === 'tidy') globalThis.gc?.();
   else close();
 });
+answer({ kind: 'loaded' });
