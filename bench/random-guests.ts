@@ -58,7 +58,7 @@ for (let index = 0; index < COUNT; index++) {
     memory: 32 << 20,
     accelerator: 'wasm',
     immutableImages: true,
-    shareBooted: false,
+    deduplicate: false,
     tier,
   });
   vm.start();

@@ -14,7 +14,7 @@ import { debianImage } from './testing/boot.js';
 const PANDO = fileURLToPath(new URL('../../bin/pando.js', import.meta.url));
 await debianImage();
 
-test('what is measured has a profile and booted pages, on a machine that never booted the image', async (t) => {
+test('what is measured has a profile and deduplicated pages, on a machine that never booted the image', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'pando-bench-'));
   t.after(() => rm(folder, { recursive: true, force: true }));
   for (const part of ['objects', 'manifests']) {
@@ -29,7 +29,7 @@ test('what is measured has a profile and booted pages, on a machine that never b
     { env: { ...process.env, PANDO_STORE: folder }, timeout: 300_000 },
   );
   assert.equal((await readdir(join(folder, 'profiles'))).length, 1);
-  assert.equal((await readdir(join(folder, 'booted'))).length, 1);
+  assert.equal((await readdir(join(folder, 'deduplicated'))).length, 1);
   const { series } = JSON.parse(await readFile(json, 'utf8')) as FootprintReport;
   const cells = series.flatMap((one) => one.cells);
   assert.deepEqual(

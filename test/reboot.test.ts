@@ -15,7 +15,7 @@ function pages(vm: Vm): Map<ImagePart, PartSharing> {
 }
 
 test('reboot -f boots again, twice, with every image page mapped anew', async () => {
-  const { vm, console } = await bootToShell(image, { shareBooted: false });
+  const { vm, console } = await bootToShell(image, { deduplicate: false });
   await using _ = vm;
   assert.deepEqual(vm.memory().fallbacks, []);
   const first = pages(vm);

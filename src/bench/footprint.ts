@@ -12,7 +12,7 @@ import {
   mapCells,
   whereabouts,
 } from '../measure/whereabouts.js';
-import { bootedPath } from '../run/boot-gains.js';
+import { deduplicatedPath } from '../run/boot-gains.js';
 import { controlArea } from '../run/control-area.js';
 import { createFleet, USER_SPACE_STAGE } from './fleet.js';
 import type {
@@ -37,8 +37,8 @@ const PAGES_PER_CELL = 32;
 /** Everything that guests' memory is mapped from. */
 function imageFiles({ vm, images, accelerator }: OpenSubject): string[] {
   const { kernel, initrd } = images;
-  const booted = bootedPath(kernel, { accelerator, memory: vm.memory ?? 0, cpus: 1 });
-  return [kernel.path, initrd?.path, booted].filter((path) => path !== undefined);
+  const deduplicated = deduplicatedPath(kernel, { accelerator, memory: vm.memory ?? 0, cpus: 1 });
+  return [kernel.path, initrd?.path, deduplicated].filter((path) => path !== undefined);
 }
 
 /** How a system lays out its guests' memory. */

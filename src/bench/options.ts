@@ -16,8 +16,8 @@ export interface BenchFlags {
   readonly load: string;
   readonly accel: string;
   readonly tier: string;
-  /** False for --no-share-booted. */
-  readonly shareBooted?: boolean;
+  /** False for --no-deduplicate. */
+  readonly deduplicate?: boolean;
   readonly against?: string;
   readonly timeout: string;
   readonly json?: string;

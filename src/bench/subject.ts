@@ -59,7 +59,7 @@ export async function openSubject(
     memory: options.memory,
     accelerator,
     tier: options.tier,
-    shareBooted: flags.shareBooted !== false,
+    deduplicate: flags.deduplicate !== false,
   };
   for (const path of [image.kernel, image.initrd]) if (path !== undefined) await readThrough(path);
   const images = openImages({

@@ -77,7 +77,7 @@ function common(command: Command): Command {
     .option('--load <list>', 'how images are loaded: map, read', 'map,read')
     .option('--accel <name>', 'accelerator of both sides: auto, kvm or wasm', 'auto')
     .option('--tier <n>', 'wasm: 0 interprets, 1 also translates hot code', 'auto')
-    .option('--no-share-booted', 'keep pages that guests write alike apart, to see mapping alone')
+    .option('--no-deduplicate', 'do not deduplicate pages that guests write, to see mapping alone')
     .option('--against <peer>', 'measure a peer in the same run: qemu')
     .option('--timeout <seconds>', 'give up a boot after this time', '600')
     .option('--json <file>', 'write the measurements as JSON')

@@ -42,10 +42,13 @@ describe('files that a store keeps', () => {
 
   it('stay within a limit: the one that was used longest ago goes, with what boots of it left', () => {
     const [one, two] = [add(1, 4 * KIB), add(2, 4 * KIB)];
-    for (const part of ['profiles', 'booted']) {
+    for (const part of ['profiles', 'deduplicated']) {
       mkdirSync(join(folder, part));
       for (const { sha256: name } of [one, two]) {
-        writeFileSync(join(folder, part, part === 'booted' ? `${name}-wasm-1-256` : name), '');
+        writeFileSync(
+          join(folder, part, part === 'deduplicated' ? `${name}-wasm-1-256` : name),
+          '',
+        );
       }
     }
     age(one, 30);
@@ -54,7 +57,7 @@ describe('files that a store keeps', () => {
     assert.equal(existsSync(two.path), false);
     assert.deepEqual(readdirSync(join(folder, 'files')).sort(), [one.sha256, three.sha256].sort());
     assert.deepEqual(readdirSync(join(folder, 'profiles')), [one.sha256]);
-    assert.deepEqual(readdirSync(join(folder, 'booted')), [`${one.sha256}-wasm-1-256`]);
+    assert.deepEqual(readdirSync(join(folder, 'deduplicated')), [`${one.sha256}-wasm-1-256`]);
     assert.equal(cache.find('file 2'), undefined);
     assert.equal(cache.find('file 1')?.path, one.path);
   });

@@ -161,10 +161,10 @@ export class FileCache {
 
   /** Takes away what has not been used for longest, with what boots of it left. */
   #makeRoom(added: string): void {
-    const { objects, files, known, profiles, booted } = this.#folders;
+    const { objects, files, known, profiles, deduplicated } = this.#folders;
     for (const name of removeLeastRecent(files, this.#limit, ({ size }) => size, added)) {
       if (statSync(join(objects, name), { throwIfNoEntry: false }) !== undefined) continue;
-      for (const folder of [profiles, booted]) {
+      for (const folder of [profiles, deduplicated]) {
         for (const left of orUndefined(() => readdirSync(folder)) ?? []) {
           if (left.startsWith(name)) rmSync(join(folder, left), { force: true });
         }

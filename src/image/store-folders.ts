@@ -9,7 +9,7 @@ export interface StoreFolders {
   readonly files: string;
   readonly known: string;
   readonly profiles: string;
-  readonly booted: string;
+  readonly deduplicated: string;
   readonly layers: string;
   readonly temporary: string;
 }
@@ -21,7 +21,7 @@ export function storeFolders(store: string): StoreFolders {
     files: join(store, 'files'),
     known: join(store, 'known'),
     profiles: join(store, 'profiles'),
-    booted: join(store, 'booted'),
+    deduplicated: join(store, 'deduplicated'),
     layers: join(store, 'layers'),
     temporary: join(store, 'temporary'),
   };

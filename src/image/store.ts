@@ -6,7 +6,7 @@
  *     manifests/<name>.json  replaced as a whole
  *     files/, known/         files that were given by path (file-cache.ts); may go at any time
  *     profiles/<sha256>      what became hot in boots of that kernel; may go at any time
- *     booted/<sha256>-…      pages that guests of that kernel have alike; may go at any time
+ *     deduplicated/<sha256>-…  deduplicated pages of that kernel's guests; may go at any time
  *     layers/<digest>        which objects a layer of an OCI image became; may go at any time
  *     temporary/             what is being written; cleaned by age
  *
@@ -76,7 +76,7 @@ export interface Removal {
   readonly objects: readonly ObjectReference[];
   /** Copies of files that were given by path. */
   readonly files: readonly RemovedFile[];
-  /** Profiles and booted pages of kernels that the store does not have any more. */
+  /** Profiles and deduplicated pages of kernels that the store does not have any more. */
   readonly profiles: readonly RemovedFile[];
 }
 
@@ -382,7 +382,7 @@ export class ImageStore {
       (name, age) => age > STALE_AFTER_MS && !wanted.has(name.slice(0, HASH_DIGITS)),
     );
     const profiles = await removeFiles(this.folders.profiles, unwanted);
-    return [...profiles, ...(await removeFiles(this.folders.booted, unwanted))];
+    return [...profiles, ...(await removeFiles(this.folders.deduplicated, unwanted))];
   }
 
   /** The objects that an image's manifest mentions, in whatever format. */

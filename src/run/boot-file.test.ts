@@ -22,7 +22,7 @@ import { buildElf, kernelLayout } from '../loader/testing/elf-builder.js';
 import { GuestMemory } from '../memory/guest-memory.js';
 import { placeImages } from '../memory/place-images.js';
 import { type BootFile, openInitrdFile, openKernelFile } from './boot-file.js';
-import { bootedPath, profilePath } from './boot-gains.js';
+import { deduplicatedPath, profilePath } from './boot-gains.js';
 import { openImages } from './images.js';
 
 const MIB = 1 << 20;
@@ -137,7 +137,10 @@ describe('a kernel or an initrd given by path', () => {
       const file = openKernelFile(kernel, immutable, pass);
       const name = file.content?.sha256;
       assert.equal(profilePath(file), join(store, 'profiles', `${name}`));
-      assert.equal(bootedPath(file, machine), join(store, 'booted', `${name}-wasm-1-256`));
+      assert.equal(
+        deduplicatedPath(file, machine),
+        join(store, 'deduplicated', `${name}-wasm-1-256`),
+      );
       assert.equal(file.path === kernel, immutable);
       file.close();
     }

@@ -17,7 +17,7 @@ export function profilePath({ content }: BootFile): string | undefined {
 }
 
 /** The pages that guests of a kernel on the same machine have alike once they have booted. */
-export function bootedPath(
+export function deduplicatedPath(
   { content }: BootFile,
   machine: {
     readonly accelerator: AcceleratorName;
@@ -28,10 +28,10 @@ export function bootedPath(
   if (content === undefined) return undefined;
   const { accelerator, memory, cpus } = machine;
   const name = `${content.sha256}-${accelerator}-${cpus}-${memory / 2 ** 20}`;
-  return join(storeFolders(content.store).booted, name);
+  return join(storeFolders(content.store).deduplicated, name);
 }
 
 /** Keeps the folder of such pages within its limit. */
-export function boundBooted(folder: string): void {
+export function boundDeduplicated(folder: string): void {
   removeLeastRecent(folder, BOOTED_LIMIT, ({ allocated }) => allocated);
 }

@@ -9,7 +9,7 @@ import type { EntryState } from '../arch/entry-state.js';
 import { PAGE_SIZE } from '../arch/layout.js';
 import type { VsockHost } from '../backend/vsock-host.js';
 import { virtioMmioDevice } from '../boot/acpi/virtio.js';
-import { BootedPages } from '../memory/booted-pages.js';
+import { DeduplicatedPages } from '../memory/deduplicated-pages.js';
 import { GuestMemory } from '../memory/guest-memory.js';
 import type { GuestRam } from '../memory/guest-ram.js';
 import type { ImageRange } from '../memory/image-pages.js';
@@ -18,7 +18,7 @@ import type { MemoryRun } from '../memory/memory-image.js';
 import { MemoryLayout, SharedFile } from '../memory/memory-layout.js';
 import type { PlacedImages } from '../memory/place-images.js';
 import type { BootFile } from './boot-file.js';
-import { boundBooted } from './boot-gains.js';
+import { boundDeduplicated } from './boot-gains.js';
 import { VmControl } from './control.js';
 import { declareDevices, HostEnds, type OpenDevices } from './devices.js';
 import type { Execution, MachineListener } from './execution.js';
@@ -39,8 +39,8 @@ export interface GuestOptions {
   readonly commandLine: string;
   readonly load: LoadMode;
   readonly tier: TierChoice;
-  /** File of the pages that guests of this image have alike once they have booted, see BootedPages. */
-  readonly booted: string | undefined;
+  /** File of the pages that guests of this image have alike once they have deduplicated, see DeduplicatedPages. */
+  readonly deduplicated: string | undefined;
   /** Open; closed by whoever opened them. */
   readonly devices: OpenDevices;
   /** Goes on from here instead of booting. The guest shares the layout. */
@@ -56,7 +56,7 @@ export interface GuestStart {
 export class Guest {
   readonly memory: GuestRam;
   readonly control: VmControl;
-  readonly booted: BootedPages | undefined;
+  readonly deduplicated: DeduplicatedPages | undefined;
   readonly execution: Execution;
   readonly #hostEnds: HostEnds;
   readonly #options: GuestOptions;
@@ -68,16 +68,18 @@ export class Guest {
   /** @param listener hears what the execution says, never before this returns */
   constructor(options: GuestOptions, listener: MachineListener) {
     this.#options = options;
-    const { booted, start } = options;
+    const { deduplicated, start } = options;
     const { memory, controlOffset, execute } = machineFor(options, (event, epoch) => {
       if (event.kind === 'doorbell') this.#hostEnds.ring(event.device);
       else listener(event, epoch);
     });
     this.memory = memory;
-    this.booted =
-      booted === undefined
+    this.deduplicated =
+      deduplicated === undefined
         ? undefined
-        : new BootedPages(memory, booted, () => boundBooted(dirname(booted)));
+        : new DeduplicatedPages(memory, deduplicated, () =>
+            boundDeduplicated(dirname(deduplicated)),
+          );
     let execution: Execution | undefined;
     try {
       this.control = new VmControl(memory.buffer, controlOffset);
@@ -108,7 +110,7 @@ export class Guest {
     this.#layout = undefined;
     if (this.#placed === undefined) this.#placed = this.#place();
     else this.#placed.restore();
-    this.booted?.forget();
+    this.deduplicated?.forget();
     this.execution.reset(this.#writeBootData());
   }
 
@@ -136,7 +138,10 @@ export class Guest {
   /** Ranges of RAM that show a file again when their pages are dropped, or are there to be compared with one. */
   get fileRanges(): readonly Pick<ImageRange, 'guestAddress' | 'length' | 'how'>[] {
     return (
-      this.#layout?.ranges ?? [...(this.#placed?.ranges ?? []), ...(this.booted?.ranges ?? [])]
+      this.#layout?.ranges ?? [
+        ...(this.#placed?.ranges ?? []),
+        ...(this.deduplicated?.ranges ?? []),
+      ]
     );
   }
 
@@ -172,7 +177,9 @@ export class Guest {
       .filter(({ how }) => how === 'mapped')
       .map((range) => runOf(range, present.indexOf(range.source)));
     // These are named by no digest: the capture copies them.
-    const deduplicated = (this.booted?.ranges ?? []).map((range) => runOf(range, files.length));
+    const deduplicated = (this.deduplicated?.ranges ?? []).map((range) =>
+      runOf(range, files.length),
+    );
     return new MemoryLayout(files, [...runs, ...deduplicated]);
   }
 

@@ -51,7 +51,7 @@ class Run {
       memory: MEMORY,
       cpus: 1,
       cpu: 'host',
-      booted: undefined,
+      deduplicated: undefined,
       devices: NO_DEVICES,
     };
     this.guest = new Guest({ ...common, commandLine: '', load: 'map', tier: '0' }, (event) => {

@@ -28,7 +28,7 @@ test('options that mean nothing are refused, each with its name and what it may 
   await invalid({ kernel, cpu: 3 }, /cpu is 3/);
   await invalid({ kernel, commandLine: ['quiet'] }, /commandLine is quiet/);
   await invalid({ kernel, immutableImages: 'yes' }, /immutableImages is 'yes' .*true or false/);
-  await invalid({ kernel, shareBooted: 1 }, /shareBooted is 1/);
+  await invalid({ kernel, deduplicate: 1 }, /deduplicate is 1/);
   await invalid({ kernel, signal: {} as AbortSignal & Vm }, /signal/);
   await refusal({ kernel, mem: 5 }, 'VM_OPTION_UNKNOWN', /no option mem .*memory, cpus/);
   await refusal({ kernel, memory: Number.NaN }, 'VM_MEMORY_INVALID', /NaN/);

@@ -51,7 +51,7 @@ const KINDS: Readonly<Record<keyof VmOptions, Kind>> = {
   cpu: TEXT,
   accelerator: oneOf('kvm', 'wasm', 'auto'),
   immutableImages: FLAG,
-  shareBooted: FLAG,
+  deduplicate: FLAG,
   tier: oneOf('0', '1', 'auto'),
   load: oneOf('map', 'read'),
   disks: LIST,

@@ -56,8 +56,8 @@ export interface VmOptions {
    * of an image store need not be told; false when absent.
    */
   readonly immutableImages?: boolean | undefined;
-  /** Share pages that guests of a mapped kernel have alike once they have booted; true when absent. */
-  readonly shareBooted?: boolean | undefined;
+  /** Deduplicate pages that all guests of a mapped kernel write with the same bytes; true when absent. */
+  readonly deduplicate?: boolean | undefined;
   /** Tier of the wasm accelerator, see TierChoice; `auto` when absent. */
   readonly tier?: TierChoice | undefined;
   /** `map` maps the images copy-on-write over guest RAM, `read` copies them; `map` when absent. */

@@ -137,7 +137,7 @@ for (const accelerator of ACCELERATORS) {
       try {
         const kernel = join(folder, 'guest.elf');
         writeFileSync(kernel, waiting().out(0xcf9, 6).emit('f4 ebfd').image());
-        const options = { memory: 64 << 20, load: 'read', shareBooted: false, tier: '0' } as const;
+        const options = { memory: 64 << 20, load: 'read', deduplicate: false, tier: '0' } as const;
         await using vm = await Vm.create({
           kernel,
           accelerator,

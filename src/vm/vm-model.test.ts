@@ -333,7 +333,7 @@ async function runModel(accelerator: AcceleratorName, kernel: string): Promise<v
     Vm.create({
       ...options,
       tier: random.chance(70) ? '0' : 'auto',
-      shareBooted: random.chance(20),
+      deduplicate: random.chance(20),
     });
   const until = performance.now() + MINUTES * 60_000;
   let before: Held | undefined;

@@ -9,7 +9,7 @@ import type { ImagePart } from '../loader/plan.js';
 import { accountSharing } from '../memory/sharing.js';
 import { discardZeroPages, trimHeap } from '../memory/zero-pages.js';
 import { chooseAccelerator } from '../run/accelerators.js';
-import { bootedPath, profilePath } from '../run/boot-gains.js';
+import { deduplicatedPath, profilePath } from '../run/boot-gains.js';
 import { closeDevices, type DeviceDescription, NO_DEVICES, openDevices } from '../run/devices.js';
 import type { MachineEvent, MachineListener } from '../run/execution.js';
 import { Guest, type GuestOptions, type GuestStart } from '../run/guest.js';
@@ -144,9 +144,9 @@ export class Vm implements AsyncDisposable {
       devices = await openDevices(options, images.pmem);
       const profile = profilePath(images.kernel);
       if (accelerator === 'wasm' && tier !== '0' && profile) pool.prepare(profile);
-      const booted =
-        load === 'map' && options.shareBooted !== false
-          ? bootedPath(images.kernel, { accelerator, memory, cpus })
+      const deduplicated =
+        load === 'map' && options.deduplicate !== false
+          ? deduplicatedPath(images.kernel, { accelerator, memory, cpus })
           : undefined;
       const guestOptions = {
         accelerator,
@@ -157,7 +157,7 @@ export class Vm implements AsyncDisposable {
         commandLine,
         load,
         tier,
-        booted,
+        deduplicated,
         devices,
       };
       const vm = Vm.#of(guestOptions, place);
@@ -338,7 +338,7 @@ export class Vm implements AsyncDisposable {
         ...machine,
         images,
         load: 'map',
-        booted: undefined,
+        deduplicated: undefined,
         devices,
       } as const;
       const vm = await Vm.#goOn(machineOptions, start, place);
@@ -355,7 +355,7 @@ export class Vm implements AsyncDisposable {
     const arrived = pool.expect();
     const images = options.images.share();
     try {
-      return Vm.#of({ ...options, images, start, booted: undefined }, place);
+      return Vm.#of({ ...options, images, start, deduplicated: undefined }, place);
     } catch (error) {
       images.close();
       throw error;
@@ -384,9 +384,9 @@ export class Vm implements AsyncDisposable {
   }
 
   #trim(): number {
-    const { memory, fileRanges, booted } = this.#guest;
+    const { memory, fileRanges, deduplicated } = this.#guest;
     const pages = discardZeroPages(memory, fileRanges);
-    booted?.share();
+    deduplicated?.share();
     this.#guest.execution.trim();
     tidyProcess();
     // What has become hot is compiled for some time yet, and leaves more.

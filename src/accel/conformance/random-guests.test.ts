@@ -26,7 +26,7 @@ for (const tier of ['0', '1'] as const) {
       const kernel = join(folder, 'guest.elf');
       const create = (index: number): Promise<Vm> => {
         writeFileSync(kernel, randomGuest(SEED + index).image());
-        const options = { immutableImages: true, shareBooted: false, tier } as const;
+        const options = { immutableImages: true, deduplicate: false, tier } as const;
         return Vm.create({ kernel, memory: 32 << 20, accelerator: 'wasm', ...options });
       };
       // While there is a VM, threads stay.

@@ -50,7 +50,7 @@ interface Run {
 }
 
 /** One VM's part in it. */
-export class BootedPages {
+export class DeduplicatedPages {
   readonly #guest: GuestRam;
   readonly #path: string;
   readonly #written: () => void;

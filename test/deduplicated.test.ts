@@ -28,7 +28,7 @@ test('a second guest shares what it wrote as the first did, works on, and boots 
   }
   const image = await new ImageStore(folder).open('debian');
   const options = { memory: 256 << 20 };
-  const apart = await bootToShell(image, { ...options, shareBooted: false });
+  const apart = await bootToShell(image, { ...options, deduplicate: false });
   await using _ = apart.vm;
   const first = await bootToShell(image, options);
   await using _first = first.vm;
@@ -45,7 +45,7 @@ test('a second guest shares what it wrote as the first did, works on, and boots 
   const alone = own(apart.vm);
   assert.ok(alone.text > 2000, `${alone.text} pages of patched code`);
   await first.vm.trim();
-  assert.equal((await readdir(join(folder, 'booted'))).length, 1);
+  assert.equal((await readdir(join(folder, 'deduplicated'))).length, 1);
   await second.vm.trim();
   const shared = own(second.vm);
   assert.ok(shared.text < alone.text / 10, `${shared.text} of ${alone.text} pages of code`);
@@ -93,5 +93,5 @@ test('a kernel and an initrd given by path share as the image of the same kernel
   assert.deepEqual(await readdir(mine), ['initrd', 'vmlinux']);
   assert.deepEqual(await readdir(join(folder, 'mine')), ['build']);
   const { sha256 } = image.manifest.kernel;
-  assert.deepEqual(await readdir(join(folder, 'store', 'booted')), [`${sha256}-wasm-1-256`]);
+  assert.deepEqual(await readdir(join(folder, 'store', 'deduplicated')), [`${sha256}-wasm-1-256`]);
 });
