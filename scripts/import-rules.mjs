@@ -10,16 +10,17 @@ import { parseSync } from 'oxc-parser';
 const ALLOWED = {
   error: [],
   version: [],
+  platform: ['error'],
   arch: ['error'],
   host: ['error'],
-  loader: ['arch', 'error'],
+  loader: ['platform', 'arch', 'error'],
   boot: ['loader', 'arch', 'error'],
   devices: ['arch', 'error'],
   net: ['devices', 'error'],
   backend: ['devices', 'arch', 'host', 'error'],
   memory: ['loader', 'arch', 'host', 'error'],
   measure: ['host', 'error'],
-  'accel/wasm': ['accel', 'arch', 'error'],
+  'accel/wasm': ['accel', 'platform', 'arch', 'error'],
   'accel/kvm': ['accel', 'arch', 'host', 'error'],
   accel: ['arch', 'error'],
   image: ['loader', 'arch', 'error'],
@@ -34,12 +35,13 @@ const ALLOWED = {
     'image',
     'memory',
     'loader',
+    'platform',
     'arch',
     'error',
   ],
   snapshot: ['run', 'image', 'memory', 'loader', 'arch', 'error', 'version'],
-  vm: ['snapshot', 'run', 'backend', 'devices', 'memory', 'loader', 'arch', 'error'],
-  fleet: ['vm', 'run', 'host', 'error'],
+  vm: ['snapshot', 'run', 'backend', 'devices', 'memory', 'loader', 'platform', 'arch', 'error'],
+  fleet: ['vm', 'run', 'host', 'platform', 'error'],
   debug: ['run', 'accel', 'accel/wasm', 'devices', 'boot', 'memory', 'loader', 'arch', 'error'],
   bench: [
     'fleet',
@@ -67,6 +69,7 @@ const ALLOWED = {
     'image',
     'measure',
     'loader',
+    'platform',
     'arch',
     'error',
     'version',
@@ -85,6 +88,17 @@ const ALLOWED = {
   ],
 };
 
+/**
+ * What a web page could run as well: Node.js is reached through `platform` alone. `run/wasm` is a folder of
+ * the part `run`.
+ */
+const PORTABLE = ['accel', 'arch', 'boot', 'devices', 'run/wasm'].map((folder) => folder + sep);
+const OF_KVM = join('accel', 'kvm') + sep;
+
+function isPortable(file) {
+  return PORTABLE.some((folder) => file.startsWith(folder)) && !file.startsWith(OF_KVM);
+}
+
 /** The core is AssemblyScript and sees nothing but itself, its layout and its tables. */
 const CORE = join('accel', 'wasm', 'core');
 
@@ -96,7 +110,7 @@ function partOf(file) {
   return first.replace(/\.ts$/, '');
 }
 
-/** What a file imports or re-exports of this project, types too. */
+/** What a file imports or re-exports, types too. */
 function importsOf(path) {
   const { module } = parseSync(path, readFileSync(path, 'utf8'));
   const imported = module.staticImports.map(({ moduleRequest }) => moduleRequest.value);
@@ -104,7 +118,7 @@ function importsOf(path) {
     .flatMap(({ entries }) => entries)
     .filter(({ moduleRequest }) => moduleRequest !== null)
     .map(({ moduleRequest }) => moduleRequest.value);
-  return [...imported, ...exported].filter((name) => name.startsWith('.'));
+  return [...imported, ...exported];
 }
 
 /** A cycle through a file, or undefined; `done` holds files that are on none. */
@@ -134,10 +148,17 @@ export function importBreaches(source) {
       breaches.push(`src/${file}: the import rules do not know the part "${part}"`);
       continue;
     }
+    const imports = importsOf(join(source, file));
+    const builtin = imports.find((name) => name.startsWith('node:'));
+    if (builtin !== undefined && isPortable(file)) {
+      breaches.push(`src/${file}: reaches ${builtin} without src/platform/`);
+    }
     const targets = new Set(
-      importsOf(join(source, file)).map((name) =>
-        relative(source, resolve(source, dirname(file), name)).replace(/\.js$/, '.ts'),
-      ),
+      imports
+        .filter((name) => name.startsWith('.'))
+        .map((name) =>
+          relative(source, resolve(source, dirname(file), name)).replace(/\.js$/, '.ts'),
+        ),
     );
     graph.set(file, [...targets]);
     for (const target of targets) {

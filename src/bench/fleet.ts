@@ -52,20 +52,20 @@ export interface Starting {
 }
 
 /** Starts a VM; `reached`: user space. */
-export function startIsolated(machine: FleetVm): Starting {
+export function startIsolated(vm: FleetVm): Starting {
   const reached = new Promise<void>((resolve, reject) => {
-    machine.onStage(({ name }) => {
+    vm.onStage(({ name }) => {
       if (name === USER_SPACE_STAGE) resolve();
     });
-    void machine.exited.then((exit) => {
+    void vm.exited.then((exit) => {
       const why = exit.kind === 'error' ? `: ${exit.message}` : '';
-      const text = `VM ${machine.index} ended, ${exit.kind}${why}`;
+      const text = `VM ${vm.index} ended, ${exit.kind}${why}`;
       reject(new PandoError('BENCH_GUEST_ENDED', text));
     });
   });
   reached.catch(() => undefined);
-  machine.start();
-  return { pid: machine.pid, reached, close: () => machine.close() };
+  vm.start();
+  return { pid: vm.pid, reached, close: () => vm.close() };
 }
 
 /**

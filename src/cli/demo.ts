@@ -36,7 +36,7 @@ export function demoText(report: RunReport, style: Style): string {
   const each = mebibytes(memory / Math.max(1, vms.length));
   const finding = [
     `${vms.length} Linux guests have booted from one mapped copy of kernel and initrd (accelerator: ${accelerator}).`,
-    `${percent} % of the kernel and initrd pages that they use are shared: these exist once in the machine.`,
+    `${percent} % of the kernel and initrd pages that they use are shared: these are once in memory.`,
     `The guests take ${mebibytes(memory)} together, ${each} each.`,
   ];
   const columns = [

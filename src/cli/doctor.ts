@@ -1,4 +1,4 @@
-/** `pando doctor`: what this machine offers, each answer found by trying, and what Pando does with it. */
+/** `pando doctor`: what this host offers, each answer found by trying, and what Pando does with it. */
 import type { Command } from 'commander';
 import {
   type Capability,
@@ -114,7 +114,7 @@ export function findingsTable(list: readonly Finding[], style: Style): string {
 export function registerDoctorCommand(program: Command): void {
   program
     .command('doctor')
-    .description('say what this machine offers and what Pando does with it')
+    .description('say what this host offers and what Pando does with it')
     .option('--json', 'as JSON')
     .action((flags: { readonly json?: boolean }) => {
       const host = probeCapabilities();

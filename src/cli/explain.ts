@@ -8,8 +8,8 @@ import type { Outcome, Watched } from './supervise.js';
 const LAST_LINES = 8;
 const REGISTERS_A_LINE = 4;
 
-function consoleLines(vm: Watched): string[] {
-  const last = vm.tail.last(LAST_LINES);
+function consoleLines(one: Watched): string[] {
+  const last = one.tail.last(LAST_LINES);
   if (last.length === 0) return ['  its console has printed nothing'];
   return ['  last console lines:', ...last.map((line) => `    ${line}`)];
 }
@@ -24,40 +24,37 @@ function registerLines(registers: RegisterReport): string[] {
 }
 
 /** What a running VM is doing. */
-function activity(vm: Watched, seen: Observation | undefined): string[] {
-  if (vm.machine.pid === NOT_MADE) return [`VM ${vm.machine.index}: its turn to boot had not come`];
-  const stage = vm.machine.stages.at(-1)?.name ?? 'no boot stage';
+function activity(one: Watched, seen: Observation | undefined): string[] {
+  if (one.vm.pid === NOT_MADE) return [`VM ${one.vm.index}: its turn to boot had not come`];
+  const stage = one.vm.stages.at(-1)?.name ?? 'no boot stage';
   const place =
     seen === undefined
       ? 'its process does not answer'
       : `RIP ${hex64(seen.vcpu.rip)}, ${seen.instructions} instructions`;
-  return [`VM ${vm.machine.index}: running, ${stage}, ${place}`, ...consoleLines(vm)];
+  return [`VM ${one.vm.index}: running, ${stage}, ${place}`, ...consoleLines(one)];
 }
 
 /** How a VM ended, when that is worth telling; the lines are for standard error. */
-function ending(vm: Watched): string[] {
-  const { exit, machine } = vm;
+function ending(one: Watched): string[] {
+  const { exit, vm } = one;
   if (exit?.kind === 'shutdown') {
     const rip = hex64(exit.vcpu.rip);
     return [
-      new PandoError(
-        'GUEST_TRIPLE_FAULT',
-        `VM ${machine.index}: triple fault at RIP ${rip}`,
-      ).toLine(),
+      new PandoError('GUEST_TRIPLE_FAULT', `VM ${vm.index}: triple fault at RIP ${rip}`).toLine(),
       '  registers:',
       ...registerLines(registersOf(exit.vcpu)),
-      ...consoleLines(vm),
+      ...consoleLines(one),
     ];
   }
   if (exit?.kind === 'error') {
     const detail = exit.remedy === undefined ? {} : { remedy: exit.remedy };
-    const message = `VM ${machine.index}: ${exit.message}`;
+    const message = `VM ${vm.index}: ${exit.message}`;
     const line = new PandoError(exit.code, message, detail).toLine();
-    return [line, ...consoleLines(vm)];
+    return [line, ...consoleLines(one)];
   }
-  if (exit !== undefined && vm.waits && !vm.done) {
-    const message = `VM ${machine.index} ended (${exit.kind}) before its console printed the text of --until`;
-    return [new PandoError('UNTIL_NOT_SEEN', message).toLine(), ...consoleLines(vm)];
+  if (exit !== undefined && one.waits && !one.done) {
+    const message = `VM ${vm.index} ended (${exit.kind}) before its console printed the text of --until`;
+    return [new PandoError('UNTIL_NOT_SEEN', message).toLine(), ...consoleLines(one)];
   }
   return [];
 }
@@ -71,17 +68,17 @@ export async function explain(
   outcome: Outcome,
   watched: readonly Watched[],
   timeoutMs: number | undefined,
-  observe: (vm: Watched) => Promise<Observation | undefined>,
+  observe: (one: Watched) => Promise<Observation | undefined>,
 ): Promise<string[]> {
   if (outcome.kind === 'interrupted') return [];
   const lines = watched.flatMap(ending);
   if (outcome.kind !== 'timeout') return lines;
   const seconds = (timeoutMs ?? 0) / 1000;
-  const running = watched.filter((vm) => vm.exit === undefined);
+  const running = watched.filter((one) => one.exit === undefined);
   const activities = await Promise.all(
-    running.map(async (vm) => [
-      ...activity(vm, await observe(vm)),
-      ...(vm.waits && vm.done ? ['  it has printed the text of --until'] : []),
+    running.map(async (one) => [
+      ...activity(one, await observe(one)),
+      ...(one.waits && one.done ? ['  it has printed the text of --until'] : []),
     ]),
   );
   const message = `${seconds} s have passed, ${running.length} of ${watched.length} VMs still run`;

@@ -193,7 +193,7 @@ export function registerImageCommand(program: Command): void {
   image
     .command('pull')
     .description(
-      "get a kernel from the machine's package sources, or a root file system from a registry",
+      "get a kernel from the host's package sources, or a root file system from a registry",
     )
     .argument('<what>', `${DEFAULT_IMAGE_NAME}, or REGISTRY/NAME:TAG`)
     .option(

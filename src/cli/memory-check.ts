@@ -1,4 +1,4 @@
-/** Whether the memory of this machine, or of its control group, holds as many VMs as are asked for. */
+/** Whether the memory of this host, or of its control group, holds as many VMs as are asked for. */
 import { PandoError } from '../error.js';
 import type { Isolation } from '../fleet/fleet.js';
 import type { AvailableMemory } from '../measure/capabilities.js';

@@ -7,13 +7,13 @@ import { LiveLines, type TerminalStream } from './terminal/live-lines.js';
 const REDRAW_MS = 200;
 
 /** One VM's line: its latest stage, since when, and what its console said last. */
-export function vmLine(vm: Watched): string {
-  const stage = vm.machine.stages.at(-1);
+export function vmLine(watched: Watched): string {
+  const stage = watched.vm.stages.at(-1);
   const seconds = stage === undefined ? '' : `${(stage.ms / 1000).toFixed(2)} s`;
-  const before = vm.machine.pid === NOT_MADE ? 'waits for its turn' : 'starting';
-  const state = vm.exit === undefined ? (stage?.name ?? before) : vm.exit.kind;
-  const last = vm.tail.last(1)[0] ?? '';
-  const head = `VM ${vm.machine.index}  ${state.padEnd(18)}  ${seconds.padStart(9)}`;
+  const before = watched.vm.pid === NOT_MADE ? 'waits for its turn' : 'starting';
+  const state = watched.exit === undefined ? (stage?.name ?? before) : watched.exit.kind;
+  const last = watched.tail.last(1)[0] ?? '';
+  const head = `VM ${watched.vm.index}  ${state.padEnd(18)}  ${seconds.padStart(9)}`;
   return `${head}  ${last}`.trimEnd();
 }
 

@@ -128,11 +128,8 @@ function processReport(pid: number, images: readonly ImageFile[]): ProcessReport
   return { pid, uss, pss, rss, images: imageMappings(pid, images) };
 }
 
-function processReports(
-  machines: readonly FleetVm[],
-  images: readonly ImageFile[],
-): ProcessReport[] {
-  const pids = [...new Set(machines.map(({ pid }) => pid))].filter((pid) => pid !== NOT_MADE);
+function processReports(vms: readonly FleetVm[], images: readonly ImageFile[]): ProcessReport[] {
+  const pids = [...new Set(vms.map(({ pid }) => pid))].filter((pid) => pid !== NOT_MADE);
   return pids.flatMap((pid) => {
     try {
       return [processReport(pid, images)];
@@ -145,9 +142,9 @@ function processReports(
 }
 
 /** An observation, or undefined where the VM's process is gone or silent. */
-export async function tryObserve(machine: FleetVm): Promise<Observation | undefined> {
+export async function tryObserve(vm: FleetVm): Promise<Observation | undefined> {
   try {
-    return await machine.observe();
+    return await vm.observe();
   } catch (cause) {
     if (cause instanceof PandoError) return undefined;
     throw cause;
@@ -162,15 +159,15 @@ export async function measureRun(
   outcome: Outcome,
   images: readonly ImageFile[],
 ): Promise<RunReport> {
-  const machines = watched.map(({ machine }) => machine);
-  const processes = processReports(machines, images);
+  const fleet = watched.map(({ vm }) => vm);
+  const processes = processReports(fleet, images);
   const vms = await Promise.all(
-    watched.map(async ({ machine, exit }): Promise<VmReport> => {
-      const seen = await tryObserve(machine);
+    watched.map(async ({ vm, exit }): Promise<VmReport> => {
+      const seen = await tryObserve(vm);
       return {
-        id: machine.index,
-        pid: machine.pid,
-        stages: [...machine.stages],
+        id: vm.index,
+        pid: vm.pid,
+        stages: [...vm.stages],
         instructions: Number(seen?.instructions ?? 0n),
         exit: exitReport(exit),
         rip: seen === undefined ? null : hex64(seen.vcpu.rip),
@@ -178,10 +175,10 @@ export async function measureRun(
       };
     }),
   );
-  const apart = machines.every(({ pid }) => pid !== process.pid);
+  const apart = fleet.every(({ pid }) => pid !== process.pid);
   return {
-    accelerator: machines[0]?.accelerator ?? 'wasm',
-    load: machines[0]?.load ?? 'map',
+    accelerator: fleet[0]?.accelerator ?? 'wasm',
+    load: fleet[0]?.load ?? 'map',
     isolate: apart ? 'process' : 'shared',
     outcome: outcome.kind,
     host: {

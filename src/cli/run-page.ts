@@ -42,16 +42,16 @@ export interface MappedGuest extends GuestMap {
 
 /** What the guest's own page tables tell about its RAM; nothing outside long mode, or when it is silent. */
 async function tablesOf(
-  machine: FleetVm,
+  vm: FleetVm,
   mappings: readonly Mapping[],
   { controlBytes, ramBytes }: { readonly controlBytes: number; readonly ramBytes: number },
 ): Promise<NamedRange[]> {
-  const seen = await tryObserve(machine);
+  const seen = await tryObserve(vm);
   const [region] = findRegions(mappings, controlBytes + ramBytes);
   if (seen === undefined || region === undefined || (seen.vcpu.efer & EFER_LMA) === 0n) return [];
   const { cr3 } = seen.vcpu;
   try {
-    return withGuestPages(machine.pid, region + controlBytes, (read) =>
+    return withGuestPages(vm.pid, region + controlBytes, (read) =>
       tableRanges(read, cr3, ramBytes),
     );
   } catch (cause) {
@@ -66,7 +66,7 @@ async function tablesOf(
  * @throws PandoError MEASURE_NO_PAGEMAP
  */
 export async function mapGuests(
-  machines: readonly FleetVm[],
+  vms: readonly FleetVm[],
   { kernel, initrd, memory }: MappedImages,
 ): Promise<MappedGuest[]> {
   const images = openImages({ kernel, initrd, memory, immutable: true });
@@ -77,10 +77,10 @@ export async function mapGuests(
     length,
   }));
   const maps: MappedGuest[] = [];
-  const pids = new Set(machines.map((machine) => machine.pid));
+  const pids = new Set(vms.map((vm) => vm.pid));
   pids.delete(NOT_MADE);
   for (const pid of pids) {
-    const held = machines.filter((machine) => machine.pid === pid);
+    const held = vms.filter((vm) => vm.pid === pid);
     const first = held[0]!;
     const { accelerator, index } = first;
     const shape = { controlBytes: controlArea(accelerator).bytes, ramBytes: memory };

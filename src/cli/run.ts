@@ -128,10 +128,10 @@ export async function run(
   const page = wanted ? await import('./run-page.js') : undefined;
   let maps: readonly MappedGuest[] = [];
   if (flags.force !== true && flags.snapshot === undefined) checkMemory(options, availableMemory());
-  const machine = flags.snapshot === undefined ? undefined : await snapshotMachine(flags.snapshot);
+  const captured = flags.snapshot === undefined ? undefined : await snapshotMachine(flags.snapshot);
   // Probed once: each process of a VM would do it again.
   const accelerator =
-    machine?.accelerator ??
+    captured?.accelerator ??
     (options.isolate === 'process'
       ? chooseAccelerator(
           options.accelerator,
@@ -143,7 +143,7 @@ export async function run(
   const modules = disks.length > 0 || rng || net !== undefined;
   const root = program && (await rootOf(program, flags, streams, progress));
   const image =
-    machine ??
+    captured ??
     root ??
     (await chooseBootImage({ ...flags, modules }, progress.sink).finally(() => progress.end()));
   const onTerminal =
@@ -162,8 +162,8 @@ export async function run(
         commandLine: onTerminal
           ? withTerminalSize(image.commandLine, streams.out)
           : image.commandLine,
-        memory: machine?.memory ?? options.memory,
-        cpus: machine?.cpus ?? options.cpus,
+        memory: captured?.memory ?? options.memory,
+        cpus: captured?.cpus ?? options.cpus,
         ...(options.cpu === undefined ? {} : { cpu: options.cpu }),
         accelerator,
         load: options.load,
@@ -178,9 +178,9 @@ export async function run(
       measure: tables || options.json || options.report !== undefined,
       settleMs: 0,
       lastingProgress: false,
-      inspect: async (machines, { kernel, initrd }) => {
-        const memory = machine?.memory ?? options.memory;
-        maps = (await page?.mapGuests(machines, { kernel, initrd, memory })) ?? [];
+      inspect: async (vms, { kernel, initrd }) => {
+        const memory = captured?.memory ?? options.memory;
+        maps = (await page?.mapGuests(vms, { kernel, initrd, memory })) ?? [];
       },
     },
     streams,

@@ -50,14 +50,11 @@ function unwritable(path: string, cause: unknown): PandoError {
 }
 
 /** Waits until the readers have the last of those VMs that have ended, or `patience` is over. */
-async function lastOutput(
-  machines: readonly FleetVm[],
-  patience: number | undefined,
-): Promise<void> {
+async function lastOutput(vms: readonly FleetVm[], patience: number | undefined): Promise<void> {
   const ended: FleetVm[] = [];
-  for (const machine of machines) void machine.exited.then(() => ended.push(machine));
+  for (const vm of vms) void vm.exited.then(() => ended.push(vm));
   await new Promise((resolve) => setImmediate(resolve));
-  const drained = Promise.all(ended.map((machine) => machine.consoleDrained()));
+  const drained = Promise.all(ended.map((vm) => vm.consoleDrained()));
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<void>((resolve) => {
     if (patience !== undefined) timer = setTimeout(resolve, patience);
@@ -75,21 +72,21 @@ function writer(output: Output): (bytes: Uint8Array) => Promise<void> | undefine
 }
 
 function toFiles(
-  machines: readonly FleetVm[],
+  vms: readonly FleetVm[],
   pattern: string,
   fail: (error: PandoError) => void,
 ): SerialOutput {
   const files: Output[] = [];
   const closers: (() => void)[] = [];
   const close = async (patience: number | undefined): Promise<void> => {
-    await lastOutput(machines, patience);
+    await lastOutput(vms, patience);
     for (const closer of closers) closer();
     await Promise.all(files.map((file) => file.flush(patience)));
     for (const file of files) file.close();
     for (const { name, failure } of files) if (failure) throw unwritable(name, failure);
   };
-  for (const machine of machines) {
-    const path = pattern.replaceAll('%d', String(machine.index));
+  for (const vm of vms) {
+    const path = pattern.replaceAll('%d', String(vm.index));
     try {
       files.push(openOutputFile(path));
     } catch (cause) {
@@ -99,20 +96,20 @@ function toFiles(
     }
     const file = files.at(-1)!;
     file.onFailure((cause) => fail(unwritable(path, cause)));
-    closers.push(machine.onConsole(writer(file)));
+    closers.push(vm.onConsole(writer(file)));
   }
   return { close };
 }
 
-function toLines(machines: readonly FleetVm[], out: Output): SerialOutput {
-  const closers = machines.map((machine) => {
-    const prefix = `[${machine.index}] `;
+function toLines(vms: readonly FleetVm[], out: Output): SerialOutput {
+  const closers = vms.map((vm) => {
+    const prefix = `[${vm.index}] `;
     const write = writer(out);
     let held: Promise<void> | undefined;
     const cutter = new LineCutter((line) => {
       held = write(Buffer.concat([Buffer.from(prefix), line, LF]));
     });
-    const unsubscribe = machine.onConsole((bytes) => {
+    const unsubscribe = vm.onConsole((bytes) => {
       held = undefined;
       cutter.feed(bytes);
       return held;
@@ -124,7 +121,7 @@ function toLines(machines: readonly FleetVm[], out: Output): SerialOutput {
   });
   return {
     close: async (patience) => {
-      await lastOutput(machines, patience);
+      await lastOutput(vms, patience);
       for (const closer of closers) closer();
       await out.flush(patience);
     },
@@ -142,18 +139,18 @@ const LF = Buffer.from('\n');
  */
 export function connectSerial(
   target: SerialTarget,
-  machines: readonly FleetVm[],
+  vms: readonly FleetVm[],
   out: Output,
   fail: (error: PandoError) => void,
 ): SerialOutput {
   if (target.kind === 'null') return { close: () => Promise.resolve() };
-  if (target.kind === 'file') return toFiles(machines, target.pattern, fail);
-  const [only] = machines;
-  if (machines.length !== 1 || only === undefined) return toLines(machines, out);
+  if (target.kind === 'file') return toFiles(vms, target.pattern, fail);
+  const [only] = vms;
+  if (vms.length !== 1 || only === undefined) return toLines(vms, out);
   const disconnect = only.onConsole(writer(out));
   return {
     close: async (patience) => {
-      await lastOutput(machines, patience);
+      await lastOutput(vms, patience);
       disconnect();
       await out.flush(patience);
     },

@@ -39,7 +39,7 @@ export interface SessionOptions {
   /** Whether the result has a report. */
   readonly measure: boolean;
   /** Looks at the VMs once what ends the session has come, before they are closed. */
-  readonly inspect?: (machines: readonly FleetVm[], images: SharedImages) => Promise<void>;
+  readonly inspect?: (vms: readonly FleetVm[], images: SharedImages) => Promise<void>;
   /** How long VMs run on, once their consoles have printed the text, before they are measured. */
   readonly settleMs: number;
   /** Whether the lines of the live progress stay on the terminal. */
@@ -109,21 +109,21 @@ export async function runSession(
     };
     const { snapshot } = options;
     const made = snapshot === undefined ? vm : { snapshot };
-    const machines = planVms(made, options.count, options.isolate, makers);
-    undo.add(() => closeVms(machines));
-    const queue = new BootQueue(machines, bootsAtOnce(options), (cause) => interruption.end(cause));
+    const vms = planVms(made, options.count, options.isolate, makers);
+    undo.add(() => closeVms(vms));
+    const queue = new BootQueue(vms, bootsAtOnce(options), (cause) => interruption.end(cause));
     undo.add(() => queue.stop());
     await queue.prepare();
-    const watched = machines.map((machine) => new Watched(machine, options.until));
+    const watched = vms.map((vm) => new Watched(vm, options.until));
     const screen = new Undo();
     undo.add(() => screen.all());
-    const serial = connectSerial(options.serial, machines, streams.out, (error) =>
+    const serial = connectSerial(options.serial, vms, streams.out, (error) =>
       interruption.end(error),
     );
     let patience: number | undefined = PATIENCE_MS;
     screen.add(() => serial.close(patience));
-    const [only] = machines;
-    if (options.serial.kind === 'stdio' && machines.length === 1 && only !== undefined) {
+    const [only] = vms;
+    if (options.serial.kind === 'stdio' && vms.length === 1 && only !== undefined) {
       screen.add(connectConsole(only, streams, interruption));
     }
     if (options.serial.kind !== 'stdio') {
@@ -141,10 +141,10 @@ export async function runSession(
     const report = options.measure
       ? await measureRun(watched, outcome, imageFiles(options.vm, images))
       : undefined;
-    await options.inspect?.(machines, images);
+    await options.inspect?.(vms, images);
     await screen.all();
-    const complaints = await explain(outcome, watched, options.timeoutMs, ({ machine }) =>
-      tryObserve(machine),
+    const complaints = await explain(outcome, watched, options.timeoutMs, ({ vm }) =>
+      tryObserve(vm),
     );
     return { outcome, status: exitStatus(outcome, watched), report, complaints };
   } finally {
@@ -154,7 +154,7 @@ export async function runSession(
 
 /** The keyboard, or what takes its place, for the only VM. */
 function connectConsole(
-  machine: FleetVm,
+  vm: FleetVm,
   { input, err }: Streams,
   interruption: InterruptionSource,
 ): () => void {
@@ -162,7 +162,7 @@ function connectConsole(
   if (input.isTTY === true) err.write(CONSOLE_HINT);
   return connectInput(input, {
     write: (bytes) =>
-      machine.writeConsole(bytes).then(
+      vm.writeConsole(bytes).then(
         () => undefined,
         // What is typed at a guest that takes nothing for long is lost, as on any serial line.
         () => undefined,

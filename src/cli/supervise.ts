@@ -37,15 +37,15 @@ export class Watched {
 
   /** @param until the text that is waited for; none when undefined */
   constructor(
-    readonly machine: FleetVm,
+    readonly vm: FleetVm,
     until: string | undefined,
   ) {
     this.watch = until === undefined ? undefined : new TextWatch(until);
-    this.unsubscribe = machine.onConsole((bytes) => {
+    this.unsubscribe = vm.onConsole((bytes) => {
       this.tail.feed(bytes);
       if (this.watch !== undefined && !this.watch.seen && this.watch.feed(bytes)) this.notify();
     });
-    void machine.exited.then((exit) => {
+    void vm.exited.then((exit) => {
       this.exit = exit;
       this.notify();
     });

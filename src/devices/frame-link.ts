@@ -10,7 +10,7 @@
 
 /** `flags`: the checksum at csumStart + csumOffset is left to finish. */
 export const VIRTIO_NET_HDR_F_NEEDS_CSUM = 1;
-/** `flags`: the checksum has been verified, or never left this machine. */
+/** `flags`: the checksum has been verified, or never left this host. */
 export const VIRTIO_NET_HDR_F_DATA_VALID = 2;
 
 export const VIRTIO_NET_HDR_GSO_NONE = 0;

@@ -9,17 +9,17 @@ import { FakeVm } from './testing/fake-vm.js';
 /** VMs that do what their scripts say, and the order in which they were made and closed. */
 function fixture(scripts: readonly string[]) {
   const made: number[] = [];
-  const vms: FakeVm[] = [];
-  const machines = scripts.map(
+  const fakes: FakeVm[] = [];
+  const vms = scripts.map(
     (commandLine, index) =>
       new PlannedVm(index, async () => {
         made.push(index);
         const vm = await FakeVm.create({ kernel: '', commandLine });
-        vms.push(vm);
+        fakes.push(vm);
         return new LocalVm(index, vm);
       }),
   );
-  return { machines, made, vms };
+  return { vms, made, fakes };
 }
 
 async function eventually(what: () => boolean): Promise<void> {
@@ -30,14 +30,14 @@ async function eventually(what: () => boolean): Promise<void> {
 }
 
 test('as many boot at once as there is room for, the oldest first', async () => {
-  const { machines, made } = fixture([
+  const { vms, made } = fixture([
     'wait:20 stage:linux_start_user wait:60000',
     'wait:60000',
     'wait:20 poweroff',
     'stage:linux_start_kernel wait:60000',
     'poweroff',
   ]);
-  const queue = new BootQueue(machines, 2, assert.fail);
+  const queue = new BootQueue(vms, 2, assert.fail);
   await queue.prepare();
   assert.deepEqual(made, [0, 1]);
   queue.start();
@@ -45,61 +45,61 @@ test('as many boot at once as there is room for, the oldest first', async () => 
   await sleep(100);
   assert.deepEqual(made, [0, 1, 2, 3], 'two boot: the fifth has to wait');
   queue.stop();
-  await Promise.all(machines.map((machine) => machine.close()));
-  assert.deepEqual(await machines[4]?.exited, { kind: 'stopped' });
+  await Promise.all(vms.map((vm) => vm.close()));
+  assert.deepEqual(await vms[4]?.exited, { kind: 'stopped' });
   assert.equal(made.length, 4);
 });
 
 test('a VM that waits for something makes room', async () => {
-  const { machines, made, vms } = fixture(['wait:60000', 'wait:60000']);
-  const queue = new BootQueue(machines, 1, assert.fail);
+  const { vms, made, fakes } = fixture(['wait:60000', 'wait:60000']);
+  const queue = new BootQueue(vms, 1, assert.fail);
   await queue.prepare();
-  const [first] = vms;
+  const [first] = fakes;
   assert.ok(first !== undefined);
   const busy = first.vcpuState();
   first.vcpuState = () => ({ ...busy, halted: true });
   queue.start();
   await eventually(() => made.length === 2);
   queue.stop();
-  await Promise.all(machines.map((machine) => machine.close()));
+  await Promise.all(vms.map((vm) => vm.close()));
 });
 
 test('what a VM prints reaches those who listened before it was made', async () => {
-  const { machines } = fixture(['stage:linux_start_user say:hello poweroff']);
-  const [machine] = machines;
-  assert.ok(machine !== undefined);
+  const { vms } = fixture(['stage:linux_start_user say:hello poweroff']);
+  const [vm] = vms;
+  assert.ok(vm !== undefined);
   let text = '';
   const stages: string[] = [];
-  machine.onConsole((bytes) => {
+  vm.onConsole((bytes) => {
     text += new TextDecoder().decode(bytes);
   });
-  machine.onStage(({ name }) => stages.push(name));
-  const off = machine.onConsole(() => assert.fail('it does not listen any more'));
+  vm.onStage(({ name }) => stages.push(name));
+  const off = vm.onConsole(() => assert.fail('it does not listen any more'));
   off();
-  await assert.rejects(machine.observe(), { code: 'VM_NOT_MADE' });
-  const queue = new BootQueue(machines, 2, assert.fail);
+  await assert.rejects(vm.observe(), { code: 'VM_NOT_MADE' });
+  const queue = new BootQueue(vms, 2, assert.fail);
   await queue.prepare();
   queue.start();
-  assert.deepEqual(await machine.exited, { kind: 'poweroff' });
+  assert.deepEqual(await vm.exited, { kind: 'poweroff' });
   assert.deepEqual([text, stages], ['hello', ['linux_start_user']]);
-  await machine.close();
+  await vm.close();
 });
 
 test('a VM that cannot be made is told: at once among the first, by the call later', async () => {
   const early = fixture(['refuse', 'wait:60000']);
-  await assert.rejects(new BootQueue(early.machines, 2, assert.fail).prepare(), {
+  await assert.rejects(new BootQueue(early.vms, 2, assert.fail).prepare(), {
     code: 'FAKE_REFUSED',
   });
-  await Promise.all(early.machines.map((machine) => machine.close()));
+  await Promise.all(early.vms.map((vm) => vm.close()));
   assert.deepEqual(
-    early.vms.map(({ closed }) => closed),
+    early.fakes.map(({ closed }) => closed),
     [1],
   );
   const late = fixture(['poweroff', 'refuse']);
   const failed = new Promise((resolve) => {
-    const queue = new BootQueue(late.machines, 1, resolve);
+    const queue = new BootQueue(late.vms, 1, resolve);
     void queue.prepare().then(() => queue.start());
   });
   assert.equal(((await failed) as { code: string }).code, 'FAKE_REFUSED');
-  await Promise.all(late.machines.map((machine) => machine.close()));
+  await Promise.all(late.vms.map((vm) => vm.close()));
 });

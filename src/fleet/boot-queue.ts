@@ -31,12 +31,12 @@ export class BootQueue {
    * @param fail told what a VM could not be made for
    */
   constructor(
-    machines: readonly PlannedVm[],
+    vms: readonly PlannedVm[],
     width: number,
     private readonly fail: (cause: Error) => void,
   ) {
-    this.first = machines.slice(0, width);
-    this.waiting = machines.slice(width);
+    this.first = vms.slice(0, width);
+    this.waiting = vms.slice(width);
   }
 
   /**
@@ -44,7 +44,7 @@ export class BootQueue {
    * @throws PandoError what making one throws; the caller closes all
    */
   async prepare(): Promise<void> {
-    const results = await Promise.allSettled(this.first.map((machine) => machine.create()));
+    const results = await Promise.allSettled(this.first.map((vm) => vm.create()));
     const failure = results.find((result) => result.status === 'rejected');
     if (failure !== undefined) throw failure.reason;
   }
@@ -52,7 +52,7 @@ export class BootQueue {
   /** Starts the first VMs, and the others as their turn comes. */
   start(): void {
     if (this.waiting.length > 0) this.timer = setInterval(() => this.look(), LOOK_MS);
-    for (const machine of this.first) this.begin(machine);
+    for (const vm of this.first) this.begin(vm);
   }
 
   /** Starts no more VMs. */
@@ -63,12 +63,12 @@ export class BootQueue {
     this.booting.clear();
   }
 
-  private begin(machine: PlannedVm): void {
+  private begin(vm: PlannedVm): void {
     const offs = [
-      machine.onStage(({ name }) => {
-        if (name === 'linux_start_user') this.done(machine);
+      vm.onStage(({ name }) => {
+        if (name === 'linux_start_user') this.done(vm);
       }),
-      machine.onConsole(() => {
+      vm.onConsole(() => {
         state.halted = false;
       }),
     ];
@@ -76,46 +76,46 @@ export class BootQueue {
       for (const off of offs) off();
     };
     const state: Booting = { began: performance.now(), halted: false, unsubscribe };
-    this.booting.set(machine, state);
-    void machine.exited.then(() => this.done(machine));
-    machine.start();
+    this.booting.set(vm, state);
+    void vm.exited.then(() => this.done(vm));
+    vm.start();
   }
 
   /** A VM makes room for the next one. */
-  private done(machine: PlannedVm): void {
-    const state = this.booting.get(machine);
+  private done(vm: PlannedVm): void {
+    const state = this.booting.get(vm);
     if (state === undefined) return;
     state.unsubscribe();
-    this.booting.delete(machine);
+    this.booting.delete(vm);
     void this.next();
   }
 
   private async next(): Promise<void> {
-    const machine = this.waiting.shift();
+    const vm = this.waiting.shift();
     // Nobody waits for the others any more.
     if (this.waiting.length === 0) clearInterval(this.timer);
-    if (machine === undefined) return;
+    if (vm === undefined) return;
     try {
-      await machine.create();
+      await vm.create();
     } catch (cause) {
       this.stop();
       this.fail(cause as Error);
       return;
     }
-    if (!this.stopped) this.begin(machine);
+    if (!this.stopped) this.begin(vm);
   }
 
   private look(): void {
-    for (const [machine, state] of this.booting) {
-      if (performance.now() - state.began > LIMIT_MS) this.done(machine);
-      else void this.lookAt(machine, state);
+    for (const [vm, state] of this.booting) {
+      if (performance.now() - state.began > LIMIT_MS) this.done(vm);
+      else void this.lookAt(vm, state);
     }
   }
 
-  private async lookAt(machine: PlannedVm, state: Booting): Promise<void> {
+  private async lookAt(vm: PlannedVm, state: Booting): Promise<void> {
     try {
-      const { halted } = (await machine.observe()).vcpu;
-      if (halted && state.halted) this.done(machine);
+      const { halted } = (await vm.observe()).vcpu;
+      if (halted && state.halted) this.done(vm);
       state.halted = halted;
     } catch (cause) {
       // A VM that has died has ended, too, and makes room by that.

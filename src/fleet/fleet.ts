@@ -83,6 +83,6 @@ export function shareImages(options: VmOptions): SharedImages {
 }
 
 /** Ends all VMs. */
-export async function closeVms(machines: readonly FleetVm[]): Promise<void> {
-  await Promise.all(machines.map((machine) => machine.close()));
+export async function closeVms(vms: readonly FleetVm[]): Promise<void> {
+  await Promise.all(vms.map((vm) => vm.close()));
 }

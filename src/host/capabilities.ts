@@ -1,5 +1,5 @@
 /**
- * What this machine offers a VM, each answer found by trying. KVM's requests and its API version are
+ * What this host offers a VM, each answer found by trying. KVM's requests and its API version are
  * those of the kernel's "The Definitive KVM (Kernel-based Virtual Machine) API Documentation", 4.1, 4.2.
  */
 import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';

@@ -112,7 +112,7 @@ test('a worker binds the library for itself', async () => {
   await worker.terminate();
 });
 
-test('the probe finds what this machine offers', () => {
+test('the probe finds what this host offers', () => {
   const found = probeCapabilities();
   assert.equal(found.pageSize, PAGE);
   assert.deepEqual(found.imageMapping, { works: true });

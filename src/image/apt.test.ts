@@ -22,7 +22,7 @@ import { silent } from './progress.js';
 import { sha256 } from './store.js';
 
 const hasApt = spawnSync('apt-get', ['--version']).status === 0;
-const skip = hasApt ? false : 'no APT on this machine';
+const skip = hasApt ? false : 'no APT on this host';
 
 describe('package records', () => {
   it('parses stanzas with continuation lines', () => {

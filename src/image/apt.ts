@@ -244,14 +244,10 @@ export class Apt {
         { remedy: 'check the network, and the sources and proxies that APT uses' },
       );
     }
-    throw new PandoError(
-      'PACKAGE_NOT_FOUND',
-      `the machine's package sources have no ${selection}`,
-      {
-        remedy:
-          '`apt-cache search --names-only linux-image` lists kernels; /etc/apt names the sources',
-      },
-    );
+    throw new PandoError('PACKAGE_NOT_FOUND', `the host's package sources have no ${selection}`, {
+      remedy:
+        '`apt-cache search --names-only linux-image` lists kernels; /etc/apt names the sources',
+    });
   }
 
   /**

@@ -14,7 +14,7 @@ import { type Image, ImageStore, sha256 } from './store.js';
 const hasApt = spawnSync('apt-get', ['--version']).status === 0;
 
 /** Really pulls; packages are kept in the user's cache between runs. */
-describe('image of Debian', { skip: hasApt ? false : 'no APT on this machine' }, () => {
+describe('image of Debian', { skip: hasApt ? false : 'no APT on this host' }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'pando-debian-'));
   const store = new ImageStore(join(folder, 'images'));
   const phases = new Map<string, number[]>();

@@ -1,6 +1,6 @@
 /**
  * Makes an image of a Debian kernel package and Debian's static busybox, both from the package
- * sources of this machine.
+ * sources of this host.
  */
 
 import { PandoError } from '../error.js';
@@ -161,7 +161,7 @@ async function pullInitrd(
 }
 
 /**
- * Gets a kernel and busybox from the machine's package sources and makes an image of them. What an
+ * Gets a kernel and busybox from the host's package sources and makes an image of them. What an
  * earlier pull of the same packages left is used again once its hashes have been checked.
  * @throws PandoError what Apt, deb, the loader and the store throw
  */

@@ -35,7 +35,7 @@ export interface PackageProvenance {
 /** Where an image came from. */
 export interface Provenance {
   readonly kind: 'debian' | 'import' | 'oci';
-  /** The kernel's file: its path in the package, or on the machine it was imported on. */
+  /** The kernel's file: its path in the package, or on the host where it was imported. */
   readonly kernelFile?: string;
   /** sha256 of that file as it came, before it was unpacked and laid out anew. */
   readonly kernelFileSha256?: string;

@@ -1,4 +1,4 @@
-/** What this machine offers, for those above who may not reach the host themselves. */
+/** What this host offers, for those above who may not reach the host themselves. */
 export {
   type Capability,
   type HostCapabilities,

@@ -1,7 +1,7 @@
 /**
  * Memory of a process as the kernel counts it: /proc/PID/smaps_rollup and /proc/PID/smaps (proc(5)).
  * RSS counts a shared page in full in every process, PSS divides it by its mappers, USS leaves it out:
- * USS is what the machine would get back if the process ended.
+ * USS is what the host would get back if the process ended.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { PandoError } from '../error.js';

@@ -3,7 +3,7 @@
  * of guest time. It lies in the VM's control area, where the accelerator has room for it.
  */
 import type { Clock } from '../arch/clock.js';
-import { hostNanoseconds } from './host-time.js';
+import { hostNanoseconds } from '../platform/clock.js';
 
 /* Words. */
 const REQUEST = 0;

@@ -2,10 +2,10 @@
 import { BOOT_STAGE_PORT } from '../arch/layout.js';
 import type { Board, BoardHooks } from '../devices/board.js';
 import { PandoError, traceOf } from '../error.js';
+import { hostNanoseconds } from '../platform/clock.js';
 import { coded } from '../system-error.js';
 import type { VmControl } from './control.js';
 import type { Ending, Failure, Notice } from './execution.js';
-import { hostNanoseconds } from './host-time.js';
 import type { StageName } from './types.js';
 
 /** Stages by the value that the guest writes to BOOT_STAGE_PORT. */

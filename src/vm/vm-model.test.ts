@@ -13,9 +13,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Worker } from 'node:worker_threads';
 import { GuestCode, SERIAL } from '../accel/conformance/testing/guest.js';
-import { type Held, held } from '../accel/conformance/testing/held.js';
+import { type Held, held, threads, threadsGone } from '../accel/conformance/testing/held.js';
 import { ACCELERATORS, absence } from '../accel/conformance/testing/subject.js';
 import type { AcceleratorName, VmExit } from './types.js';
 import { Vm } from './vm.js';
@@ -91,13 +90,8 @@ async function within<T>(work: Promise<T>, what: string): Promise<T> {
   }
 }
 
-/** Threads of the process, and how often some have been terminated. */
-const threads = new Set<Worker>();
+/** How often threads have been terminated. */
 let terminations = 0;
-process.on('worker', (worker: Worker) => {
-  threads.add(worker);
-  worker.once('exit', () => threads.delete(worker));
-});
 
 /** A VM, and what may be true of it. */
 class Subject {
@@ -296,12 +290,7 @@ class Sequence {
 
 /** Until the threads of VMs that have gone have gone, too. */
 async function settled(): Promise<Held> {
-  await within(
-    (async () => {
-      while (threads.size > 0) await sleep(20);
-    })(),
-    'the end of threads',
-  );
+  await within(threadsGone(), 'the end of threads');
   return { ...held(), descriptors: descriptors() };
 }
 

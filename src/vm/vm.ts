@@ -8,12 +8,12 @@ import { PandoError } from '../error.js';
 import type { ImagePart } from '../loader/plan.js';
 import { accountSharing } from '../memory/sharing.js';
 import { discardZeroPages, trimHeap } from '../memory/zero-pages.js';
+import { hostNanoseconds } from '../platform/clock.js';
 import { chooseAccelerator } from '../run/accelerators.js';
 import { deduplicatedPath, profilePath } from '../run/boot-gains.js';
 import { closeDevices, type DeviceDescription, NO_DEVICES, openDevices } from '../run/devices.js';
 import type { MachineEvent, MachineListener } from '../run/execution.js';
 import { Guest, type GuestOptions, type GuestStart } from '../run/guest.js';
-import { hostNanoseconds } from '../run/host-time.js';
 import { type GuestImages, openImages } from '../run/images.js';
 import { VcpuThreads } from '../run/kvm/vcpu-threads.js';
 import { type FinalCause, Lifecycle } from '../run/lifecycle.js';
@@ -49,10 +49,10 @@ const DEFAULT_CPU = 'host';
 /** How long after user space began the guest's pages of zeros are given back, in milliseconds. */
 export const TRIM_DELAY = 1500;
 /** Milliseconds between two looks at the heaps, which are the whole process's, at least. */
-const TIDY_INTERVAL = 1000;
-let tidied = Number.NEGATIVE_INFINITY;
+const HEAP_TRIM_INTERVAL = 1000;
+let heapsTrimmed = Number.NEGATIVE_INFINITY;
 /** Milliseconds from a trim to the second look at the heaps. */
-const TIDY_DELAY = 3000;
+const HEAP_TRIM_DELAY = 3000;
 
 let created = 0;
 /** VMs that run, or will: their ends are to be heard, whoever still holds them. */
@@ -101,7 +101,7 @@ export class Vm implements AsyncDisposable {
   });
   #closed: Promise<void> | undefined;
   #trimming: NodeJS.Timeout | undefined;
-  #tidying: NodeJS.Timeout | undefined;
+  #heapTrim: NodeJS.Timeout | undefined;
 
   /**
    * Places the images and builds the machine; the guest does not run yet.
@@ -388,10 +388,10 @@ export class Vm implements AsyncDisposable {
     const pages = discardZeroPages(memory, fileRanges);
     deduplicated?.share();
     this.#guest.execution.trim();
-    tidyProcess();
+    trimHeaps();
     // What has become hot is compiled for some time yet, and leaves more.
-    clearTimeout(this.#tidying);
-    this.#tidying = setTimeout(tidyProcess, TIDY_DELAY).unref();
+    clearTimeout(this.#heapTrim);
+    this.#heapTrim = setTimeout(trimHeaps, HEAP_TRIM_DELAY).unref();
     return pages;
   }
 
@@ -568,7 +568,7 @@ export class Vm implements AsyncDisposable {
 
   async #close(): Promise<void> {
     await this.stop();
-    clearTimeout(this.#tidying);
+    clearTimeout(this.#heapTrim);
     this.#life.closed();
     unwatch(this);
     await this.#release();
@@ -595,11 +595,11 @@ function releaser(guest: Guest, { images, devices }: GuestOptions): () => Promis
  * What booting has left in the process's heaps goes back: malloc's, and where Node.js was started with
  * --expose-gc, as processes of VMs are, JavaScript's of all threads that run VMs or translate.
  */
-function tidyProcess(): void {
+function trimHeaps(): void {
   const now = performance.now();
-  if (now - tidied < TIDY_INTERVAL) return;
-  tidied = now;
+  if (now - heapsTrimmed < HEAP_TRIM_INTERVAL) return;
+  heapsTrimmed = now;
   globalThis.gc?.();
-  WorkerPool.shared().tidy();
+  WorkerPool.shared().trimHeap();
   trimHeap();
 }

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { Vm } from '../../vm/vm.js';
 import { GuestCode } from './testing/guest.js';
-import { type Held, held } from './testing/held.js';
+import { type Held, held, threadsGone } from './testing/held.js';
 import { ACCELERATORS, absence } from './testing/subject.js';
 
 const WARM_UP = 20;
@@ -39,8 +39,10 @@ for (const accelerator of ACCELERATORS) {
         assert.deepEqual(await vm.exited, { kind: 'poweroff' });
       };
       for (let i = 0; i < WARM_UP; i += 1) await cycle();
+      await threadsGone();
       const before = held();
       for (let i = 0; i < CYCLES; i += 1) await cycle();
+      await threadsGone();
       const after = held();
       const growth = (key: keyof Held): number => after[key] - before[key];
       const text = JSON.stringify({ before, after });

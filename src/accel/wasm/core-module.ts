@@ -2,7 +2,7 @@
  * The engine's core as a WebAssembly module: compiled once in a process, instantiated once for each
  * vCPU and thread. An instance keeps nothing of its own: all state is in the VM's memory.
  */
-import { readFileSync } from 'node:fs';
+import { readWhole } from '../../platform/file.js';
 import { DECODE_TABLES } from './layout.js';
 
 /** What the core calls (core/host.ts). Values of 64 bits pass through HOST_VALUE of the vCPU block. */
@@ -66,7 +66,7 @@ let compiled: WebAssembly.Module | undefined;
 
 /** The core's code. */
 export function coreBytes(): Uint8Array<ArrayBuffer> {
-  return readFileSync(new URL('./core.wasm', import.meta.url));
+  return readWhole(new URL('./core.wasm', import.meta.url));
 }
 
 /** The compiled module of this process; pass it to other threads rather than compiling it again. */
@@ -93,6 +93,6 @@ let tables: Uint8Array | undefined;
 
 /** Puts the decoder's tables, which the build makes of the encoding table, into a VM's control area. */
 export function installDecodeTables(memory: WebAssembly.Memory): void {
-  tables ??= readFileSync(new URL('./decode-tables.bin', import.meta.url));
+  tables ??= readWhole(new URL('./decode-tables.bin', import.meta.url));
   new Uint8Array(memory.buffer).set(tables, DECODE_TABLES);
 }

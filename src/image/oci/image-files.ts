@@ -1,5 +1,5 @@
 /**
- * The files of an image on this machine: a folder, or the members of a tar archive of one, which is read
+ * The files of an image on this host: a folder, or the members of a tar archive of one, which is read
  * through once to know where they are.
  */
 import { createReadStream, statSync } from 'node:fs';

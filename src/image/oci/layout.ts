@@ -1,5 +1,5 @@
 /**
- * Images on this machine: the OCI layout (OCI Image Format Specification, image-layout.md), as a folder
+ * Images on this host: the OCI layout (OCI Image Format Specification, image-layout.md), as a folder
  * or an archive, and what `docker save` writes (Docker Image Specification v1.2, "Combined Image JSON +
  * Filesystem Changeset Format").
  */

@@ -58,7 +58,7 @@ export function storeNameOf({ name, version }: ImageReference): string {
     .slice(0, 64);
 }
 
-/** Whether a host is this machine, whose registries are spoken to without TLS. */
+/** Whether a host is this host, whose registries are spoken to without TLS. */
 function isLoopback(host: string): boolean {
   return /^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])(?::\d+)?$/.test(host);
 }

@@ -81,7 +81,7 @@ export class RegistrySource implements ImageSource {
     const scope = parameters.get('scope') ?? `repository:${this.image.name}:pull`;
     if (!URL.canParse(realm)) throw this.broken(`realm ${JSON.stringify(realm)}`);
     const url = new URL(realm);
-    // A password goes out encrypted, or stays on this machine.
+    // A password goes out encrypted, or stays on this host.
     if (url.protocol !== 'https:' && this.base.startsWith('https:')) {
       throw this.broken(`a realm without TLS, ${realm}`);
     }

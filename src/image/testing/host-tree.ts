@@ -1,4 +1,4 @@
-/** A folder of this machine as a tree, extended attributes included (llistxattr(2), lgetxattr(2)). */
+/** A folder of this host as a tree, extended attributes included (llistxattr(2), lgetxattr(2)). */
 import { lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import koffi from 'koffi';

@@ -2,7 +2,7 @@
  * The .xz container: streams of blocks with an index behind them (The .xz File Format 1.1.0). The index
  * is read first, from the end, so the output is allocated once and every block lands in its place.
  */
-import { createHash } from 'node:crypto';
+import { sha256 } from '../../platform/hash.js';
 import { undoX86Filter } from './bcj-x86.js';
 import {
   checksumMismatch,
@@ -215,7 +215,7 @@ function verifyCheck(input: Uint8Array, at: number, check: number, data: Uint8Ar
     const stored = (BigInt(word(input, at + 4)) << 32n) | BigInt(word(input, at));
     expect(crc64(data) === stored, 'CRC-64 of a block');
   } else if (check === CHECK_SHA256) {
-    const digest = createHash('sha256').update(data).digest();
+    const digest = sha256(data);
     expect(digest.equals(input.subarray(at, at + digest.length)), 'SHA-256 of a block');
   } else if (check !== CHECK_NONE) {
     throw unsupported(FORMAT, `check ${check}`);

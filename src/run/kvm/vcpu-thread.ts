@@ -1,8 +1,9 @@
 /** Thread entry: runs one vCPU of KVM at a time, for one VM after the other, until told to stop. */
-import { receiveMessageOnPort, workerData } from 'node:worker_threads';
+
 import { guestBytesAt } from '../../accel/kvm/exit-error.js';
 import { VM_CONTROL, vcpuWords, WORD_STILL } from '../../accel/kvm/layout.js';
 import { KvmVcpu } from '../../accel/kvm/vcpu.js';
+import { receiveMessageOnPort, startOf } from '../../platform/threads.js';
 import { REQUEST_DETACH, REQUEST_HOLD, REQUEST_PARK, VmControl } from '../control.js';
 import type { Ending } from '../execution.js';
 import { failureEvent, Reporter } from '../reporter.js';
@@ -15,7 +16,7 @@ import type {
   VcpuThreadStart,
 } from './vcpu-threads.js';
 
-const { commandCount, commands, events } = workerData as VcpuThreadStart;
+const { commandCount, commands, events } = startOf<VcpuThreadStart>();
 const sent = new Int32Array(commandCount);
 
 function say(event: VcpuEvent): void {

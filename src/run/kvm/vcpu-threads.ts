@@ -2,8 +2,12 @@
  * The process's threads for vCPUs of KVM. A thread is taken when a VM is made and given back when it
  * ends; it then waits a while for the next VM, because starting one takes some 30 ms.
  */
-import { MessageChannel, type MessagePort, type Worker } from 'node:worker_threads';
-import { startThread } from '../../accel/thread.js';
+import {
+  MessageChannel,
+  type MessagePort,
+  startThread,
+  type Thread,
+} from '../../platform/threads.js';
 import { warn } from '../warning.js';
 import type { KvmDescription } from './board.js';
 import type { VcpuEvent } from './vcpu-event.js';
@@ -41,7 +45,7 @@ const IDLE_TIME = 2000;
 const IDLE_LIMIT = 8;
 
 interface Member {
-  readonly worker: Worker;
+  readonly worker: Thread;
   readonly commands: MessagePort;
   readonly events: MessagePort;
   readonly count: Int32Array;
@@ -109,7 +113,7 @@ export class VcpuThreads {
       commands: commands.port2,
       events: events.port2,
     };
-    let worker: Worker;
+    let worker: Thread;
     try {
       worker = startThread(new URL('./vcpu-thread.js', import.meta.url), {
         workerData: start,

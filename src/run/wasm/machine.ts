@@ -8,10 +8,10 @@ import type { Library } from '../../accel/wasm/translate/library.js';
 import { WasmVcpu } from '../../accel/wasm/vcpu.js';
 import { Board, type BoardHooks } from '../../devices/board.js';
 import { DeviceMemory } from '../../devices/device-memory.js';
+import { hostNanoseconds } from '../../platform/clock.js';
 import { REQUEST_PARK, VmControl } from '../control.js';
 import { type DeviceDescription, declareDevices } from '../devices.js';
 import type { Ending, MachineEvent } from '../execution.js';
-import { hostNanoseconds } from '../host-time.js';
 import { Reporter } from '../reporter.js';
 import { SLOT_ASLEEP, SLOT_PARKED, SLOT_READY } from './schedule.js';
 

@@ -3,10 +3,10 @@
  * however many VMs there are, and a translator. They start behind the first VM, which the thread that made
  * it drives until then, and end with the last. A process that has one VM does without workers.
  */
-import { availableParallelism } from 'node:os';
 import type { TranslationCounters } from '../../accel/wasm/translate/service.js';
 import { TranslatorThread } from '../../accel/wasm/translate/thread.js';
 import { PandoError } from '../../error.js';
+import { processors } from '../../platform/threads.js';
 import type { MachineListener } from '../execution.js';
 import { warn } from '../warning.js';
 import { controlOf, type SlotEvent } from './driver.js';
@@ -181,7 +181,7 @@ export class WorkerPool {
 
   #startWorkers(): void {
     if (!this.#hasWorkers) return;
-    this.#workers.raise(Math.min(availableParallelism(), this.#tenants.size));
+    this.#workers.raise(Math.min(processors(), this.#tenants.size));
   }
 
   /** What has been translated for the VMs; undefined while none translates. */
@@ -189,10 +189,10 @@ export class WorkerPool {
     return this.#translator?.counters();
   }
 
-  /** Lets the other threads collect garbage, see `tidyProcess` of vm.ts. */
-  tidy(): void {
-    this.#workers.send({ kind: 'tidy' });
-    this.#translator?.tidy();
+  /** Lets the other threads collect garbage, see `trimHeaps` of vm.ts. */
+  trimHeap(): void {
+    this.#workers.send({ kind: 'trim-heap' });
+    this.#translator?.trimHeap();
     this.schedule.announce();
   }
 

@@ -2,7 +2,7 @@
  * Which VM runs on which thread: a table in shared memory that every thread of the process sees. A
  * thread claims a VM that is ready or whose time has come, runs a slice of it, and puts it back.
  */
-import { hostNanoseconds } from '../host-time.js';
+import { hostNanoseconds } from '../../platform/clock.js';
 
 /** How many VMs one process may hold. */
 export const SCHEDULE_SLOTS = 4096;

@@ -1,11 +1,11 @@
 /** Thread entry: drives VMs of the process's schedule until told to stop. */
+import type { TranslatorLink } from '../../accel/wasm/translate/thread.js';
 import {
   type MessagePort,
   parentPort,
   receiveMessageOnPort,
-  workerData,
-} from 'node:worker_threads';
-import type { TranslatorLink } from '../../accel/wasm/translate/thread.js';
+  startOf,
+} from '../../platform/threads.js';
 import { Driver, type SlotEvent } from './driver.js';
 import type { MachineDescription } from './machine.js';
 import { Schedule, SLOT_READY } from './schedule.js';
@@ -26,10 +26,10 @@ export type WorkerCommand =
   /** The process's translator. */
   | { readonly kind: 'translator'; readonly link: TranslatorLink }
   /** Collect garbage. */
-  | { readonly kind: 'tidy' }
+  | { readonly kind: 'trim-heap' }
   | { readonly kind: 'stop' };
 
-const { thread, schedule: buffer, commands, events } = workerData as WorkerStart;
+const { thread, schedule: buffer, commands, events } = startOf<WorkerStart>();
 const schedule = new Schedule(thread, buffer);
 const driver = new Driver(schedule, (event: SlotEvent) => events.postMessage(event));
 
@@ -45,7 +45,7 @@ function obey(): boolean {
       case 'translator':
         driver.use(command.link);
         break;
-      case 'tidy':
+      case 'trim-heap':
         globalThis.gc?.();
         break;
       case 'attach':
@@ -59,7 +59,7 @@ function obey(): boolean {
 }
 
 schedule.workerStarted();
-parentPort?.postMessage('loaded');
+parentPort()?.postMessage('loaded');
 while (obey()) {
   const sequence = schedule.sequence();
   const slot = schedule.claim();

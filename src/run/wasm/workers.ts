@@ -2,16 +2,20 @@
  * The worker threads of a process. One that ends without having been told to is counted out: its owner
  * hears which VMs it held, and another takes its place, the later the more have ended so.
  */
-import { MessageChannel, type MessagePort, type Worker } from 'node:worker_threads';
-import { startThread } from '../../accel/thread.js';
 import type { TranslatorThread } from '../../accel/wasm/translate/thread.js';
+import {
+  MessageChannel,
+  type MessagePort,
+  startThread,
+  type Thread,
+} from '../../platform/threads.js';
 import type { SlotEvent } from './driver.js';
 import type { Restarts } from './restarts.js';
 import type { Schedule } from './schedule.js';
 import type { WorkerCommand, WorkerStart } from './worker.js';
 
 interface Member {
-  readonly worker: Worker;
+  readonly worker: Thread;
   readonly thread: number;
   readonly commands: MessagePort;
   readonly ended: Promise<void>;
@@ -99,7 +103,7 @@ export class Workers {
       commands: commands.port2,
       events: events.port2,
     };
-    let worker: Worker;
+    let worker: Thread;
     try {
       worker = startThread(new URL('./worker.js', import.meta.url), {
         workerData: start,

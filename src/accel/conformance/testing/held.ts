@@ -1,5 +1,7 @@
 /** What this process holds of its system: proc(5). */
+import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
+import type { Worker } from 'node:worker_threads';
 
 export interface Held {
   /** Entries of /proc/self/fd. */
@@ -33,4 +35,18 @@ export function held(): Held {
     threads: readdirSync('/proc/self/task').length,
     residentMiB: process.memoryUsage.rss() / MIB,
   };
+}
+
+/** Threads of Node.js that this process has started and that have not ended. */
+export const threads = new Set<Worker>();
+process.on('worker', (worker) => {
+  threads.add(worker);
+  worker.once('exit', () => threads.delete(worker));
+});
+
+/** Once the threads of VMs that have gone have gone, too: one that is still loading loads first. */
+export async function threadsGone(): Promise<void> {
+  for (const worker of threads) {
+    if (threads.has(worker)) await once(worker, 'exit');
+  }
 }

@@ -8,9 +8,8 @@
  * follows; u32 number of regions; for each u32 length of the packed region, u32 length of the records, u32
  * links, u32 length of the function; the packed regions, each with its records behind it; the functions.
  */
-import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { readWhole, replaceFile } from '../../../platform/file.js';
+import { sha256 } from '../../../platform/hash.js';
 import { coreBytes } from '../core-module.js';
 import { PackedHead } from './region.js';
 import type { EncodedRegion } from './translator.js';
@@ -23,15 +22,9 @@ export const REGION_LIMIT = 6000;
 /** Bytes of a region's lengths and links. */
 const ENTRY = 16;
 
-const sha256 = (...parts: readonly Uint8Array[]): Buffer => {
-  const hash = createHash('sha256');
-  for (const part of parts) hash.update(part);
-  return hash.digest();
-};
-
 /** Names the core and the translator (scripts/build.mjs). */
 const makers = (): Buffer =>
-  sha256(coreBytes(), readFileSync(new URL('../translator.id', import.meta.url)));
+  sha256(coreBytes(), readWhole(new URL('../translator.id', import.meta.url)));
 
 const words = (...values: readonly number[]): Buffer =>
   Buffer.from(Uint32Array.from(values).buffer);
@@ -47,15 +40,7 @@ export function writeProfile(path: string, regions: readonly EncodedRegion[]): v
     ...kept.flatMap(({ packed, records }) => [packed, records]),
     ...kept.map(({ body }) => body),
   ]);
-  const temporary = `${path}.${process.pid}`;
-  try {
-    // Not recursive: the store is there, and Node 20 never comes back where a parent takes no folders.
-    if (!existsSync(dirname(path))) mkdirSync(dirname(path));
-    writeFileSync(temporary, Buffer.concat([MAGIC, makers(), sha256(payload), payload]));
-    renameSync(temporary, path);
-  } catch {
-    rmSync(temporary, { force: true });
-  }
+  replaceFile(path, Buffer.concat([MAGIC, makers(), sha256(payload), payload]));
 }
 
 /**
@@ -65,7 +50,7 @@ export function writeProfile(path: string, regions: readonly EncodedRegion[]): v
 export function readProfile(path: string): EncodedRegion[] {
   let file: Buffer;
   try {
-    file = readFileSync(path);
+    file = readWhole(path);
   } catch {
     return [];
   }

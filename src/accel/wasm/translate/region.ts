@@ -5,7 +5,7 @@
  * address that the code is seen at: one translation serves all mappings, processes and VMs.
  */
 
-import { createHash } from 'node:crypto';
+import { nameOf } from '../../../platform/hash.js';
 import * as L from '../layout.js';
 
 /** A decoded operation (layout.ts REC_*). */
@@ -315,5 +315,5 @@ export function rootHash(
 
 /** Names a region by its content: equal keys mean equal code. */
 export function regionKey(packed: Uint8Array): string {
-  return createHash('sha1').update(packed).digest('base64');
+  return nameOf(packed);
 }

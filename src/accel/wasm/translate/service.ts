@@ -3,7 +3,7 @@
  * range of places in every core's table. What is alive at one time is bounded: a new module takes the
  * oldest ones' places when there is no room.
  */
-import { readFileSync } from 'node:fs';
+import { threadMilliseconds } from '../../../platform/clock.js';
 import { TABLE_SIZE } from '../core-module.js';
 import { regionKey } from './region.js';
 import { type EncodedRegion, moduleOf, type TranslatedModule, Translator } from './translator.js';
@@ -68,15 +68,6 @@ export interface TranslationCounters {
 interface LiveModule extends Places {
   readonly keys: readonly string[];
   readonly release: Release;
-}
-
-/** Processor time of this thread in milliseconds (proc(5), schedstat); wall time where it is not told. */
-function threadMilliseconds(): number {
-  try {
-    return Number(readFileSync('/proc/thread-self/schedstat', 'latin1').split(' ')[0]) / 1e6;
-  } catch {
-    return performance.now();
-  }
 }
 
 /** Places and numbers modules, and remembers what has been translated. */

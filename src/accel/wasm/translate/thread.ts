@@ -3,12 +3,12 @@ import {
   MessageChannel,
   type MessagePort,
   receiveMessageOnPort,
-  type Worker,
-} from 'node:worker_threads';
-import { startThread } from '../../thread.js';
+  startThread,
+  type Thread,
+} from '../../../platform/threads.js';
+import { setV8Flags } from '../../../platform/v8-flags.js';
 import { coreModule } from '../core-module.js';
 import type { Release, TranslationCounters, TranslationService } from './service.js';
-import { setV8Flags } from './v8-flags.js';
 
 /** What the translator thread is told. */
 export type TranslatorCommand =
@@ -19,7 +19,7 @@ export type TranslatorCommand =
   /** Answer with the counters. */
   | { readonly kind: 'counters' }
   /** Collect garbage. */
-  | { readonly kind: 'tidy' }
+  | { readonly kind: 'trim-heap' }
   | { readonly kind: 'close' };
 
 /** What the translator thread says. */
@@ -41,7 +41,7 @@ export interface TranslatorLink {
 }
 
 export class TranslatorThread {
-  readonly #worker: Worker;
+  readonly #worker: Thread;
   readonly #ended: Promise<void>;
   readonly #words = new Int32Array(new SharedArrayBuffer(LINK.bytes));
   readonly #generation: number;
@@ -110,8 +110,8 @@ export class TranslatorThread {
   }
 
   /** Lets the thread collect garbage, if Node.js was started with --expose-gc. */
-  tidy(): void {
-    this.#worker.postMessage({ kind: 'tidy' } satisfies TranslatorCommand);
+  trimHeap(): void {
+    this.#worker.postMessage({ kind: 'trim-heap' } satisfies TranslatorCommand);
   }
 
   /** Ends the thread once profiles are written. */

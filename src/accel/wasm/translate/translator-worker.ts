@@ -2,7 +2,7 @@
  * Thread entry: translates for all VMs of the process. What it makes goes to every thread, in one
  * order; a thread that comes later gets what there is first.
  */
-import { type MessagePort, parentPort } from 'node:worker_threads';
+import { type MessagePort, parentPort } from '../../../platform/threads.js';
 import { REGION_LIMIT, readProfile, writeProfile } from './profile.js';
 import { isWide } from './region.js';
 import { type Release, Releases } from './service.js';
@@ -128,14 +128,14 @@ function close(): void {
 }
 
 function answer(answered: TranslatorAnswer): void {
-  parentPort?.postMessage(answered);
+  parentPort()?.postMessage(answered);
 }
 
-parentPort?.on('message', (command: TranslatorCommand) => {
+parentPort()?.on('message', (command: TranslatorCommand) => {
   if (command.kind === 'connect') connect(command.port);
   else if (command.kind === 'profile') useProfile(command.path);
   else if (command.kind === 'counters') answer({ kind: 'counters', counters: releases.counters });
-  else if (command.kind === 'tidy') globalThis.gc?.();
+  else if (command.kind === 'trim-heap') globalThis.gc?.();
   else close();
 });
 answer({ kind: 'loaded' });
