@@ -35,11 +35,17 @@ export type { FileEntry, FileKind } from './sandbox/agent/entry.js';
 export { Exec, type ExecOptions, type ExecOutput, type ExecResult } from './sandbox/exec.js';
 export type { FileChange, SandboxFiles } from './sandbox/files.js';
 export { Sandbox, type SandboxOptions } from './sandbox/sandbox.js';
-export type { SnapshotMachine, SnapshotManifest } from './snapshot/manifest.js';
+export type {
+  SnapshotDisk,
+  SnapshotMachine,
+  SnapshotManifest,
+  SnapshotNetwork,
+} from './snapshot/manifest.js';
 export { VERSION } from './version.js';
 export type { ConsoleListener } from './vm/console-output.js';
 export type {
   AcceleratorName,
+  CloneOptions,
   LoadMode,
   PartSharing,
   RestoreOptions,

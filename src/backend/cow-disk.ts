@@ -1,18 +1,31 @@
 /**
  * A disk that stays as it was: what the guest writes goes to a private overlay, a sparse file without a
  * name, by clusters. Which clusters are there is a bitmap that all threads of the VM share; the device's
- * lock orders them.
+ * lock orders them. Under the overlay a machine that goes on from a capture has the layer of that
+ * (disk-layer.ts).
  */
 import type { BlockSource } from '../devices/virtio/block-source.js';
+import {
+  CLUSTER,
+  type DiskLayer,
+  type DiskReader,
+  forEachRun,
+  LayerBuilder,
+  LayeredDisk,
+} from './disk-layer.js';
 import { FileDisk, type FileDiskHandle } from './file-disk.js';
+import { Pieces } from './pieces.js';
 
-const CLUSTER = 4096;
+/** Clusters that a capture copies at a time. */
+const CAPTURE_CLUSTERS = 256;
 
 export interface CowDiskHandle {
   readonly base: FileDiskHandle;
   readonly overlay: FileDiskHandle;
   /** A bit for each cluster that lies in the overlay. */
   readonly present: SharedArrayBuffer;
+  /** Of the capture that the machine goes on from. */
+  readonly layer?: DiskLayer | undefined;
 }
 
 /** Bytes of the bitmap of a disk. */
@@ -24,20 +37,20 @@ export function cowBitmapBytes(bytes: number): number {
 interface Run {
   readonly at: number;
   readonly length: number;
-  readonly disk: FileDisk;
+  readonly disk: DiskReader;
 }
 
 export class CowDisk implements BlockSource {
   readonly bytes: number;
   readonly readOnly = false;
   readonly blockBytes = CLUSTER;
-  readonly #base: FileDisk;
+  readonly #base: DiskReader;
   readonly #overlay: FileDisk;
   readonly #present: Uint8Array;
 
-  constructor({ base, overlay, present }: CowDiskHandle) {
+  constructor({ base, overlay, present, layer }: CowDiskHandle) {
     this.bytes = base.bytes;
-    this.#base = new FileDisk(base);
+    this.#base = layer === undefined ? new FileDisk(base) : new LayeredDisk(base, layer);
     this.#overlay = new FileDisk(overlay);
     this.#present = new Uint8Array(present);
   }
@@ -131,26 +144,38 @@ export class CowDisk implements BlockSource {
   }
 }
 
-/** Pieces of memory that are used up from the front. */
-class Pieces {
-  readonly length: number;
-  #rest: readonly Uint8Array[];
-
-  constructor(pieces: readonly Uint8Array[]) {
-    this.#rest = pieces;
-    this.length = pieces.reduce((sum, piece) => sum + piece.length, 0);
-  }
-
-  take(length: number): Uint8Array[] {
-    const taken: Uint8Array[] = [];
-    while (length > 0) {
-      const [head, ...others] = this.#rest;
-      if (head === undefined) break;
-      const part = head.subarray(0, length);
-      taken.push(part);
-      length -= part.length;
-      this.#rest = part.length < head.length ? [head.subarray(part.length), ...others] : others;
+/**
+ * Copies what the guest has written, since its machine was booted, to where `write` puts it. The machine
+ * stands still; a request that its host end is at is done again by whoever goes on from the capture.
+ */
+export function captureCow(
+  handle: CowDiskHandle,
+  write: (bytes: Uint8Array) => void,
+): Omit<DiskLayer, 'fd'> {
+  const disk = new CowDisk(handle);
+  const written = Uint8Array.from(new Uint8Array(handle.present));
+  forEachRun(handle.layer?.runs ?? new Uint32Array(0), (first, count) => {
+    for (let cluster = first; cluster < first + count; cluster += 1) {
+      written[cluster >>> 3] = written[cluster >>> 3]! | (1 << (cluster & 7));
     }
-    return taken;
+  });
+  const has = (cluster: number): boolean => (written[cluster >>> 3]! & (1 << (cluster & 7))) !== 0;
+  const clusters = Math.ceil(disk.bytes / CLUSTER);
+  const builder = new LayerBuilder(write);
+  const buffer = new Uint8Array(CAPTURE_CLUSTERS * CLUSTER);
+  for (let cluster = 0; cluster < clusters; ) {
+    if (!has(cluster)) {
+      cluster += written[cluster >>> 3] === 0 ? 8 - (cluster & 7) : 1;
+      continue;
+    }
+    let end = cluster + 1;
+    while (end < clusters && end - cluster < CAPTURE_CLUSTERS && has(end)) end += 1;
+    const bytes = buffer.subarray(0, (end - cluster) * CLUSTER);
+    const onDisk = Math.min(bytes.length, disk.bytes - cluster * CLUSTER);
+    bytes.fill(0, onDisk);
+    disk.read(cluster * CLUSTER, [bytes.subarray(0, onDisk)]);
+    builder.add(cluster, bytes);
+    cluster = end;
   }
+  return builder.finish();
 }

@@ -8,13 +8,15 @@ import {
   openSync,
   readSync,
   rmSync,
+  writeSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { BlockSource } from '../devices/virtio/block-source.js';
 import { PandoError } from '../error.js';
 import { errnoOf } from '../host/errno.js';
-import { CowDisk, type CowDiskHandle, cowBitmapBytes } from './cow-disk.js';
+import { CowDisk, type CowDiskHandle, captureCow, cowBitmapBytes } from './cow-disk.js';
+import type { DiskLayer } from './disk-layer.js';
 import { FileDisk, type FileDiskHandle } from './file-disk.js';
 import { JoinedDisk, type JoinedDiskHandle } from './joined-disk.js';
 
@@ -34,21 +36,94 @@ const SECTOR = 512;
 
 /**
  * @param path of a file or block device; several are one disk, one behind the other, that is only read
+ * @param layer what a guest had written to it when its machine was captured; the caller keeps it
  * @throws PandoError DISK_UNREADABLE, DISK_KIND, DISK_SIZE
  */
-export function openDisk(path: string | readonly string[], mode: DiskMode): DiskHandle {
+export function openDisk(
+  path: string | readonly string[],
+  mode: DiskMode,
+  layer?: DiskLayer,
+): DiskHandle {
   if (typeof path !== 'string') return openJoined(path, mode);
   const fd = open(path, mode === 'rw' ? constants.O_RDWR : constants.O_RDONLY);
   try {
     const base = { fd, bytes: sizeOf(fd, path), readOnly: mode === 'ro' };
     if (mode !== 'cow') return { kind: 'file', ...base };
-    const overlay = { fd: openOverlay(base.bytes), bytes: base.bytes, readOnly: false };
-    const present = new SharedArrayBuffer(cowBitmapBytes(base.bytes));
-    return { kind: 'cow', base: { ...base, readOnly: true }, overlay, present };
+    return openCow({ ...base, readOnly: true }, layer);
   } catch (error) {
     closeSync(fd);
     throw error;
   }
+}
+
+/** @param layer gets a descriptor of its own */
+function openCow(base: FileDiskHandle, layer?: DiskLayer): DiskHandle {
+  const { bytes } = base;
+  const overlay = { fd: openNameless(bytes), bytes, readOnly: false };
+  const present = new SharedArrayBuffer(cowBitmapBytes(bytes));
+  if (layer === undefined) return { kind: 'cow', base, overlay, present };
+  try {
+    const held = { ...layer, fd: reopen(layer.fd) };
+    return { kind: 'cow', base, overlay, present, layer: held };
+  } catch (error) {
+    closeSync(overlay.fd);
+    throw error;
+  }
+}
+
+/** A descriptor of its own for an open file that is only read. */
+function reopen(fd: number): number {
+  return open(`/proc/self/fd/${fd}`, constants.O_RDONLY);
+}
+
+/**
+ * The same disk for one more machine, which goes on from a capture.
+ * @param disk one that is not written, or whose file stays as it is
+ * @param layer what the guest had written
+ * @throws PandoError DISK_UNREADABLE
+ */
+export function reopenDisk(disk: DiskHandle, layer?: DiskLayer): DiskHandle {
+  if (disk.kind === 'file') return { ...disk, fd: reopen(disk.fd) };
+  if (disk.kind === 'cow') {
+    const base = { ...disk.base, fd: reopen(disk.base.fd) };
+    try {
+      return openCow(base, layer);
+    } catch (error) {
+      closeSync(base.fd);
+      throw error;
+    }
+  }
+  const parts: FileDiskHandle[] = [];
+  try {
+    for (const part of disk.parts) parts.push({ ...part, fd: reopen(part.fd) });
+    return { ...disk, parts };
+  } catch (error) {
+    for (const { fd } of parts) closeSync(fd);
+    throw error;
+  }
+}
+
+/**
+ * What the guest has written to a disk whose file stays as it is; undefined for other disks. The machine
+ * stands still. The caller closes the layer's descriptor.
+ */
+export function captureDisk(disk: DiskHandle): DiskLayer | undefined {
+  if (disk.kind !== 'cow') return undefined;
+  const fd = openNameless(0);
+  try {
+    const layer = captureCow(disk, (bytes) => {
+      for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at, bytes.length - at);
+    });
+    return { fd, ...layer };
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+/** Closes a layer's file; machines keep what they have open. */
+export function closeLayer({ fd }: DiskLayer): void {
+  closeSync(fd);
 }
 
 function openJoined(paths: readonly string[], mode: DiskMode): DiskHandle {
@@ -81,6 +156,7 @@ export function closeDisk(disk: DiskHandle): void {
   }
   closeSync(disk.base.fd);
   closeSync(disk.overlay.fd);
+  if (disk.layer !== undefined) closeSync(disk.layer.fd);
 }
 
 /** The disk as this thread reads and writes it. */
@@ -151,7 +227,7 @@ function deviceSize(fd: number): number {
 }
 
 /** A sparse file without a name: it is gone with its descriptor. */
-function openOverlay(bytes: number): number {
+function openNameless(bytes: number): number {
   const folder = mkdtempSync(join(tmpdir(), 'pando-overlay-'));
   try {
     const fd = openSync(join(folder, 'disk'), 'wx+', 0o600);

@@ -8,7 +8,7 @@ import { prepareRoot, type RootBoot } from '../image/root-boot.js';
 import { availableMemory } from '../measure/capabilities.js';
 import { chooseAccelerator } from '../run/accelerators.js';
 import { pmemFits } from '../run/images.js';
-import { snapshotMachine } from '../snapshot/snapshot.js';
+import { snapshotMachine } from '../snapshot/open-snapshot.js';
 import { wasmRefusal } from '../vm/options.js';
 import type { VmOptions } from '../vm/types.js';
 import { Vm } from '../vm/vm.js';

@@ -108,7 +108,7 @@ async function list(flags: Output): Promise<void> {
   const damaged: string[] = [];
   for (const name of await store.names()) {
     try {
-      manifests.push(await store.read(name));
+      manifests.push(await store.manifest(name));
     } catch (error) {
       if (!(error instanceof PandoError)) throw error;
       damaged.push(error.toLine());
@@ -128,7 +128,7 @@ async function list(flags: Output): Promise<void> {
 /** What a restore needs, and whether it is there. */
 async function inspect(name: string, flags: Output): Promise<void> {
   const store = new SnapshotStore();
-  const manifest = await store.read(name);
+  const manifest = await store.manifest(name);
   const { machine, kernel, initrd, pages, state, runs } = manifest;
   for (const [reference, what] of [
     [kernel, 'kernel'],

@@ -3,6 +3,7 @@
  * makes of that, to host ends.
  */
 import { VIRTIO_INPUTS, VIRTIO_MMIO_ADDRESS, VIRTIO_MMIO_STRIDE } from '../arch/layout.js';
+import type { DiskLayer } from '../backend/disk-layer.js';
 import { fillRandom } from '../backend/entropy.js';
 import {
   blockSource,
@@ -14,7 +15,7 @@ import {
 import { VsockHost } from '../backend/vsock-host.js';
 import type { Board } from '../devices/board.js';
 import type { DeclaredDevice } from '../devices/declared-device.js';
-import type { FrameLink } from '../devices/frame-link.js';
+import type { FrameLink, Offloads } from '../devices/frame-link.js';
 import { VirtioBlk } from '../devices/virtio/blk.js';
 import type { HostEnd, VirtioDevice, VirtioTransport } from '../devices/virtio/device.js';
 import { VirtioMmio } from '../devices/virtio/mmio.js';
@@ -24,6 +25,8 @@ import { VirtioRng } from '../devices/virtio/rng.js';
 import { VirtioVsock } from '../devices/virtio/vsock.js';
 import { PandoError } from '../error.js';
 import { openVmNetwork, type VmNetwork, type VmNetworkOptions } from './vm-network.js';
+
+export type { Offloads };
 
 /** A disk of a VM. */
 export interface DiskOptions {
@@ -53,7 +56,12 @@ export type DeviceDescription =
   | { readonly kind: 'rng'; readonly name: string }
   | { readonly kind: 'vsock'; readonly name: string }
   | { readonly kind: 'pmem'; readonly name: string; readonly window: PmemWindow }
-  | { readonly kind: 'blk'; readonly name: string; readonly disk: DiskHandle }
+  | {
+      readonly kind: 'blk';
+      readonly name: string;
+      readonly options: DiskOptions;
+      readonly disk: DiskHandle;
+    }
   | { readonly kind: 'net'; readonly name: string; readonly settings: NetSettings };
 
 /** The devices of a VM, and what of them lives on the thread that owns it. */
@@ -67,19 +75,29 @@ export interface OpenDevices {
 /** A VM without any. */
 export const NO_DEVICES: OpenDevices = { descriptions: [], links: new Map() };
 
+/** What guests had written to disks whose files stay as they are, by the names of these. */
+export type DiskLayers = ReadonlyMap<string, DiskLayer>;
+
 /**
  * Opens everything that the devices need. The caller closes it, after the machine.
  * @param pmem where persistent memory has been placed
+ * @param layers of the capture that the machine goes on from; they stay the caller's
  * @throws PandoError DISK_*, NET_*, DEVICES_TOO_MANY
  */
-export async function openDevices(options: DeviceOptions, pmem?: PmemWindow): Promise<OpenDevices> {
+export async function openDevices(
+  options: DeviceOptions,
+  pmem?: PmemWindow,
+  layers?: DiskLayers,
+): Promise<OpenDevices> {
   const { disks = [], rng = false, vsock = false, net } = options;
   const devices: DeviceDescription[] = [];
   const links = new Map<string, FrameLink>();
   let network: VmNetwork | undefined;
   try {
-    for (const { path, mode } of disks) {
-      devices.push({ kind: 'blk', name: `blk${devices.length}`, disk: openDisk(path, mode) });
+    for (const options of disks) {
+      const name = `blk${devices.length}`;
+      const disk = openDisk(options.path, options.mode, layers?.get(name));
+      devices.push({ kind: 'blk', name, options, disk });
     }
     if (rng) devices.push({ kind: 'rng', name: 'rng' });
     if (vsock) devices.push({ kind: 'vsock', name: 'vsock' });
@@ -89,9 +107,8 @@ export async function openDevices(options: DeviceOptions, pmem?: PmemWindow): Pr
     }
     if (net !== undefined) {
       network = await openVmNetwork(net);
-      const { mac, mtu, offloads } = network.link;
       links.set('net0', network.link);
-      devices.push({ kind: 'net', name: 'net0', settings: { mac, mtu, offloads } });
+      devices.push({ kind: 'net', name: 'net0', settings: settingsOf(network.link) });
     }
     if (devices.length <= VIRTIO_INPUTS.length) {
       return { descriptions: devices, links, network };
@@ -102,6 +119,11 @@ export async function openDevices(options: DeviceOptions, pmem?: PmemWindow): Pr
     closeDevices({ descriptions: devices, links, network });
     throw error;
   }
+}
+
+/** What a device on a link tells its driver. */
+export function settingsOf({ mac, mtu, offloads }: FrameLink): NetSettings {
+  return { mac, mtu, offloads };
 }
 
 export function closeDevices({ descriptions, network }: OpenDevices): void {
@@ -170,6 +192,7 @@ export class HostEnds {
 
   /** The machine goes on from a saved state. */
   restored(): void {
+    for (const end of this.#ends) end?.restored?.();
     for (const end of this.#ends) end?.serve();
   }
 

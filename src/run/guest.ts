@@ -20,7 +20,8 @@ import type { PlacedImages } from '../memory/place-images.js';
 import type { BootFile } from './boot-file.js';
 import { boundDeduplicated } from './boot-gains.js';
 import { VmControl } from './control.js';
-import { declareDevices, HostEnds, type OpenDevices } from './devices.js';
+import { captureDisks, closeLayers } from './device-copies.js';
+import { type DiskLayers, declareDevices, HostEnds, type OpenDevices } from './devices.js';
 import type { Execution, MachineListener } from './execution.js';
 import { placeGuestImages, writeGuestBootData } from './first-memory.js';
 import type { GuestImages } from './images.js';
@@ -51,6 +52,14 @@ export interface GuestOptions {
 export interface GuestStart {
   readonly layout: MemoryLayout;
   readonly state: MachineState;
+  /** For whoever opens the devices. */
+  readonly disks: DiskLayers;
+}
+
+/** Guests keep what they have mapped and open. */
+export function closeStart({ layout, disks }: GuestStart): void {
+  layout.close();
+  closeLayers(disks);
 }
 
 export class Guest {
@@ -151,11 +160,17 @@ export class Guest {
    */
   capture(): GuestStart {
     const state = this.execution.save();
-    const before = this.#layout ?? this.#firstLayout();
-    const layout = before.capture(this.memory);
-    before.close();
-    this.#layout = layout;
-    return { layout: layout.share(), state };
+    const disks = captureDisks(this.#options.devices);
+    try {
+      const before = this.#layout ?? this.#firstLayout();
+      const layout = before.capture(this.memory);
+      before.close();
+      this.#layout = layout;
+      return { layout: layout.share(), state, disks };
+    } catch (error) {
+      closeLayers(disks);
+      throw error;
+    }
   }
 
   /** RAM as it is after a boot: of kernel, initrd and the pages that guests have alike. */

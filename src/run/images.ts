@@ -131,6 +131,15 @@ export function pmemFits(bytes: number, memory: number): boolean {
   return alignPmem(memory) + alignPmem(bytes) <= LOW_MEMORY_LIMIT;
 }
 
+/**
+ * Bytes of guest RAM with the window of persistent memory behind it.
+ * @param pmem bytes of each file
+ */
+export function machineBytes(memory: number, pmem: readonly number[]): number {
+  if (pmem.length === 0) return memory;
+  return alignPmem(memory) + alignPmem(pmem.reduce((sum, bytes) => sum + bytes, 0));
+}
+
 /** @param held gets every file that is opened */
 function openPmem(
   paths: readonly string[],

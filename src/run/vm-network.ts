@@ -26,6 +26,11 @@ export interface VmNetwork {
   readonly link: FrameLink;
   /** Set for the gateway's. */
   readonly counted?: NetworkLink;
+  /**
+   * The options of one like it for another VM; undefined for a link, whose network is its owner's. Ports of
+   * the host that led to this VM are any free ones there.
+   */
+  readonly another?: VmNetworkOptions;
   close(): void;
 }
 
@@ -42,16 +47,23 @@ export async function openVmNetwork(
   if (!('mode' in net)) return { link: net, close: () => net.close() };
   if (net.mode === 'user') return openUserNetwork(net);
   const link = await PasstLink.open();
-  return { link, close: () => link.close() };
+  return { link, another: net, close: () => link.close() };
 }
 
 async function openUserNetwork(options: UserNetworkOptions): Promise<VmNetwork> {
   const network = new Network(options);
   try {
-    const link = await network.link({ name: GUEST_NAME, publish: options.publish ?? [] });
-    return { link, counted: link, close: () => network.close() };
+    const publish = options.publish ?? [];
+    const link = await network.link({ name: GUEST_NAME, publish });
+    const another = { ...options, publish: publish.map(anyHostPort) };
+    return { link, counted: link, another, close: () => network.close() };
   } catch (error) {
     network.close();
     throw error;
   }
+}
+
+/** `[ADDRESS:]HOST_PORT:GUEST_PORT` with 0 for the port of the host. */
+function anyHostPort(publication: string): string {
+  return publication.replace(/[0-9]+:([0-9]+(?:\/tcp)?)$/, '0:$1');
 }

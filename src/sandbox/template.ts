@@ -83,7 +83,7 @@ export async function ensureTemplate(options: TemplateOptions): Promise<string> 
   const name = `template-${createHash('sha256').update(key).digest('hex').slice(0, 24)}`;
   const store = new SnapshotStore();
   try {
-    await store.read(name);
+    await store.manifest(name);
     return name;
   } catch (error) {
     if (!(error instanceof PandoError) || !error.code.startsWith('SNAPSHOT_')) throw error;

@@ -1,5 +1,5 @@
 /**
- * What the store writes down about a snapshot: JSON, one file a snapshot, format 1. It names everything that
+ * What the store writes down about a snapshot: JSON, one file a snapshot, format 2. It names everything that
  * a restore needs by its content.
  */
 import { PAGE_SIZE } from '../arch/layout.js';
@@ -7,9 +7,12 @@ import { PandoError } from '../error.js';
 import type { ObjectReference } from '../image/manifest.js';
 import type { MemoryRun } from '../memory/memory-image.js';
 import { checkRuns } from '../memory/memory-image.js';
+import type { Offloads } from '../run/devices.js';
+import { machineBytes } from '../run/images.js';
 import type { AcceleratorName, TierChoice } from '../run/types.js';
+import type { VmNetworkOptions } from '../run/vm-network.js';
 
-export const SNAPSHOT_FORMAT = 1;
+export const SNAPSHOT_FORMAT = 2;
 
 /** The machine that was captured; a restore makes the same one. */
 export interface SnapshotMachine {
@@ -20,9 +23,30 @@ export interface SnapshotMachine {
   readonly cpu: string;
   readonly commandLine: string;
   readonly tier: TierChoice;
-  /** Devices beside the board's; disks are not captured. */
+  /** Devices beside the board's, disks and the network. */
   readonly rng: boolean;
   readonly vsock: boolean;
+}
+
+/** A disk of the machine. */
+export interface SnapshotDisk {
+  readonly mode: 'ro' | 'cow';
+  /**
+   * The files that it shows, one behind the other: by path and content, or by content alone where the store has
+   * them. They are not copied.
+   */
+  readonly files: readonly (ObjectReference & { readonly path: string | null })[];
+  /** What the guest had written (`cow`): clusters of 4 KiB, and where on the disk they are. */
+  readonly layer: { readonly clusters: ObjectReference; readonly runs: ObjectReference } | null;
+}
+
+/** The network that the machine was on. */
+export interface SnapshotNetwork {
+  /** What its driver has been told. */
+  readonly mtu: number;
+  readonly offloads: Offloads;
+  /** Makes one like it; null for a link, or a hook, of the program that had the machine. */
+  readonly options: VmNetworkOptions | null;
 }
 
 export interface SnapshotManifest {
@@ -33,15 +57,19 @@ export interface SnapshotManifest {
   /** Version of Pando that made it. */
   readonly pando: string;
   readonly machine: SnapshotMachine;
+  readonly disks: readonly SnapshotDisk[];
+  readonly net: SnapshotNetwork | null;
   /** The image's files, of which pages are named, and which a reset places again. */
   readonly kernel: ObjectReference;
   readonly initrd: ObjectReference | null;
   readonly modules: ObjectReference | null;
+  /** Files of persistent memory behind RAM. */
+  readonly pmem: readonly ObjectReference[];
   /** Pages that the guest had of its own, without gaps. */
   readonly pages: ObjectReference;
   /** Everything but RAM (machine-file.ts). */
   readonly state: ObjectReference;
-  /** Runs of guest RAM: first page, pages, file (0 pages, 1 kernel, 2 initrd, 3 modules), first page of the file. */
+  /** Runs of guest RAM: first page, pages, file (0 pages, 1 kernel, 2 initrd, 3 modules, 4 and on pmem), first page of the file. */
   readonly runs: readonly (readonly [
     page: number,
     pages: number,
@@ -51,7 +79,7 @@ export interface SnapshotManifest {
 }
 
 /** Numbers of the files in `runs`. */
-export const RUN_FILE = { pages: 0, kernel: 1, initrd: 2, modules: 3 } as const;
+export const RUN_FILE = { pages: 0, kernel: 1, initrd: 2, modules: 3, pmem: 4 } as const;
 
 /** A name is a file name of the store. */
 const NAME = /^[a-z0-9][a-z0-9._-]{0,63}$/i;
@@ -98,13 +126,16 @@ export function parseSnapshot(name: string, text: string): SnapshotManifest {
     );
   }
   checkFields(name, manifest);
-  const { machine, kernel, initrd, modules, pages, runs } = manifest;
+  const { machine, kernel, initrd, modules, pmem, pages, runs } = manifest;
   const isRun = (run: unknown): boolean => Array.isArray(run) && run.length === 4;
   if (!Array.isArray(runs) || !runs.every(isRun)) throw invalid(name, 'its runs are no runs');
-  const sizes = [pages.size, kernel.size, initrd?.size ?? 0, modules?.size ?? 0];
+  const sizes = [
+    ...[pages.size, kernel.size, initrd?.size ?? 0, modules?.size ?? 0],
+    ...pmem.map(({ size }) => size),
+  ];
   checkRuns(
     memoryRuns(manifest),
-    machine.memory / PAGE_SIZE,
+    machineBytes(machine.memory, sizes.slice(RUN_FILE.pmem)) / PAGE_SIZE,
     sizes.map((size) => Math.ceil(size / PAGE_SIZE)),
   );
   return manifest;
@@ -127,10 +158,41 @@ function checkFields(name: string, manifest: SnapshotManifest): void {
   if (typeof machine.rng !== 'boolean' || typeof machine.vsock !== 'boolean') {
     throw invalid(name, 'its devices are not named');
   }
-  const { kernel, initrd, modules, pages, state } = manifest;
+  const { kernel, initrd, modules, pmem, pages, state, disks, net } = manifest;
+  if (!Array.isArray(pmem) || !Array.isArray(disks)) throw invalid(name, 'a list is missing');
+  for (const disk of disks as readonly SnapshotDisk[]) checkDisk(name, disk);
+  if (net !== null) checkNetwork(name, net);
   const optional = [initrd, modules].filter((file) => file !== null);
-  for (const file of [kernel, pages, state, ...optional]) {
-    const whole = Number.isSafeInteger(file?.size) && file.size >= 0;
-    if (!whole || !HASH.test(String(file.sha256))) throw invalid(name, 'a file is not named');
+  for (const file of [kernel, pages, state, ...optional, ...pmem]) checkReference(name, file);
+}
+
+function checkReference(name: string, file: ObjectReference | undefined | null): void {
+  const whole = Number.isSafeInteger(file?.size) && Number(file?.size) >= 0;
+  if (!whole || !HASH.test(String(file?.sha256))) throw invalid(name, 'a file is not named');
+}
+
+function checkDisk(name: string, disk: SnapshotDisk): void {
+  const { mode, files, layer } = disk ?? {};
+  const written = mode === 'cow';
+  const several = Array.isArray(files) && files.length > 0 && (!written || files.length === 1);
+  if ((mode !== 'ro' && !written) || !several || written !== (layer !== null)) {
+    throw invalid(name, 'a disk is neither ro nor cow, with its files');
+  }
+  for (const file of files) {
+    checkReference(name, file);
+    if (file.path !== null && (typeof file.path !== 'string' || file.path === '')) {
+      throw invalid(name, 'a file of a disk has no path');
+    }
+  }
+  if (layer !== null) for (const file of [layer?.clusters, layer?.runs]) checkReference(name, file);
+}
+
+function checkNetwork(name: string, net: SnapshotNetwork): void {
+  const { mtu, offloads, options } = net ?? {};
+  const flags = [offloads?.checksum, offloads?.tso4, offloads?.tso6];
+  const described = Number.isSafeInteger(mtu) && flags.every((flag) => typeof flag === 'boolean');
+  if (!described || options === undefined) throw invalid(name, 'its network is not described');
+  if (options !== null && options?.mode !== 'user' && options?.mode !== 'passt') {
+    throw invalid(name, 'its network is neither user nor passt');
   }
 }

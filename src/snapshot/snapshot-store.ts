@@ -23,6 +23,7 @@ import {
 import { makeDirectory, storeDirectory } from '../image/directories.js';
 import type { ObjectReference } from '../image/manifest.js';
 import { storeFolders } from '../image/store-folders.js';
+import { contentOf, rememberContent } from './file-content.js';
 import { checkSnapshotName, parseSnapshot, type SnapshotManifest } from './manifest.js';
 
 const MANIFEST_SUFFIX = '.json';
@@ -82,9 +83,11 @@ export class SnapshotStore {
       } finally {
         await file.close();
       }
-      const sha256 = hash.digest('hex');
-      await publishReplacing(path, join(this.#objects, sha256));
-      return { sha256, size };
+      const reference = { sha256: hash.digest('hex'), size };
+      const object = join(this.#objects, reference.sha256);
+      await publishReplacing(path, object);
+      await rememberContent(object, reference, this.#store);
+      return reference;
     } catch (cause) {
       await rm(path, { force: true });
       if (cause instanceof PandoError) throw cause;
@@ -94,6 +97,11 @@ export class SnapshotStore {
         { remedy: 'free some space, or set PANDO_STORE to another folder', cause },
       );
     }
+  }
+
+  /** A file's content, see file-content.ts. */
+  contentOf(path: string): Promise<ObjectReference> {
+    return contentOf(path, this.#store);
   }
 
   /** Keeps a file of an image for a snapshot: another name of the same file, or a copy. */
@@ -132,7 +140,7 @@ export class SnapshotStore {
    * A snapshot's manifest.
    * @throws PandoError SNAPSHOT_NOT_FOUND, SNAPSHOT_NAME_INVALID, and what `parseSnapshot` throws
    */
-  async read(name: string): Promise<SnapshotManifest> {
+  async manifest(name: string): Promise<SnapshotManifest> {
     let text: string;
     try {
       text = await readFile(this.#manifest(name), 'utf8');
@@ -174,6 +182,28 @@ export class SnapshotStore {
       );
     }
     return path;
+  }
+
+  /**
+   * The path of an object whose bytes are those that were stored.
+   * @throws PandoError SNAPSHOT_OBJECT_MISSING, SNAPSHOT_OBJECT_SIZE, SNAPSHOT_OBJECT_DAMAGED
+   */
+  async locateWhole(reference: ObjectReference, what: string): Promise<string> {
+    const path = await this.locate(reference, what);
+    const { sha256 } = await this.contentOf(path);
+    if (sha256 !== reference.sha256) throw damaged(what);
+    return path;
+  }
+
+  /**
+   * The bytes of a small object.
+   * @throws PandoError SNAPSHOT_OBJECT_MISSING, SNAPSHOT_OBJECT_SIZE, SNAPSHOT_OBJECT_DAMAGED
+   */
+  async read(reference: ObjectReference, what: string): Promise<Buffer> {
+    const bytes = await readFile(await this.locate(reference, what));
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
+    if (sha256 !== reference.sha256) throw damaged(what);
+    return bytes;
   }
 
   /**
@@ -235,4 +265,14 @@ export class SnapshotStore {
     }
     return linked;
   }
+}
+
+function damaged(what: string): PandoError {
+  return new PandoError(
+    'SNAPSHOT_OBJECT_DAMAGED',
+    `the snapshot's ${what} is not what was stored`,
+    {
+      remedy: 'make the snapshot again: this one is damaged',
+    },
+  );
 }

@@ -1,5 +1,6 @@
 /** Clones and snapshots of a guest that counts ticks: each goes on with the number that comes next. */
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import {
   chmodSync,
   mkdtempSync,
@@ -188,7 +189,7 @@ test('a snapshot that is damaged or incomplete makes one coded error, and leaves
     assert.equal(await fails(good.slice(0, cut)), 'SNAPSHOT_MANIFEST_INVALID');
   }
   const manifest = JSON.parse(good) as Record<string, unknown>;
-  assert.equal(await fails(JSON.stringify({ ...manifest, format: 2 })), 'SNAPSHOT_FORMAT');
+  assert.equal(await fails(JSON.stringify({ ...manifest, format: 3 })), 'SNAPSHOT_FORMAT');
   for (const field of Object.keys(manifest)) {
     assert.match(await fails(JSON.stringify({ ...manifest, [field]: undefined })), /^SNAPSHOT_/);
     assert.match(await fails(JSON.stringify({ ...manifest, [field]: 7 })), /^SNAPSHOT_/);
@@ -225,9 +226,16 @@ test('a snapshot that is damaged or incomplete makes one coded error, and leaves
   chmodSync(object, 0o600);
   truncateSync(object, bytes.length - 100);
   await assert.rejects(Vm.restore({ snapshot: name }), coded('SNAPSHOT_OBJECT_SIZE'));
-  const shorter = { ...(manifest.state as object), size: bytes.length - 100 };
+  const shorter = { sha256: state, size: bytes.length - 100 };
   assert.equal(
     await fails(JSON.stringify({ ...manifest, state: shorter })),
+    'SNAPSHOT_OBJECT_DAMAGED',
+  );
+  const cut = bytes.subarray(0, bytes.length - 100);
+  const named = { sha256: createHash('sha256').update(cut).digest('hex'), size: cut.length };
+  writeFileSync(join(snapshots, 'objects', named.sha256), cut);
+  assert.equal(
+    await fails(JSON.stringify({ ...manifest, state: named })),
     'SNAPSHOT_STATE_INVALID',
   );
   while (descriptors() > before) await sleep(5);

@@ -80,8 +80,22 @@ export interface VmOptions {
 /** A VM that goes on from a snapshot of the store: its machine is the snapshot's. */
 export interface RestoreOptions {
   readonly snapshot: string;
+  /**
+   * The network of a machine that has one, as of VmOptions; one like the snapshot's when absent, with its
+   * published ports on free ports of the host.
+   */
+  readonly net?: VmOptions['net'];
   /** As of VmOptions. */
   readonly signal?: AbortSignal | undefined;
+}
+
+/** How a VM is cloned. */
+export interface CloneOptions {
+  /**
+   * The network of each clone, by its number from 0; one like the VM's when absent, with its published ports
+   * on free ports of the host.
+   */
+  readonly net?: (clone: number) => VmOptions['net'] | Promise<VmOptions['net']>;
 }
 
 /** How a VM is written to the store. */

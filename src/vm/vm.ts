@@ -11,9 +11,10 @@ import { discardZeroPages, trimHeap } from '../memory/zero-pages.js';
 import { hostNanoseconds } from '../platform/clock.js';
 import { chooseAccelerator } from '../run/accelerators.js';
 import { deduplicatedPath, profilePath } from '../run/boot-gains.js';
-import { closeDevices, type DeviceDescription, NO_DEVICES, openDevices } from '../run/devices.js';
+import { checkCopies, reopenDevices } from '../run/device-copies.js';
+import { closeDevices, NO_DEVICES, openDevices } from '../run/devices.js';
 import type { MachineEvent, MachineListener } from '../run/execution.js';
-import { Guest, type GuestOptions, type GuestStart } from '../run/guest.js';
+import { closeStart, Guest, type GuestOptions, type GuestStart } from '../run/guest.js';
 import { type GuestImages, openImages } from '../run/images.js';
 import { VcpuThreads } from '../run/kvm/vcpu-threads.js';
 import { type FinalCause, Lifecycle } from '../run/lifecycle.js';
@@ -21,7 +22,9 @@ import { failureEvent } from '../run/reporter.js';
 import type { LinkStatistics, PublishedAddress } from '../run/vm-network.js';
 import { WorkerPool } from '../run/wasm/pool.js';
 import { checkSnapshotName, type SnapshotManifest } from '../snapshot/manifest.js';
-import { openSnapshot, writeSnapshot } from '../snapshot/snapshot.js';
+import { openSnapshot } from '../snapshot/open-snapshot.js';
+import { openSnapshotDevices } from '../snapshot/snapshot-devices.js';
+import { writeSnapshot } from '../snapshot/write-snapshot.js';
 import { coded } from '../system-error.js';
 import { ConsoleInput } from './console-input.js';
 import { type ConsoleListener, ConsoleOutput } from './console-output.js';
@@ -32,6 +35,7 @@ import { checkOptions, wasmRefusal } from './options.js';
 import { RingSource } from './ring-source.js';
 import type {
   AcceleratorName,
+  CloneOptions,
   LoadMode,
   RestoreOptions,
   SnapshotOptions,
@@ -272,18 +276,24 @@ export class Vm implements AsyncDisposable {
   /**
    * Copies of the VM as it stands, each a VM that has not been started; the VM itself goes on. Pages that
    * none of them changes are in memory once. The guest stands still while what it has changed is copied.
+   * A disk of mode `cow` goes on from what has been written to it, a network is another one.
    * @param count how many
    * @returns a result for each
    * @throws PandoError VM_ENDED when there is nothing to copy any more, SNAPSHOT_DEVICES
    */
-  async clone(count = 1): Promise<PromiseSettledResult<Vm>[]> {
+  async clone(count = 1, { net }: CloneOptions = {}): Promise<PromiseSettledResult<Vm>[]> {
     const place = placeOf(this.clone);
+    const { devices } = this.#options;
+    checkCopies(devices, net !== undefined);
     const start = await this.#capture();
     try {
-      const clones = Array.from({ length: count }, () => Vm.#goOn(this.#options, start, place));
+      const clones = Array.from({ length: count }, async (_, index) => {
+        const reopened = await reopenDevices(devices, start.disks, await net?.(index));
+        return Vm.#goOn({ ...this.#options, devices: reopened }, start, place);
+      });
       return await Promise.allSettled(clones);
     } finally {
-      start.layout.close();
+      closeStart(start);
     }
   }
 
@@ -296,19 +306,15 @@ export class Vm implements AsyncDisposable {
   async snapshot({ name, replace = false }: SnapshotOptions): Promise<SnapshotManifest> {
     const { accelerator, memory, cpus, cpu, commandLine, tier, images, devices } = this.#options;
     checkSnapshotName(name);
+    checkCopies(devices, true);
     const held = images.share();
     let start: GuestStart | undefined;
     try {
       start = await this.#capture();
-      const has = (kind: DeviceDescription['kind']): boolean =>
-        devices.descriptions.some((device) => device.kind === kind);
-      const machine = {
-        ...{ accelerator, memory, cpus, cpu, commandLine, tier },
-        ...{ rng: has('rng'), vsock: has('vsock') },
-      };
-      return await writeSnapshot({ name, replace, machine, images: held, start });
+      const machine = { accelerator, memory, cpus, cpu, commandLine, tier };
+      return await writeSnapshot({ name, replace, machine, images: held, devices, start });
     } finally {
-      start?.layout.close();
+      if (start !== undefined) closeStart(start);
       held.close();
     }
   }
@@ -317,23 +323,23 @@ export class Vm implements AsyncDisposable {
    * A VM that goes on from a snapshot of the store; it has not been started.
    * @throws PandoError SNAPSHOT_…, ACCELERATOR_NONE and what `create` throws
    */
-  static async restore({ snapshot: name, signal }: RestoreOptions): Promise<Vm> {
+  static async restore({ snapshot: name, net, signal }: RestoreOptions): Promise<Vm> {
     const place = placeOf(Vm.restore);
     signal?.throwIfAborted();
     const snapshot = await openSnapshot(name);
     let images: GuestImages | undefined;
     try {
-      const { manifest, kernel, initrd, modules, start } = snapshot;
+      const { manifest, kernel, initrd, modules, pmem, start } = snapshot;
       const { machine } = manifest;
       chooseAccelerator(machine.accelerator);
       if (machine.accelerator === 'kvm') VcpuThreads.shared().prepare(machine.cpus);
       const { memory } = machine;
-      images = openImages({ kernel, initrd, modules, memory, immutable: true });
+      images = openImages({ kernel, initrd, modules, pmem, memory, immutable: true });
       const profile = profilePath(images.kernel);
       if (machine.accelerator === 'wasm' && machine.tier !== '0') {
         WorkerPool.shared().prepare(profile);
       }
-      const devices = await openDevices(machine);
+      const devices = await openSnapshotDevices(snapshot, images, net);
       const machineOptions = {
         ...machine,
         images,
@@ -358,6 +364,7 @@ export class Vm implements AsyncDisposable {
       return Vm.#of({ ...options, images, start, deduplicated: undefined }, place);
     } catch (error) {
       images.close();
+      closeDevices(options.devices);
       throw error;
     } finally {
       await arrived();
@@ -366,14 +373,6 @@ export class Vm implements AsyncDisposable {
 
   /** The VM as it stands; what it has written becomes a file that it maps itself. */
   async #capture(): Promise<GuestStart> {
-    const { descriptions } = this.#options.devices;
-    const bound = descriptions.filter(({ kind }) => kind === 'blk' || kind === 'net');
-    if (bound.length > 0) {
-      const names = bound.map(({ name }) => name).join(', ');
-      throw new PandoError('SNAPSHOT_DEVICES', `VM ${this.id} has ${names}: it cannot be copied`, {
-        remedy: 'make it without disks and network',
-      });
-    }
     const release = await this.#life.hold();
     try {
       if (this.#life.state === 'standing') return this.#guest.capture();

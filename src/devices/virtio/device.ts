@@ -44,6 +44,8 @@ export interface VirtioTransport {
 export interface HostEnd {
   /** The device has rung; also once after a restore. */
   serve(): void;
+  /** The machine goes on from a saved state, with this host end in place of another; before `serve`. */
+  restored?(): void;
   /** The VM is over: lets go of everything. */
   close?(): void;
 }
@@ -58,6 +60,8 @@ export interface VirtioDevice {
   readonly configuration: Uint8Array;
   /** For the thread that owns the VM; undefined when the device does everything itself. */
   readonly hostEnd?: HostEnd;
+  /** The driver has read bytes of the configuration. */
+  configurationRead?(offset: number, size: number): void;
   /** The driver wrote to the configuration (few devices have anything writable). */
   configure?(offset: number, bytes: Uint8Array): void;
   /** The driver has made chains available in a queue. Exclusive; on the thread of the exit. */

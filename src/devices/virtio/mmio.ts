@@ -248,6 +248,7 @@ export class VirtioMmio implements Device, MmioDevice, VirtioTransport {
     const bytes = this.#device.configuration;
     let value = 0;
     for (let i = 0; i < size; i += 1) value += (bytes[offset + i] ?? 0) * 2 ** (8 * i);
+    this.#device.configurationRead?.(offset, size);
     return value;
   }
 

@@ -52,8 +52,13 @@ const H_CSUM_START = 6;
 const H_CSUM_OFFSET = 8;
 const H_NUM_BUFFERS = 10;
 
-/** State word: 1 while the cable is pulled. */
+// State words
+/** 1 while the cable is pulled. */
 const S_UNPLUGGED = 0;
+/** The cable is pulled until the driver has seen it: not at all, not seen yet, seen. */
+const S_REPLUG = 1;
+const REPLUG_WAITS = 1;
+const REPLUG_SEEN = 2;
 
 /** Frames that are taken from the guest at once: the thread has others to serve. */
 const BATCH = 64;
@@ -154,7 +159,25 @@ export class VirtioNet implements VirtioDevice, HostEnd, FrameStation {
     });
   }
 
+  /**
+   * The network is another: the driver is told by a cable that is pulled, and plugged in again once it
+   * has seen that.
+   */
+  restored(): void {
+    if (!this.#has(F_STATUS)) return;
+    this.carrier(false);
+    this.#transport.state[S_REPLUG] = REPLUG_WAITS;
+  }
+
+  configurationRead(offset: number, size: number): void {
+    const { state } = this.#transport;
+    if (state[S_REPLUG] !== REPLUG_WAITS || offset > C_STATUS || offset + size <= C_STATUS) return;
+    state[S_REPLUG] = REPLUG_SEEN;
+    this.#transport.ring();
+  }
+
   serve(): void {
+    if (this.#transport.state[S_REPLUG] === REPLUG_SEEN) this.carrier(true);
     this.#exclusive(() => {
       this.#transmit();
       if (!this.#receiveBlocked) return;
@@ -217,6 +240,7 @@ export class VirtioNet implements VirtioDevice, HostEnd, FrameStation {
   }
 
   carrier(up: boolean): void {
+    this.#transport.state[S_REPLUG] = 0;
     this.#transport.state[S_UNPLUGGED] = up ? 0 : 1;
     this.#transport.configurationChanged();
   }

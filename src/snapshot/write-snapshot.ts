@@ -1,27 +1,26 @@
-/**
- * A snapshot of the store: a machine as it stood, that new VMs map copy-on-write. Writing one turns a
- * capture in memory into files; opening one gives what a VM starts from.
- */
+/** Writes a capture in memory to the store: a snapshot, from which new VMs go on. */
 import { read as readCallback } from 'node:fs';
-import { open, readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { PAGE_SIZE } from '../arch/layout.js';
 import { PandoError } from '../error.js';
 import type { ObjectReference } from '../image/manifest.js';
 import type { MemoryRun } from '../memory/memory-image.js';
-import { MemoryLayout, SharedFile } from '../memory/memory-layout.js';
+import type { MemoryLayout } from '../memory/memory-layout.js';
 import type { BootFile } from '../run/boot-file.js';
+import type { OpenDevices } from '../run/devices.js';
 import type { GuestStart } from '../run/guest.js';
 import type { GuestImages } from '../run/images.js';
 import { VERSION } from '../version.js';
-import { decodeMachine, encodeMachine } from './machine-file.js';
+import { encodeMachine } from './machine-file.js';
 import {
-  memoryRuns,
   RUN_FILE,
   SNAPSHOT_FORMAT,
+  type SnapshotDisk,
   type SnapshotMachine,
   type SnapshotManifest,
+  type SnapshotNetwork,
 } from './manifest.js';
+import { writeDisk } from './snapshot-disks.js';
 import { type Sink, SnapshotStore } from './snapshot-store.js';
 
 const readFrom = promisify(readCallback);
@@ -33,8 +32,9 @@ export interface Captured {
   readonly name: string;
   /** Takes the place of a snapshot of that name. */
   readonly replace: boolean;
-  readonly machine: SnapshotMachine;
+  readonly machine: Omit<SnapshotMachine, 'rng' | 'vsock'>;
   readonly images: GuestImages;
+  readonly devices: OpenDevices;
   readonly start: GuestStart;
 }
 
@@ -51,18 +51,21 @@ function referenceOf({ content, size, name }: BootFile): ObjectReference {
 
 /**
  * Writes a capture to the store.
- * @throws PandoError SNAPSHOT_EXISTS, SNAPSHOT_NAME_INVALID, SNAPSHOT_IMAGE_NOT_STORED, STORE_WRITE_FAILED
+ * @throws PandoError SNAPSHOT_EXISTS, SNAPSHOT_NAME_INVALID, SNAPSHOT_IMAGE_NOT_STORED, SNAPSHOT_DISK_UNNAMED,
+ * STORE_WRITE_FAILED
  */
 export async function writeSnapshot(
-  { name, replace, machine, images, start }: Captured,
+  { name, replace, machine, images, devices, start }: Captured,
   store: SnapshotStore = new SnapshotStore(),
 ): Promise<SnapshotManifest> {
   const kernel = referenceOf(images.kernel);
   const initrd = images.initrd === undefined ? null : referenceOf(images.initrd);
   const modules = images.modules === undefined ? null : referenceOf(images.modules);
+  const pmem = images.pmem?.files ?? [];
   await store.prepare();
   const numbers = new Map<string, number>();
   for (const [file, number] of [
+    ...pmem.map((file, index) => [file, RUN_FILE.pmem + index] as const),
     [images.modules, RUN_FILE.modules],
     [images.initrd, RUN_FILE.initrd],
     [images.kernel, RUN_FILE.kernel],
@@ -86,15 +89,19 @@ export async function writeSnapshot(
     copied.push(run);
     filePage += run.pages;
   }
+  const has = (kind: string): boolean => devices.descriptions.some((one) => one.kind === kind);
   const manifest: SnapshotManifest = {
     format: SNAPSHOT_FORMAT,
     name,
     created: new Date().toISOString(),
     pando: VERSION,
-    machine,
+    machine: { ...machine, rng: has('rng'), vsock: has('vsock') },
+    disks: await writeDisks(devices, start, store),
+    net: networkOf(devices),
     kernel,
     initrd,
     modules,
+    pmem: pmem.map(referenceOf),
     pages: await store.add((sink) => copyPages(layout, copied, sink)),
     state: await store.add((sink) => sink(encodeMachine(state))),
     runs,
@@ -123,84 +130,26 @@ async function copyPages(
   }
 }
 
-/** What a snapshot's machine was booted with, and where its image's files are. */
-export interface BootedMachine extends SnapshotMachine {
-  readonly kernel: string;
-  readonly initrd: string | undefined;
-  readonly modules: string | undefined;
-}
-
-/** @throws PandoError SNAPSHOT_OBJECT_MISSING, SNAPSHOT_OBJECT_SIZE */
-async function imagePaths(
-  { kernel, initrd, modules }: SnapshotManifest,
+async function writeDisks(
+  { descriptions }: OpenDevices,
+  { disks: layers }: GuestStart,
   store: SnapshotStore,
-): Promise<Pick<OpenSnapshot, 'kernel' | 'initrd' | 'modules'>> {
-  return {
-    kernel: await store.locateImage(kernel, 'kernel'),
-    initrd: initrd === null ? undefined : await store.locateImage(initrd, 'initrd'),
-    modules: modules === null ? undefined : await store.locateImage(modules, 'modules'),
-  };
-}
-
-/** @throws PandoError as `openSnapshot` */
-export async function snapshotMachine(
-  name: string,
-  store: SnapshotStore = new SnapshotStore(),
-): Promise<BootedMachine> {
-  const manifest = await store.read(name);
-  return { ...manifest.machine, ...(await imagePaths(manifest, store)) };
-}
-
-/** An open snapshot: VMs start from it until it is closed. */
-export interface OpenSnapshot {
-  readonly manifest: SnapshotManifest;
-  readonly start: GuestStart;
-  /** Paths of the image's files, for a reset. */
-  readonly kernel: string;
-  readonly initrd: string | undefined;
-  readonly modules: string | undefined;
-  /** VMs keep what they have mapped. */
-  close(): void;
-}
-
-/**
- * Opens a snapshot.
- * @throws PandoError SNAPSHOT_NOT_FOUND and other SNAPSHOT_… for one that is damaged or incomplete
- */
-export async function openSnapshot(
-  name: string,
-  store: SnapshotStore = new SnapshotStore(),
-): Promise<OpenSnapshot> {
-  const manifest = await store.read(name);
-  const paths = await imagePaths(manifest, store);
-  const state = decodeMachine(await readFile(await store.locate(manifest.state, 'state')));
-  const pages = await store.locate(manifest.pages, 'pages');
-  const files: SharedFile[] = [];
-  try {
-    // In the order of RUN_FILE; a run of a file that is not there has been refused.
-    for (const [path, reference] of [
-      [pages, manifest.pages],
-      [paths.kernel, manifest.kernel],
-      [paths.initrd ?? paths.kernel, manifest.initrd ?? manifest.kernel],
-      [paths.modules ?? paths.kernel, manifest.modules ?? manifest.kernel],
-    ] as const) {
-      const file = await open(path, 'r');
-      const kept = path === pages ? undefined : reference.sha256;
-      files.push(new SharedFile(file.fd, reference.size, kept, () => void file.close()));
-    }
-  } catch (error) {
-    for (const file of files) file.close();
-    throw error;
+): Promise<SnapshotDisk[]> {
+  const disks: SnapshotDisk[] = [];
+  for (const device of descriptions) {
+    if (device.kind !== 'blk') continue;
+    disks.push(await writeDisk(device, layers.get(device.name), store));
   }
-  const layout = new MemoryLayout(files, memoryRuns(manifest));
-  let closed = false;
-  return {
-    manifest,
-    start: { layout, state },
-    ...paths,
-    close: () => {
-      if (!closed) layout.close();
-      closed = true;
-    },
-  };
+  return disks;
+}
+
+function networkOf({ descriptions, network }: OpenDevices): SnapshotNetwork | null {
+  for (const device of descriptions) {
+    if (device.kind !== 'net') continue;
+    const { mtu, offloads } = device.settings;
+    const { another } = network ?? {};
+    const hooked = another?.mode === 'user' && another.onConnection !== undefined;
+    return { mtu, offloads, options: hooked ? null : (another ?? null) };
+  }
+  return null;
 }
