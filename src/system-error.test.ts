@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import {
+  existsSync,
   mkdirSync,
   mkdtempSync,
   openSync,
@@ -14,6 +15,7 @@ import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { guestKernel, STAY, say } from './cli/testing/guest-kernel.js';
 import { PandoError } from './error.js';
 import { coded, remedyFor } from './system-error.js';
 
@@ -100,4 +102,36 @@ test('the command says in one line what the system refused', (t) => {
     assert.equal(stderr.trim().split('\n').length, 1, stderr);
     assert.equal(status, 1);
   }
+});
+
+/** The program in one file: Node.js opens none of its own to load it. */
+const BUNDLES = fileURLToPath(new URL('./bundles/', import.meta.url));
+const bundled = existsSync(join(BUNDLES, 'complete'));
+
+test('wherever the descriptors of a run are used up, a message says so', {
+  skip: !bundled && 'no bundler',
+}, (t) => {
+  const program = join(BUNDLES, 'run-main.cjs');
+  const folder = mkdtempSync(join(tmpdir(), 'pando-descriptors-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const kernel = guestKernel(join(folder, 'kernel'), say('READY\r\n'), STAY);
+  const words = ['run', '--accel', 'wasm', '--memory', '64M', '--kernel', kernel, '--count', '2'];
+  words.push('--until', 'READY', '--serial', 'null', '--timeout', '60');
+  const count = 'fs.readdirSync("/proc/self/fd").length';
+  const own = Number(execFileSync(process.execPath, ['-p', count], { encoding: 'utf8' }));
+  const seen = new Set<number | null>();
+  // What Node.js itself has open, and one for it to load the program.
+  for (let limit = own + 1; limit <= own + 25; limit += 3) {
+    const shell = `ulimit -n ${limit}; exec "$@"`;
+    const { status, stderr } = spawnSync(
+      'bash',
+      ['-c', shell, 'bash', process.execPath, program, ...words],
+      { encoding: 'utf8', timeout: 120_000 },
+    );
+    assert.doesNotMatch(stderr, /^ {4}at /m, `ulimit -n ${limit}`);
+    assert.ok(status === 0 || status === 1, `ulimit -n ${limit}: status ${status}\n${stderr}`);
+    if (status === 1) assert.match(stderr, /ulimit -n/);
+    seen.add(status);
+  }
+  assert.ok(seen.has(1));
 });

@@ -3,7 +3,9 @@
  *
  * Source: Intel SDM vol. 2A, CPUID; the 40000000h leaves: Linux Documentation/virt/kvm/x86/cpuid.rst.
  * The features are x86-64-v1 with NX, SYSCALL, CMPXCHG16B, POPCNT, fast string moves, x2APIC and the
- * TSC-deadline timer. Leaves 15h and 16h, ARAT and the invariant TSC spare a guest its calibrations.
+ * TSC-deadline timer. Leaves 15h and 16h and the invariant TSC spare a guest its calibrations. Leaf 6
+ * does not say that the APIC's timer never stops (ARAT): then Linux leaves the 8254 alone, and has no
+ * timer at all with `nolapic_timer`.
  */
 
 /** One row: the answer to a leaf, or to one of its subleaves. */
@@ -82,8 +84,6 @@ const FXSR = 1 << 24;
 const SSE = 1 << 25;
 const SSE2 = 1 << 26;
 const HTT = 1 << 28;
-// Leaf 6 EAX
-const ARAT = 1 << 2;
 // Leaf 7
 const ERMS = 1 << 9;
 const FSRM = 1 << 4;
@@ -182,7 +182,7 @@ export function buildCpuid(options: CpuidOptions): CpuidRow[] {
     cache(0, 1, 1, 32, 8, 1, cores),
     cache(1, 2, 1, 32, 8, 1, cores),
     cache(2, 3, 2, 512, 8, 1, cores),
-    all(6, ARAT, 0, 0, 0),
+    all(6, 0, 0, 0, 0),
     all(
       7,
       0,

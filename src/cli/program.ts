@@ -115,9 +115,12 @@ export async function main(verbs: readonly Registration[]): Promise<never> {
   const streams = STANDARD_STREAMS;
   listenToSignals();
   process.on('exit', closeLostTerminals);
+  // What is thrown where nobody waits for it ends the command as what it throws itself.
+  const astray = new Promise<never>((_, reject) => process.on('uncaughtException', reject));
   let status: number;
   try {
-    status = await runProgram(verbs, process.argv.slice(2), streams.out);
+    const command = runProgram(verbs, process.argv.slice(2), streams.out);
+    status = await Promise.race([command, astray]);
   } catch (cause) {
     const { text, status: failed } = failure(cause);
     streams.err.write(`${text}\n`);

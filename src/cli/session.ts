@@ -111,10 +111,15 @@ export async function runSession(
     const made = snapshot === undefined ? vm : { snapshot };
     const vms = planVms(made, options.count, options.isolate, makers);
     undo.add(() => closeVms(vms));
-    const queue = new BootQueue(vms, bootsAtOnce(options), (cause) => interruption.end(cause));
+    const watched = vms.map((vm) => new Watched(vm, options.until));
+    const queue = new BootQueue(
+      vms,
+      bootsAtOnce(options),
+      (cause) => interruption.end(cause),
+      ({ index }) => watched[index]?.waits === true && watched[index].done,
+    );
     undo.add(() => queue.stop());
     await queue.prepare();
-    const watched = vms.map((vm) => new Watched(vm, options.until));
     const screen = new Undo();
     undo.add(() => screen.all());
     const serial = connectSerial(options.serial, vms, streams.out, (error) =>

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { PandoError } from '../error.js';
 import { BootQueue } from './boot-queue.js';
 import { LocalVm } from './fleet-vm.js';
 import { PlannedVm } from './planned-vm.js';
@@ -59,6 +60,27 @@ test('a VM that waits for something makes room', async () => {
   const busy = first.vcpuState();
   first.vcpuState = () => ({ ...busy, halted: true });
   queue.start();
+  await eventually(() => made.length === 2);
+  queue.stop();
+  await Promise.all(vms.map((vm) => vm.close()));
+});
+
+test('a VM that has done what is waited for makes room, one that cannot be looked at does not', async () => {
+  const { vms, made, fakes } = fixture(['wait:60000', 'wait:60000', 'wait:60000']);
+  let done = false;
+  const queue = new BootQueue(vms, 1, assert.fail, ({ index }) => index === 0 && done);
+  await queue.prepare();
+  const [first] = fakes;
+  assert.ok(first !== undefined);
+  let looks = 0;
+  first.memory = () => {
+    looks += 1;
+    throw new PandoError('TOO_MANY_OPEN_FILES', '/proc/self/smaps');
+  };
+  queue.start();
+  await eventually(() => looks > 1);
+  assert.deepEqual(made, [0]);
+  done = true;
   await eventually(() => made.length === 2);
   queue.stop();
   await Promise.all(vms.map((vm) => vm.close()));

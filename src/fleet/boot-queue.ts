@@ -1,7 +1,8 @@
 /**
  * Boots many VMs a few at a time, the oldest first: a boot keeps a processor busy and takes its most
  * memory before user space begins, so that boots side by side only delay one another. The next VM is made
- * and started when one has reached user space, has ended, waits for something, or takes too long.
+ * and started when one has reached user space, has ended, waits for something, has done what its user waits
+ * for, or takes too long.
  */
 import { PandoError } from '../error.js';
 import type { PlannedVm } from './planned-vm.js';
@@ -29,11 +30,13 @@ export class BootQueue {
   /**
    * @param width how many boot at once
    * @param fail told what a VM could not be made for
+   * @param done whether a VM has done what its user waits for
    */
   constructor(
     vms: readonly PlannedVm[],
     width: number,
     private readonly fail: (cause: Error) => void,
+    private readonly done: (vm: PlannedVm) => boolean = () => false,
   ) {
     this.first = vms.slice(0, width);
     this.waiting = vms.slice(width);
@@ -66,7 +69,7 @@ export class BootQueue {
   private begin(vm: PlannedVm): void {
     const offs = [
       vm.onStage(({ name }) => {
-        if (name === 'linux_start_user') this.done(vm);
+        if (name === 'linux_start_user') this.leave(vm);
       }),
       vm.onConsole(() => {
         state.halted = false;
@@ -77,12 +80,12 @@ export class BootQueue {
     };
     const state: Booting = { began: performance.now(), halted: false, unsubscribe };
     this.booting.set(vm, state);
-    void vm.exited.then(() => this.done(vm));
+    void vm.exited.then(() => this.leave(vm));
     vm.start();
   }
 
   /** A VM makes room for the next one. */
-  private done(vm: PlannedVm): void {
+  private leave(vm: PlannedVm): void {
     const state = this.booting.get(vm);
     if (state === undefined) return;
     state.unsubscribe();
@@ -107,7 +110,8 @@ export class BootQueue {
 
   private look(): void {
     for (const [vm, state] of this.booting) {
-      if (performance.now() - state.began > LIMIT_MS) this.done(vm);
+      const late = performance.now() - state.began > LIMIT_MS;
+      if (late || this.done(vm)) this.leave(vm);
       else void this.lookAt(vm, state);
     }
   }
@@ -115,7 +119,7 @@ export class BootQueue {
   private async lookAt(vm: PlannedVm, state: Booting): Promise<void> {
     try {
       const { halted } = (await vm.observe()).vcpu;
-      if (halted && state.halted) this.done(vm);
+      if (halted && state.halted) this.leave(vm);
       state.halted = halted;
     } catch (cause) {
       // A VM that has died has ended, too, and makes room by that.

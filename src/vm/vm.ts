@@ -6,7 +6,7 @@ import type { Duplex } from 'node:stream';
 import type { VsockHost } from '../backend/vsock-host.js';
 import { PandoError } from '../error.js';
 import type { ImagePart } from '../loader/plan.js';
-import { accountSharing } from '../memory/sharing.js';
+import { accountSharing, type Sharing } from '../memory/sharing.js';
 import { discardZeroPages, trimHeap } from '../memory/zero-pages.js';
 import { hostNanoseconds } from '../platform/clock.js';
 import { chooseAccelerator } from '../run/accelerators.js';
@@ -113,14 +113,12 @@ export class Vm implements AsyncDisposable {
    */
   static async create(options: VmOptions | RestoreOptions): Promise<Vm> {
     const place = placeOf(Vm.create);
-    try {
-      if ('snapshot' in options) return await Vm.restore(options);
+    if ('snapshot' in options) return Vm.restore(options);
+    return withCodes(() => {
       checkOptions(options);
       options.signal?.throwIfAborted();
-      return await Vm.#create(options, place);
-    } catch (error) {
-      throw coded(error);
-    }
+      return Vm.#create(options, place);
+    });
   }
 
   static async #create(options: VmOptions, place: string): Promise<Vm> {
@@ -285,12 +283,13 @@ export class Vm implements AsyncDisposable {
     const place = placeOf(this.clone);
     const { devices } = this.#options;
     checkCopies(devices, net !== undefined);
-    const start = await this.#capture();
+    const start = await withCodes(() => this.#capture());
+    const copy = async (index: number): Promise<Vm> => {
+      const reopened = await reopenDevices(devices, start.disks, await net?.(index));
+      return Vm.#goOn({ ...this.#options, devices: reopened }, start, place);
+    };
     try {
-      const clones = Array.from({ length: count }, async (_, index) => {
-        const reopened = await reopenDevices(devices, start.disks, await net?.(index));
-        return Vm.#goOn({ ...this.#options, devices: reopened }, start, place);
-      });
+      const clones = Array.from({ length: count }, (_, index) => withCodes(() => copy(index)));
       return await Promise.allSettled(clones);
     } finally {
       closeStart(start);
@@ -303,7 +302,11 @@ export class Vm implements AsyncDisposable {
    * @throws PandoError VM_ENDED, SNAPSHOT_DEVICES, SNAPSHOT_EXISTS, SNAPSHOT_NAME_INVALID, SNAPSHOT_IMAGE_NOT_STORED,
    * STORE_WRITE_FAILED
    */
-  async snapshot({ name, replace = false }: SnapshotOptions): Promise<SnapshotManifest> {
+  snapshot(options: SnapshotOptions): Promise<SnapshotManifest> {
+    return withCodes(() => this.#snapshot(options));
+  }
+
+  async #snapshot({ name, replace = false }: SnapshotOptions): Promise<SnapshotManifest> {
     const { accelerator, memory, cpus, cpu, commandLine, tier, images, devices } = this.#options;
     checkSnapshotName(name);
     checkCopies(devices, true);
@@ -323,8 +326,12 @@ export class Vm implements AsyncDisposable {
    * A VM that goes on from a snapshot of the store; it has not been started.
    * @throws PandoError SNAPSHOT_…, ACCELERATOR_NONE and what `create` throws
    */
-  static async restore({ snapshot: name, net, signal }: RestoreOptions): Promise<Vm> {
+  static restore(options: RestoreOptions): Promise<Vm> {
     const place = placeOf(Vm.restore);
+    return withCodes(() => Vm.#restore(options, place));
+  }
+
+  static async #restore({ snapshot: name, signal }: RestoreOptions, place: string): Promise<Vm> {
     signal?.throwIfAborted();
     const snapshot = await openSnapshot(name);
     let images: GuestImages | undefined;
@@ -544,12 +551,20 @@ export class Vm implements AsyncDisposable {
    */
   memory(): VmMemory {
     this.#checkHeld();
-    const sharing = accountSharing(this.#guest.memory, this.#images.parts);
+    const sharing = this.#sharing();
     const parts = Object.entries(sharing.parts).map(([part, counts]) => ({
       part: part as ImagePart,
       ...counts,
     }));
     return { parts, source: sharing.source, fallbacks: this.#guest.fallbacks };
+  }
+
+  #sharing(): Sharing {
+    try {
+      return accountSharing(this.#guest.memory, this.#images.parts);
+    } catch (error) {
+      throw coded(error);
+    }
   }
 
   /** What held a closed VM may hold another one by now. */
@@ -575,6 +590,15 @@ export class Vm implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+}
+
+/** Errors of the system leave the library as coded ones. */
+async function withCodes<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw coded(error);
   }
 }
 

@@ -5,7 +5,7 @@ import { buildKvmCpuid, type CpuidEntry, FEATURES, parseCpuModel } from './cpuid
 const ALL = 0xffffffff;
 /** A processor that has everything. */
 const HOST: CpuidEntry[] = [
-  ...[0, 1, 0x80000001, 0x80000008].map((leaf) => [leaf, 0] as const),
+  ...[0, 1, 6, 0x80000001, 0x80000008].map((leaf) => [leaf, 0] as const),
   ...[7, 0xd].map((leaf) => [leaf, 0] as const),
 ].map(([leaf, subleaf]) => ({
   ...{ leaf, subleaf, flags: leaf === 7 || leaf === 0xd ? 1 : 0 },
@@ -41,6 +41,8 @@ test('levels show the features of the ABI, and no others that programs look for'
     assert.deepEqual([v3.has(name), host.has(name)], [false, true], name);
   }
   assert.ok(!host.has('vmx') && !host.has('svm'), 'guests do not nest');
+  const table = buildKvmCpuid(HOST, parseCpuModel('host'), { vcpus: 1, apicId: 0 });
+  assert.equal(table.find((row) => row.leaf === 6)?.eax, (ALL & ~4) >>> 0, 'ARAT, as on wasm');
 });
 
 test('a feature that is taken away takes those with it that need it', () => {

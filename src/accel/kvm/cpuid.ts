@@ -228,6 +228,8 @@ export interface CpuidProcessor {
 const TOPOLOGY_LEAVES = new Set([0xb, 0x1f]);
 const HYPERVISOR = 1 << 31;
 const HTT = 1 << 28;
+/** Leaf 6 EAX: the local APIC's timer never stops. */
+const ARAT = 1 << 2;
 
 /** The table of one vCPU: the host's, the model's features only, this machine's topology. */
 export function buildKvmCpuid(
@@ -253,6 +255,8 @@ function filterFeatures(entries: CpuidEntry[], { level, without }: CpuModel): vo
   const leaf1 = find(1, 0);
   // The guest is told that it is one; and Pando does not nest.
   if (leaf1) leaf1.ecx = (leaf1.ecx | HYPERVISOR) >>> 0;
+  // As on the wasm accelerator, see arch/cpuid.ts.
+  keep(6, 0, 'eax', ~ARAT);
   if (level) {
     keep(1, 0, 'ecx', level.leaf1Ecx);
     keep(1, 0, 'edx', level.leaf1Edx);
