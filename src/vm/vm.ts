@@ -331,7 +331,10 @@ export class Vm implements AsyncDisposable {
     return withCodes(() => Vm.#restore(options, place));
   }
 
-  static async #restore({ snapshot: name, signal }: RestoreOptions, place: string): Promise<Vm> {
+  static async #restore(
+    { snapshot: name, net, signal }: RestoreOptions,
+    place: string,
+  ): Promise<Vm> {
     signal?.throwIfAborted();
     const snapshot = await openSnapshot(name);
     let images: GuestImages | undefined;
