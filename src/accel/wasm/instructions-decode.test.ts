@@ -39,6 +39,10 @@ const SUPPORTED = new Set<CpuidFeature>([
   CpuidFeature.SEP,
   CpuidFeature.SSE,
   CpuidFeature.SSE2,
+  CpuidFeature.SSE3,
+  CpuidFeature.SSE4_1,
+  CpuidFeature.SSE4_2,
+  CpuidFeature.SSSE3,
   CpuidFeature.SYSCALL,
   CpuidFeature.TSC,
 ]);
@@ -59,6 +63,8 @@ const EARLIER = new Set<Mnemonic>([
 ]);
 
 const PREFIXES = [[], [0x66], [0xf3], [0xf2], [0xf0], [0x48], [0x41], [0x66, 0x48]];
+/** What comes before the opcode in each map. */
+const ESCAPES = [[], [0x0f], [0x0f, 0x38], [0x0f, 0x3a]];
 /** Prefixes that each pair of opcode and ModRM is tried with, besides none. */
 const OTHER_PREFIXES = 1;
 
@@ -83,7 +89,9 @@ function randomBytes(random: Random, bytes: Uint8Array): void {
   let at = 0;
   while (random.oneIn(3) && at < 4)
     bytes[at++] = random.pick([0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x2e, 0x64, 0x48, 0x41]);
-  if (random.oneIn(3)) bytes[at] = 0x0f;
+  if (!random.oneIn(3)) return;
+  bytes[at++] = 0x0f;
+  if (random.oneIn(3)) bytes[at] = random.pick([0x38, 0x3a]);
 }
 
 describe('the decoder against iced-x86', () => {
@@ -125,19 +133,19 @@ describe('the decoder against iced-x86', () => {
     [32, MODE_CODE32],
     [16, MODE_CODE16],
   ] as const)
-    it(`the one- and two-byte maps in ${bits}-bit code, with what is illegal in them`, {
+    it(`the opcode maps in ${bits}-bit code, with what is illegal in them`, {
       skip: process.env.PANDO_TEST_TIER === '1',
     }, () => {
       const bytes = new Uint8Array(SLOT_SIZE);
       const differences: string[] = [];
       const all = PREFIXES.filter((prefix) => bits === 64 || !prefix.some((byte) => byte < 0x60));
-      for (let pair = 0; pair < 2 * 0x10000; pair++) {
+      for (let pair = 0; pair < ESCAPES.length * 0x10000; pair++) {
         const [map, opcode, modrm] = [pair >> 16, (pair >> 8) & 0xff, pair & 0xff];
         // Of memory operands: a base, a SIB byte, a displacement.
         if (modrm < 0xc0 && ![0, 4, 5].includes(modrm & 7)) continue;
         for (let count = 0; count <= OTHER_PREFIXES; count++) {
           const prefix = count === 0 ? [] : random.pick(all);
-          const start = [...prefix, ...(map === 1 ? [0x0f] : []), opcode, modrm];
+          const start = [...prefix, ...(ESCAPES[map] ?? []), opcode, modrm];
           bytes.fill(0x90).fill(0, 0, LONGEST).set(start);
           const expected = lengthOf(bytes, bits);
           if (expected === undefined) continue;

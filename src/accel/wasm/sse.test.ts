@@ -145,19 +145,17 @@ describe('SIMD floating-point exceptions', () => {
 });
 
 describe('encodings', () => {
-  test('SSE3 and later, VEX and forms that do not exist are undefined', () => {
+  test('VEX and forms that do not exist are undefined', () => {
     const undefinedEncodings = [
-      'f2 0f d0 c1',
-      '66 0f d0 c1',
-      'f2 0f 7c c1',
-      '66 0f 7d c1',
-      'f2 0f f0 00',
-      'f2 0f 12 c1',
-      'f3 0f 12 c1',
-      'f3 0f 16 c1',
-      '0f 38 00 c1',
-      '66 0f 38 00 c1',
-      '66 0f 3a 0f c1 01',
+      '0f d0 c1',
+      'f3 0f 7c c1',
+      'f2 0f f0 c1',
+      'f2 0f 16 c1',
+      'f3 0f 38 00 c1',
+      '0f 38 10 c1',
+      '66 0f 38 2a c1',
+      '66 0f 3a 00 c1 01',
+      '0f 3a 08 c1 01',
       'c5 f8 58 c1',
       'c4 e1 78 58 c1',
       '0f 2b c1',

@@ -139,9 +139,8 @@ describe('x87 availability', () => {
     assert.equal(new Guest(REAL, CR0_MP | CR0_TS).run(FWAIT), NM);
   });
 
-  it('is #UD for encodings without an instruction, FISTTP among them', () => {
-    const memory = [0xd9, 0xdb, 0xdd, 0xdf].map((opcode) => disp16(opcode, 1));
-    for (const code of [...memory, disp16(0xdb, 4), disp16(0xdb, 6), disp16(0xdd, 5)])
+  it('is #UD for encodings without an instruction', () => {
+    for (const code of [disp16(0xd9, 1), disp16(0xdb, 4), disp16(0xdb, 6), disp16(0xdd, 5)])
       assert.equal(new Guest(REAL).run(code), UD);
     for (const code of [
       [0xd9, 0xd1],

@@ -14,8 +14,8 @@ const EXCEPTIONS = 0x3f;
 const ES_AND_B = 0x8080;
 const INVALID_OR_DENORMAL = 3;
 
-/** Escape opcodes and ModRM.reg of memory forms that are #UD (FISTTP is SSE3). */
-const UNDEFINED_MEMORY = ['d9/1', 'db/1', 'db/4', 'db/6', 'dd/1', 'dd/5', 'df/1'];
+/** Escape opcodes and ModRM.reg of memory forms that are #UD. */
+const UNDEFINED_MEMORY = ['d9/1', 'db/4', 'db/6', 'dd/5'];
 const TRANSCENDENTAL = ['d9f0', 'd9f1', 'd9f2', 'd9f3', 'd9f9', 'd9fb', 'd9fe', 'd9ff'];
 const COMPARES_MEMORY = /^d[8ace]\/[23]$/;
 const COMPARES = /^(d8d.|dcd.|ded[0-79]|dae9|d9e4|dd[e].|dbe[89a-f]|dbf[0-7]|dfe[89a-f]|dff[0-7])$/;

@@ -29,6 +29,7 @@ const ENTRY_PREFIX: u32 = 1 << 20;
 const ENTRY_FORCE_REGISTER: u32 = 1 << 21;
 const ENTRY_FIXED_A: u32 = 1 << 22;
 const ENTRY_X87: u32 = 1 << 23;
+const ENTRY_MAP: u32 = 1 << 24;
 const TABLE_BYTES: u32 = 0x800;
 
 const REX_W: u32 = 8;
@@ -209,9 +210,10 @@ function decodeOne(rec: usize, off: u32, mode: u32): bool {
   let modrm: u32 = 0;
   let hasModrm = false;
   let properties = load<u32>(entry, 4);
-  while (properties & (ENTRY_GROUP | ENTRY_PREFIX)) {
+  while (properties & (ENTRY_GROUP | ENTRY_PREFIX | ENTRY_MAP)) {
     let select: u32;
-    if (properties & ENTRY_PREFIX) select = repeat == 1 ? 2 : repeat == 2 ? 3 : opsize ? 1 : 0;
+    if (properties & ENTRY_MAP) select = byte();
+    else if (properties & ENTRY_PREFIX) select = repeat == 1 ? 2 : repeat == 2 ? 3 : opsize ? 1 : 0;
     else {
       if (!hasModrm) {
         modrm = byte();

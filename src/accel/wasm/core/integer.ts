@@ -8,6 +8,7 @@ import {
 import {
   BIT_COMPLEMENT, BIT_RESET, BIT_SET, BIT_TEST, bitImmediate, bitRegister, bitScan, byteSwap, populationCount,
 } from "./bits";
+import { crc32 } from "./crc32";
 import { adjustDivide, adjustMultiply, adjustPacked, adjustUnpacked, bound } from "./decimal";
 import { div, idiv, imul, mul } from "./divide";
 import { faulted, raise, raiseError, VEC_GP, VEC_UD } from "./fault";
@@ -262,6 +263,8 @@ export function execInteger(cpu: usize, rec: usize, op: u32): u32 {
     case OP.BTC_I: return bitImmediate(cpu, rec, BIT_COMPLEMENT);
     case OP.BSF: return bitScan(cpu, rec, false);
     case OP.BSR: return bitScan(cpu, rec, true);
+    case OP.CRC32_B: return crc32(cpu, rec, 0);
+    case OP.CRC32: return crc32(cpu, rec, sizeOf(rec));
     case OP.POPCNT: return populationCount(cpu, rec);
     case OP.CMPXCHG: return compareExchange(cpu, rec);
     case OP.XADD: return exchangeAdd(cpu, rec);

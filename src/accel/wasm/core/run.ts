@@ -28,6 +28,7 @@ import { addressOf, offsetOf, readReg, readRm, sizeOf, writeReg } from "./operan
 import { faulted, raiseError, VEC_GP } from "./fault";
 import * as OP from "./ops";
 import { execSse } from "./sse";
+import { execSse4 } from "./sse4";
 import { blameStack } from "./stack-fault";
 import { execString } from "./string";
 import { execSystem } from "./system";
@@ -54,6 +55,7 @@ function cmovRM(cpu: usize, rec: usize, taken: bool): bool {
 
 /** Runs the operation outside the loop; returns ST_*. */
 export function execute(cpu: usize, rec: usize, op: u32): u32 {
+  if (op >= OP.FIRST_SSE4) return execSse4(cpu, rec, op);
   if (op >= OP.FIRST_SSE) return execSse(cpu, rec, op);
   if (op >= OP.FIRST_X87) return execX87(cpu, rec, op);
   if (op >= OP.FIRST_SYSTEM) return execSystem(cpu, rec, op);

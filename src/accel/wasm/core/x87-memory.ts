@@ -200,8 +200,8 @@ export function storeReal(cpu: usize, va: u64, format: u32, pops: u32): bool {
   return finishStore(cpu, pops);
 }
 
-/** FIST and FISTP. */
-export function storeInteger(cpu: usize, va: u64, format: u32, pops: u32): bool {
+/** FIST, FISTP and FISTTP, which differ in the rounding. */
+export function storeInteger(cpu: usize, va: u64, format: u32, pops: u32, rounding: u32): bool {
   const size = sizeIndex(format);
   emptySource = false;
   let value: i64 = (-1 as i64) << ((8 << size) - 1);
@@ -209,7 +209,7 @@ export function storeInteger(cpu: usize, va: u64, format: u32, pops: u32): bool 
     if (emptyStops(cpu)) return stopStore(cpu, va, 1 << sizeIndex(format));
   } else {
     loadA(cpu, 0);
-    value = roundToInteger(fpRounding, 8 << size);
+    value = roundToInteger(rounding, 8 << size);
     if (stopped(cpu)) return stopStore(cpu, va, 1 << sizeIndex(format));
   }
   if (!writeMem(cpu, va, size, value as u64)) return false;

@@ -13,7 +13,7 @@ import { faulted, raise, VEC_NM, VEC_UD } from "./fault";
 import { carryFlag, parityFlag, zeroFlag } from "./flags";
 import { FWAIT, X87_MEMORY } from "./ops";
 import { addressOf, offsetOf, readMem, ripOf, sizeOf, writeMem } from "./operand";
-import { fpRounding, KIND_FINITE, RC_NEAREST, RC_UP, setB, setExact } from "./softfloat-core";
+import { fpRounding, KIND_FINITE, RC_NEAREST, RC_UP, RC_ZERO, setB, setExact } from "./softfloat-core";
 import {
   arithmeticAB, changeSign, compareCodes, compareRegisters, compareToFlags, compareUnderflow, examine, extract,
   partialRemainder, registerArithmetic, rootOfTop, roundTop, scale, test, underflow,
@@ -79,8 +79,8 @@ function noteOperand(cpu: usize, rec: usize, offset: u64): void {
 /* ---- memory forms ---------------------------------------------------------------------------------- */
 
 /** Sets of memory forms, a bit for each. */
-const UNDEFINED_MEMORY: u64 = ((1 as u64) << 0o11) | ((1 as u64) << 0o31) | ((1 as u64) << 0o34)
-  | ((1 as u64) << 0o36) | ((1 as u64) << 0o51) | ((1 as u64) << 0o55) | ((1 as u64) << 0o71);
+const UNDEFINED_MEMORY: u64 = ((1 as u64) << 0o11) | ((1 as u64) << 0o34) | ((1 as u64) << 0o36)
+  | ((1 as u64) << 0o55);
 /** FNSTENV FNSTCW FNSAVE FNSTSW do not wait. */
 const NOT_WAITING: u64 = ((1 as u64) << 0o16) | ((1 as u64) << 0o17) | ((1 as u64) << 0o56) | ((1 as u64) << 0o57);
 
@@ -148,9 +148,11 @@ function dataMemory(cpu: usize, form: u32, va: u64): bool {
   if (digit < 4) {
     if (digit == 0) return loadNumber(cpu, va, format);
     const pops: u32 = digit & 1;
-    if (format <= FORMAT_F64) return storeReal(cpu, va, format, pops);
+    const truncates = digit == 1;
+    if (format <= FORMAT_F64 && !truncates) return storeReal(cpu, va, format, pops);
     x87Begin(cpu);
-    return storeInteger(cpu, va, format, pops);
+    // FISTTP has 64 bits where the others have a double.
+    return storeInteger(cpu, va, format == FORMAT_F64 ? FORMAT_I64 : format, pops, truncates ? RC_ZERO : fpRounding);
   }
   x87Begin(cpu);
   switch (form) {
@@ -159,7 +161,7 @@ function dataMemory(cpu: usize, form: u32, va: u64): bool {
     case 0o74: return loadDecimal(cpu, va);
     case 0o75: return loadNumber(cpu, va, FORMAT_I64);
     case 0o76: return storeDecimal(cpu, va);
-    default: return storeInteger(cpu, va, FORMAT_I64, 1);
+    default: return storeInteger(cpu, va, FORMAT_I64, 1, fpRounding);
   }
 }
 

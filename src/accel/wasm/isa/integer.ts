@@ -230,6 +230,8 @@ function bits(): Row[] {
     row('0F BC /r', 'bsf', 'Gv,Ev', 'integer', ['BSF', 'BSF'], scan),
     row('0F BD /r', 'bsr', 'Gv,Ev', 'integer', ['BSR', 'BSR'], scan),
     row('F3 0F B8 /r', 'popcnt', 'Gv,Ev', 'integer', ['POPCNT', 'POPCNT'], { size: 'v' }),
+    row('F2 0F 38 F0 /r', 'crc32', 'Gy,Eb', 'integer', ['CRC32_B', 'CRC32_B'], { size: 'y' }),
+    row('F2 0F 38 F1 /r', 'crc32', 'Gv,Ev', 'integer', ['CRC32', 'CRC32'], { size: 'v' }),
     row('0F B0 /r', 'cmpxchg', 'Eb,Gb', 'integer', ['CMPXCHG', 'CMPXCHG'], {
       size: 'b',
       lock: true,

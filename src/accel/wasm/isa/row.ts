@@ -8,7 +8,7 @@
  */
 
 /** Which routine of the core executes an operation. */
-export type Unit = 'hot' | 'integer' | 'string' | 'system' | 'x87' | 'sse';
+export type Unit = 'hot' | 'integer' | 'string' | 'system' | 'x87' | 'sse' | 'sse4';
 
 export interface Row {
   /** E.g. `66 0F 6F /r`, `81 /0`, `40 +r`. */

@@ -4,12 +4,14 @@
  *
  * A table entry is two words. Leaf: word 0 holds the operation of the register form (low half) and of
  * the memory form (high half), word 1 the properties below. Inner: word 0 is the byte offset of a
- * sub-table, word 1 has GROUP (8 entries, chosen by ModRM.reg) or PREFIX (4 entries: none, 66, F3, F2).
+ * sub-table, word 1 has GROUP (8 entries, chosen by ModRM.reg), PREFIX (4 entries: none, 66, F3, F2) or
+ * MAP (256 entries, chosen by one more byte of the opcode).
  * Word 1 of an invalid encoding is 0.
  */
 import { INTEGER_ROWS } from './integer.js';
 import type { Row, Unit } from './row.js';
 import { SSE_ROWS } from './sse.js';
+import { SSE4_ROWS } from './sse4.js';
 import { SYSTEM_ROWS } from './system.js';
 import { X87_ROWS } from './x87.js';
 
@@ -29,14 +31,21 @@ export const ENTRY_PREFIX = 1 << 20;
 export const ENTRY_FORCE_REGISTER = 1 << 21;
 export const ENTRY_FIXED_A = 1 << 22;
 export const ENTRY_X87 = 1 << 23;
+export const ENTRY_MAP = 1 << 24;
 
 const IMMEDIATES = ['', 'Ib', 'Iw', 'Iz', 'Iv', 'Jb', 'Jz', 'O', 'Ap', 'Iw,Ib', 'Ibs'] as const;
 const SIZES = ['', 'b', 'v', 'v64', 'y', 'w', 'd', 'q', 'f64'] as const;
 
-const UNITS: readonly Unit[] = ['hot', 'integer', 'string', 'system', 'x87', 'sse'];
+const UNITS: readonly Unit[] = ['hot', 'integer', 'string', 'system', 'x87', 'sse', 'sse4'];
 
 /** Every row of the engine. */
-export const ROWS: readonly Row[] = [...INTEGER_ROWS, ...SYSTEM_ROWS, ...X87_ROWS, ...SSE_ROWS];
+export const ROWS: readonly Row[] = [
+  ...INTEGER_ROWS,
+  ...SYSTEM_ROWS,
+  ...X87_ROWS,
+  ...SSE_ROWS,
+  ...SSE4_ROWS,
+];
 
 /** Operations with a number of their own that no encoding names. */
 const PSEUDO_OPERATIONS = ['BREAK', 'FALL', 'TAIL'] as const;
@@ -72,7 +81,8 @@ export function operationModule(): string {
 
 /** An encoding, taken apart. */
 export interface Encoding {
-  readonly map: 0 | 1;
+  /** The bytes before the opcode: none, 0F, 0F 38, 0F 3A. */
+  readonly map: 0 | 1 | 2 | 3;
   readonly opcode: number;
   /** Index in [none, 66, F3, F2], or undefined when prefixes do not select. */
   readonly prefix: number | undefined;
@@ -89,8 +99,11 @@ export function parseEncoding(text: string): Encoding {
     words.length > 1 && words[1] === '0F' && prefixes.includes(words[0] ?? '')
       ? prefixes.indexOf(words.shift() ?? '')
       : undefined;
-  const map = words[0] === '0F' && words.length > 1 ? 1 : 0;
+  let map: Encoding['map'] = words[0] === '0F' && words.length > 1 ? 1 : 0;
   if (map === 1) words.shift();
+  if (map === 1 && words[0] === '38') map = 2;
+  else if (map === 1 && words[0] === '3A') map = 3;
+  if (map > 1) words.shift();
   const opcode = Number.parseInt(words.shift() ?? '', 16);
   const tail = words[0] ?? '';
   const digit = /^\/[0-7]$/.test(tail) ? Number(tail[1]) : undefined;
@@ -150,7 +163,7 @@ function leaf(
 
 type Slot = Map<number, Map<number, [number, number]>>;
 
-/** Byte offsets of the four opcode tables: one-byte and 0F, for 64-bit code and for the other modes. */
+/** Bytes of one opcode table: one-byte, 0F, and behind it 0F 38 and 0F 3A. */
 export const TABLE_BYTES = 0x800;
 
 /**
@@ -198,8 +211,14 @@ export function decodeTables(): Uint8Array {
       }
     }
     const base = long ? 0 : 2 * TABLE_BYTES;
+    const longer = [0x38, 0x3a].map((opcode) => {
+      const table = allocate(256);
+      put(base + TABLE_BYTES + opcode * 8, [table, ENTRY_MAP | ENTRY_VALID]);
+      return table;
+    });
     for (const [index, slot] of slots) {
-      const at = base + index * 8;
+      const at =
+        index < 0x200 ? base + index * 8 : (longer[(index >> 8) - 2] ?? 0) + (index & 0xff) * 8;
       const common = slot.get(-1);
       if (slot.size === 1 && common) {
         putSlot(at, common);

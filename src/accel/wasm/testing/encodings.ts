@@ -3,7 +3,7 @@
  * registers, addressing forms and immediates (Intel SDM vol. 2, chapter 2).
  */
 import type { Row } from '../isa/row.js';
-import { parseEncoding } from '../isa/table.js';
+import { type Encoding, parseEncoding } from '../isa/table.js';
 import { ARENA, type Bits, SLOT_TARGET, WINDOW_CENTER } from './arena.js';
 import type { Random, State } from './states.js';
 
@@ -66,6 +66,11 @@ export interface VariantOptions {
 function little(value: number | bigint, bytes: number): number[] {
   const wide = BigInt.asUintN(64, BigInt(value));
   return Array.from({ length: bytes }, (_, index) => Number((wide >> BigInt(index * 8)) & 255n));
+}
+
+/** The bytes of an opcode before its last. */
+export function escapeBytes({ map }: Encoding): readonly number[] {
+  return [[], [0x0f], [0x0f, 0x38], [0x0f, 0x3a]][map] ?? [];
 }
 
 interface ModRm {
@@ -333,7 +338,7 @@ function variant(
     ...prefixes,
     ...(mandatory ?? []),
     ...withRex,
-    ...(encoding.map === 1 ? [0x0f] : []),
+    ...escapeBytes(encoding),
     opcode,
     ...tail,
     ...immediate,

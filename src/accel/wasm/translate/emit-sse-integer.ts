@@ -58,7 +58,7 @@ const SHIFTS: Readonly<Record<string, readonly [VectorName, number]>> = {
 const BYTES = [...Array(16).keys()];
 
 /** Lanes of bytes for a shuffle of elements of `width` bytes; elements of the source follow those of the destination. */
-function lanes(width: number, elements: readonly number[]): number[] {
+export function lanes(width: number, elements: readonly number[]): number[] {
   return elements.flatMap((element) => BYTES.slice(0, width).map((byte) => element * width + byte));
 }
 

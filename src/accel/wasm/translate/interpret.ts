@@ -152,6 +152,10 @@ export const ROUTINES: readonly Emitter[] = [
   routine(/^MOVD_EP$/, { operands: 'b', stores: true }),
   routine(/^MASKMOV(?:DQU|Q)$/, { reads: RDI_BIT, stores: true }),
   routine(/^P[A-Z]+_(?:[XP]I?)$|^PSHUFW$|^MOVQ_PQ$|^MOVQ2DQ$|^MOVDQ2Q$|^EMMS$/, { vectors: true }),
+  routine(/^(?:ADDSUB|HADD|HSUB|DP|ROUND)[PS][SD]$/, { vectors: true }),
+  routine(/^(?:INSERTPS|PHMINPOSUW|MPSADBW)$/, { vectors: true }),
+  routine(/^PCMP[EI]STRI$/, { reads: RAX_BIT | RDX_BIT, writes: RCX_BIT, flags: 'all' }),
+  routine(/^CRC32(?:_B)?$/, { operands: 'rb' }),
   routine(/^(?:LDMXCSR|FENCE|CLFLUSH)$/, {}),
   routine(/^STMXCSR$|^MOVQ_MP$/, { stores: true }),
   {

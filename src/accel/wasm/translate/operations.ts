@@ -13,6 +13,7 @@ import { SHIFT_EMITTERS } from './emit-shift.js';
 import { SSE_FLOAT_EMITTERS } from './emit-sse-float.js';
 import { SSE_INTEGER_EMITTERS } from './emit-sse-integer.js';
 import { SSE_MOVE_EMITTERS } from './emit-sse-move.js';
+import { SSE4_EMITTERS } from './emit-sse4.js';
 import type { Emit, Emitter } from './emitter.js';
 import type { FunctionBuilder } from './function-builder.js';
 import { ROUTINES } from './interpret.js';
@@ -35,6 +36,7 @@ const EMITTERS: readonly Emitter[] = [
   ...SSE_MOVE_EMITTERS,
   ...SSE_INTEGER_EMITTERS,
   ...SSE_FLOAT_EMITTERS,
+  ...SSE4_EMITTERS,
   ...ROUTINES,
 ];
 
