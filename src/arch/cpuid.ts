@@ -2,7 +2,7 @@
  * What CPUID says on a processor that Pando itself executes.
  *
  * Source: Intel SDM vol. 2A, CPUID; the 40000000h leaves: Linux Documentation/virt/kvm/x86/cpuid.rst.
- * The features are x86-64-v1 with NX, SYSCALL, CMPXCHG16B, POPCNT, fast string moves, x2APIC and the
+ * The basic features are x86-64-v1 with NX, SYSCALL, CMPXCHG16B, POPCNT, fast string moves, x2APIC and the
  * TSC-deadline timer. Leaves 15h and 16h and the invariant TSC spare a guest its calibrations. Leaf 6
  * does not say that the APIC's timer never stops (ARAT): then Linux leaves the 8254 alone, and has no
  * timer at all with `nolapic_timer`.

@@ -14,6 +14,7 @@ import {
 } from '../measure/whereabouts.js';
 import { deduplicatedPath } from '../run/boot-gains.js';
 import { controlArea } from '../run/control-area.js';
+import { defaultCpu } from '../vm/options.js';
 import { createFleet, USER_SPACE_STAGE } from './fleet.js';
 import type {
   FootprintCell,
@@ -37,7 +38,12 @@ const PAGES_PER_CELL = 32;
 /** Everything that guests' memory is mapped from. */
 function imageFiles({ vm, images, accelerator }: OpenSubject): string[] {
   const { kernel, initrd } = images;
-  const deduplicated = deduplicatedPath(kernel, { accelerator, memory: vm.memory ?? 0, cpus: 1 });
+  const deduplicated = deduplicatedPath(kernel, {
+    accelerator,
+    memory: vm.memory ?? 0,
+    cpus: 1,
+    cpu: defaultCpu(accelerator),
+  });
   return [kernel.path, initrd?.path, deduplicated].filter((path) => path !== undefined);
 }
 

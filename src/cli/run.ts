@@ -256,7 +256,10 @@ export function registerRunCommand(program: Command): void {
     .option('--snapshot <name>', 'go on from a snapshot instead of booting')
     .option('--memory <size>', 'guest RAM of each VM; on wasm up to 3G', '1G')
     .option('--cpus <number>', 'virtual processors of each VM', '1')
-    .option('--cpu <model>', 'kvm: host, v1, v2 or v3, with ,-FEATURE any number of times')
+    .option(
+      '--cpu <model>',
+      'v1, v2 or max (default); on kvm also v3 and host, and ,-FEATURE behind it',
+    )
     .option('--accel <name>', 'accelerator: auto, kvm or wasm', 'auto')
     .option('--tier <n>', 'wasm: 0 interprets, 1 also translates hot code; auto is 1', 'auto')
     .option('--load <how>', 'map: images copy-on-write over guest RAM; read: copy them', 'map')

@@ -9,6 +9,7 @@ import { Library } from '../accel/wasm/translate/library.js';
 import type { TranslationService } from '../accel/wasm/translate/service.js';
 import type { TierOptions } from '../accel/wasm/translate/tier.js';
 import { WasmVcpu } from '../accel/wasm/vcpu.js';
+import { DEFAULT_CPU_MODEL } from '../arch/cpu-models.js';
 import type { VcpuState } from '../arch/vcpu-state.js';
 import { Board } from '../devices/board.js';
 import { GuestMemory } from '../memory/guest-memory.js';
@@ -114,7 +115,7 @@ export class LockstepGuest {
     placeGuestImages(guestMemory, images, 'map');
     installDecodeTables(guestMemory.memory);
     const entry = writeGuestBootData(guestMemory, images, { memory, cpus: 1, commandLine });
-    prepareEngine(guestMemory);
+    prepareEngine(guestMemory, DEFAULT_CPU_MODEL);
     const guest = new LockstepGuest(guestMemory, engine);
     guest.#board.reset();
     guest.#vcpu.reset(entry);

@@ -132,14 +132,14 @@ describe('a kernel or an initrd given by path', () => {
 
   test('what boots leave is kept in the store, and nothing beside the file', () => {
     const kernel = writeKernel(join(folder, 'mine', 'builds', 'vmlinux'));
-    const machine = { accelerator: 'wasm', memory: 256 * MIB, cpus: 1 } as const;
+    const machine = { accelerator: 'wasm', memory: 256 * MIB, cpus: 1, cpu: 'max' } as const;
     for (const immutable of [false, true]) {
       const file = openKernelFile(kernel, immutable, pass);
       const name = file.content?.sha256;
       assert.equal(profilePath(file), join(store, 'profiles', `${name}`));
       assert.equal(
         deduplicatedPath(file, machine),
-        join(store, 'deduplicated', `${name}-wasm-1-256`),
+        join(store, 'deduplicated', `${name}-wasm-1-max-256`),
       );
       assert.equal(file.path === kernel, immutable);
       file.close();

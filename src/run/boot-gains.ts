@@ -23,11 +23,13 @@ export function deduplicatedPath(
     readonly accelerator: AcceleratorName;
     readonly memory: number;
     readonly cpus: number;
+    /** CPU model: kernels rewrite their code for it. */
+    readonly cpu: string;
   },
 ): string | undefined {
   if (content === undefined) return undefined;
-  const { accelerator, memory, cpus } = machine;
-  const name = `${content.sha256}-${accelerator}-${cpus}-${memory / 2 ** 20}`;
+  const { accelerator, memory, cpus, cpu } = machine;
+  const name = `${content.sha256}-${accelerator}-${cpus}-${encodeURIComponent(cpu)}-${memory / 2 ** 20}`;
   return join(storeFolders(content.store).deduplicated, name);
 }
 

@@ -241,7 +241,14 @@ function machineFor(options: GuestOptions, listener: MachineListener): MachinePa
       memory,
       controlOffset: WASM_VM_CONTROL,
       execute: (control) =>
-        new WasmExecution(memory, control, tier !== '0', devices.descriptions, listener),
+        new WasmExecution({
+          memory,
+          control,
+          cpu,
+          translate: tier !== '0',
+          devices: devices.descriptions,
+          listener,
+        }),
     };
   }
   const memory = MappedMemory.create({ ramBytes, controlBytes: CONTROL_BYTES });

@@ -1,7 +1,9 @@
 /** The options of a VM: which there are and what each may be, in one table. */
+import { CPU_MODELS, DEFAULT_CPU_MODEL } from '../arch/cpu-models.js';
 import { MAX_VCPUS } from '../devices/board-state.js';
 import { PandoError } from '../error.js';
 import type { WasmRefusal } from '../run/accelerators.js';
+import type { AcceleratorName } from '../run/types.js';
 import type { VmOptions } from './types.js';
 
 /** Guest RAM of the wasm accelerator: what a 32-bit memory holds beside the control area. */
@@ -104,6 +106,11 @@ function checkCpus(cpus: number): void {
   });
 }
 
+/** The CPU model of a VM for which none is named: all that the accelerator can give. */
+export function defaultCpu(accelerator: AcceleratorName): string {
+  return accelerator === 'wasm' ? DEFAULT_CPU_MODEL : 'host';
+}
+
 /** Why the wasm accelerator cannot run such a VM; undefined when it can. */
 export function wasmRefusal(
   cpu: string | undefined,
@@ -124,11 +131,11 @@ export function wasmRefusal(
       remedy: 'use --cpus 1',
     };
   }
-  if (cpu !== undefined) {
+  if (cpu !== undefined && !CPU_MODELS.includes(cpu)) {
     return {
       code: 'VM_CPU_MODEL_UNSUPPORTED',
-      message: `CPU model "${cpu}": the wasm accelerator has one model only`,
-      remedy: 'leave --cpu away',
+      message: `CPU model "${cpu}": the wasm accelerator has ${CPU_MODELS.join(', ')}`,
+      remedy: 'use one of these',
     };
   }
   return undefined;

@@ -45,8 +45,8 @@ export interface VmOptions {
   /** Number of virtual processors; 1 when absent. */
   readonly cpus?: number | undefined;
   /**
-   * CPU model on kvm: `host`, `v1`, `v2` or `v3` (x86-64 micro-architecture levels), and `,-NAME` for
-   * each feature to take away, e.g. `host,-cx16`; `host` when absent.
+   * CPU model: `v1`, `v2` (x86-64 micro-architecture levels) or `max`, all that there is; `max` when absent.
+   * On kvm also `v3`, `host`, which is `max`, and behind each `,-NAME` for features to take away, e.g. `host,-cx16`.
    */
   readonly cpu?: string | undefined;
   /** `auto` takes kvm where it opens and works; `auto` when absent. */

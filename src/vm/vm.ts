@@ -31,7 +31,7 @@ import { type ConsoleListener, ConsoleOutput } from './console-output.js';
 import { consoleStream } from './console-stream.js';
 import { placeOf, unwatch, watch } from './dropped.js';
 import { call } from './listeners.js';
-import { checkOptions, wasmRefusal } from './options.js';
+import { checkOptions, defaultCpu, wasmRefusal } from './options.js';
 import { RingSource } from './ring-source.js';
 import type {
   AcceleratorName,
@@ -47,8 +47,6 @@ import type {
 } from './types.js';
 
 const DEFAULT_MEMORY = 1 << 30;
-/** All that the host's processor can give. */
-const DEFAULT_CPU = 'host';
 
 /** How long after user space began the guest's pages of zeros are given back, in milliseconds. */
 export const TRIM_DELAY = 1500;
@@ -127,7 +125,12 @@ export class Vm implements AsyncDisposable {
       options.accelerator ?? 'auto',
       wasmRefusal(options.cpu, memory, cpus),
     );
-    const { commandLine = '', cpu = DEFAULT_CPU, tier = 'auto', load = 'map' } = options;
+    const {
+      commandLine = '',
+      cpu = defaultCpu(accelerator),
+      tier = 'auto',
+      load = 'map',
+    } = options;
     const pool = WorkerPool.shared();
     if (accelerator === 'kvm') VcpuThreads.shared().prepare(cpus);
     else if (tier !== '0') pool.prepare();
@@ -148,7 +151,7 @@ export class Vm implements AsyncDisposable {
       if (accelerator === 'wasm' && tier !== '0' && profile) pool.prepare(profile);
       const deduplicated =
         load === 'map' && options.deduplicate !== false
-          ? deduplicatedPath(images.kernel, { accelerator, memory, cpus })
+          ? deduplicatedPath(images.kernel, { accelerator, memory, cpus, cpu })
           : undefined;
       const guestOptions = {
         accelerator,

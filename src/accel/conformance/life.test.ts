@@ -176,6 +176,28 @@ test('kvm shows the guest the CPU model that was asked for', async (t) => {
   await assert.rejects(leaf1('v5'), { code: 'CPU_MODEL_UNKNOWN' });
 });
 
+test('wasm shows the guest the CPU model that was asked for', async () => {
+  const words = async (cpu?: string): Promise<[features: number, extended: number]> => {
+    const code = new GuestCode().stack();
+    for (const [leaf, name] of [
+      [1, 'ecx'],
+      [0x80000001, 'edx'],
+    ] as const) {
+      code.mov('eax', leaf).mov('ecx', 0).emit('0fa2 89c8').show(name);
+    }
+    const output = await run('wasm', code.powerOff(), cpu === undefined ? {} : { cpu });
+    return [value(output, 'ecx'), value(output, 'edx')];
+  };
+  const [V1, V2, LAHF] = [0x00802000, 0x00980201, 1];
+  for (const cpu of ['v2', 'max', undefined]) {
+    const [features, extended] = await words(cpu);
+    assert.deepEqual([features & (V1 | V2), extended & LAHF], [V1 | V2, LAHF], cpu);
+  }
+  const [features, extended] = await words('v1');
+  assert.deepEqual([features & (V1 | V2), extended & LAHF], [V1, 0]);
+  await assert.rejects(words('v3'), { code: 'VM_CPU_MODEL_UNSUPPORTED' });
+});
+
 test('kvm ends a guest that it cannot run with registers and the bytes at RIP', async (t) => {
   const absent = absence('kvm');
   if (absent !== undefined) {

@@ -130,6 +130,7 @@ const V3: Level = {
 };
 const LEVELS: Readonly<Record<string, Level | undefined>> = {
   host: undefined,
+  max: undefined,
   v1: V1,
   v2: V2,
   v3: V3,
@@ -143,7 +144,7 @@ export interface CpuModel {
 }
 
 /**
- * Understands `host`, `v1`, `v2`, `v3`, each with `,-feature` any number of times.
+ * Understands `host` and `max`, which are one, `v1`, `v2` and `v3`, each with `,-feature` any number of times.
  * @throws PandoError CPU_MODEL_UNKNOWN, CPU_FEATURE_UNKNOWN
  */
 export function parseCpuModel(text: string): CpuModel {

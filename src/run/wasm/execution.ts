@@ -5,6 +5,7 @@
 import { coreModule, installDecodeTables } from '../../accel/wasm/core-module.js';
 import * as L from '../../accel/wasm/layout.js';
 import { WasmVcpu } from '../../accel/wasm/vcpu.js';
+import { cpuModelFeatures } from '../../arch/cpu-models.js';
 import { buildCpuid } from '../../arch/cpuid.js';
 import type { EntryState } from '../../arch/entry-state.js';
 import { PAGE_SIZE } from '../../arch/layout.js';
@@ -24,6 +25,17 @@ const CPUID_ROW_BYTES = 32;
 /** Flag of a row that answers one subleaf only. */
 const CPUID_SUBLEAF_MATTERS = 1;
 
+export interface WasmExecutionOptions {
+  readonly memory: GuestMemory;
+  readonly control: VmControl;
+  /** CPU model (arch/cpu-models.ts). */
+  readonly cpu: string;
+  /** Whether hot code is translated; the pool has been prepared for it. */
+  readonly translate: boolean;
+  readonly devices: readonly DeviceDescription[];
+  readonly listener: MachineListener;
+}
+
 export class WasmExecution implements Execution {
   readonly board: Board;
   readonly #memory: GuestMemory;
@@ -31,16 +43,11 @@ export class WasmExecution implements Execution {
   readonly #vcpu: WasmVcpu;
   readonly #pool = WorkerPool.shared();
   readonly #slot: number;
+  readonly #cpu: string;
 
-  /** @param translate whether hot code is translated; the pool has been prepared for it */
-  constructor(
-    memory: GuestMemory,
-    control: VmControl,
-    translate: boolean,
-    devices: readonly DeviceDescription[],
-    listener: MachineListener,
-  ) {
+  constructor({ memory, control, cpu, translate, devices, listener }: WasmExecutionOptions) {
     this.#memory = memory;
+    this.#cpu = cpu;
     this.#control = control;
     const wasm = memory.memory;
     const module = coreModule();
@@ -62,7 +69,7 @@ export class WasmExecution implements Execution {
     const view = new DataView(this.#memory.buffer);
     // A new VM's memory is zeros already.
     if (view.getUint32(L.VCPU_BLOCKS + L.ARENA_NEXT, true) !== 0) this.#vcpu.forgetCode();
-    prepareEngine(this.#memory);
+    prepareEngine(this.#memory, this.#cpu);
     this.board.reset();
     this.#vcpu.reset(entry);
   }
@@ -120,17 +127,18 @@ export class WasmExecution implements Execution {
   }
 }
 
-/** The words of the control area that the first entry of the core finds: its arena, RAM's size, CPUID. */
-export function prepareEngine({ buffer, ramBytes }: GuestMemory): void {
+/** The words of the control area that the first entry of the core finds: its arena, RAM's size, CPUID of the model `cpu`. */
+export function prepareEngine({ buffer, ramBytes }: GuestMemory, cpu: string): void {
   const view = new DataView(buffer);
   view.setUint32(L.VCPU_BLOCKS + L.ARENA_NEXT, L.BLOCK_ARENA, true);
   view.setUint32(L.VCPU_BLOCKS + L.RAM_PAGES, ramBytes / PAGE_SIZE, true);
-  view.setUint32(L.VCPU_BLOCKS + L.CPUID_ROWS, writeCpuid(view), true);
+  view.setUint32(L.VCPU_BLOCKS + L.CPUID_ROWS, writeCpuid(view, cpu), true);
 }
 
 /** Writes the CPUID table; returns the number of rows. */
-function writeCpuid(view: DataView): number {
-  const rows = buildCpuid({ vcpus: 1, apicId: 0, tscFrequency: TSC_FREQUENCY });
+function writeCpuid(view: DataView, cpu: string): number {
+  const features = cpuModelFeatures(cpu);
+  const rows = buildCpuid({ vcpus: 1, apicId: 0, tscFrequency: TSC_FREQUENCY, features });
   const limit = (L.CPUID_TABLE_LIMIT - L.CPUID_TABLE) / CPUID_ROW_BYTES;
   if (rows.length > limit) {
     throw new PandoError('CPUID_TABLE_FULL', `CPUID has ${rows.length} rows, the table ${limit}`);
