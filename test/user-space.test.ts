@@ -69,6 +69,11 @@ test('programs print the same bytes in a guest as on the host', async (t) => {
   const { vm, console } = await bootToShell(image, { initrd, immutableImages: false });
   await using _ = vm;
   await console.run('mount -t proc proc /debian/proc && mount --bind /dev /debian/dev');
+  await t.test('the C library finds x86-64-v2', async () => {
+    const help = await console.run('chroot /debian /lib64/ld-linux-x86-64.so.2 --help');
+    assert.match(help, /x86-64-v2 \(supported, searched\)/);
+    assert.doesNotMatch(help, /x86-64-v3 \(supported/);
+  });
   const environment = Object.entries(ENVIRONMENT).map(([name, value]) => `${name}=${value}`);
   for (const command of COMMANDS) {
     await t.test(command, async () => {
