@@ -59,6 +59,7 @@ const ALLOWED = {
   'cli/terminal': ['image', 'error'],
   sandbox: ['snapshot', 'vm', 'image', 'error', 'version'],
   cli: [
+    'sandbox',
     'cli/terminal',
     'snapshot',
     'bench',

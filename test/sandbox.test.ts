@@ -12,7 +12,7 @@ test('a sandbox runs commands, moves files, reaches ports, pauses, forks, ends',
   const { stdout, exitCode } = await sandbox.exec('echo $GREETING; uname -s; exit 3');
   assert.deepEqual([stdout, exitCode], ['hello\nLinux\n', 3]);
   const off = Math.abs(Number((await sandbox.exec('date +%s')).stdout) - Date.now() / 1000);
-  assert.ok(off < 5, `the clock is ${off} s off`);
+  assert.ok(off < 60, `the clock is ${off} s off`);
   assert.match((await sandbox.exec('hostname')).stdout, /^sandbox-[0-9a-f]{8}\n$/);
 
   const bytes = randomBytes(3_000_000);

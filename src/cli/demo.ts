@@ -1,18 +1,25 @@
-/** `pando demo`: four VMs of Debian's kernel on one mapped copy, and what they share. */
+/**
+ * `pando demo`: four VMs of Debian's kernel on one mapped copy, and what they share; two with the same
+ * images read; and clones of a template (demo-clones.ts).
+ */
 import type { Command } from 'commander';
 import { DEFAULT_MEMORY, type Makers } from '../fleet/fleet.js';
 import { chooseBootImage } from '../image/boot-image.js';
 import { USER_SPACE_LINE } from '../image/init-script.js';
+import type { LoadMode } from '../vm/types.js';
 import { TRIM_DELAY } from '../vm/vm.js';
+import { type Cost, clonesText, memoryMeter, runClones } from './demo-clones.js';
 import type { RunReport } from './report.js';
 import { MAKERS } from './run.js';
-import { runSession } from './session.js';
+import { runSession, type SessionResult } from './session.js';
 import { progressLine } from './terminal/image-progress.js';
 import { STANDARD_STREAMS, type Streams } from './terminal/standard-streams.js';
 import { formatTable, type Style, styleFor } from './terminal/text-table.js';
 import { mebibytes } from './terminal/units.js';
 
 const VM_COUNT = 4;
+const READ_COUNT = 2;
+const LOADS = { map: 'mapped', read: 'read' } as const satisfies Record<LoadMode, string>;
 const TIMEOUT_MS = 300_000;
 /** Pages of zeros go back, and pages written alike are shared, some time after user space began. */
 const SETTLE_MS = 2 * TRIM_DELAY;
@@ -61,6 +68,12 @@ export function demoText(report: RunReport, style: Style): string {
   ].join('\n');
 }
 
+/** Milliseconds until the last of the VMs ran user space. */
+function readyAfter({ vms }: RunReport): number {
+  const stages = vms.flatMap((vm) => vm.stages.filter(({ name }) => name === 'linux_start_user'));
+  return Math.max(0, ...stages.map(({ ms }) => ms));
+}
+
 /**
  * @returns the exit status
  * @throws PandoError
@@ -70,41 +83,57 @@ export async function demo(
   makers: Makers = MAKERS,
 ): Promise<number> {
   const style = styleFor(streams.out);
-  const progress = progressLine(streams.err);
-  const image = await chooseBootImage({}, progress.sink).finally(() => progress.end());
-  streams.err.write(`booting ${VM_COUNT} VMs of ${image.kernel}\n`);
-  const { report, complaints, status } = await runSession(
-    {
-      vm: {
-        kernel: image.kernel,
-        initrd: image.initrd,
-        commandLine: image.commandLine,
-        memory: DEFAULT_MEMORY,
+  const pulling = progressLine(streams.err);
+  const image = await chooseBootImage({}, pulling.sink).finally(() => pulling.end());
+  const { kernel, initrd, commandLine } = image;
+  const costs: Cost[] = [];
+  const boot = async (load: LoadMode, count: number): Promise<SessionResult> => {
+    streams.err.write(`booting ${count} VMs of ${kernel}, ${LOADS[load]}\n`);
+    const meter = memoryMeter();
+    let memory = 0;
+    const session = await runSession(
+      {
+        vm: { kernel, initrd, commandLine, load, memory: DEFAULT_MEMORY },
+        count,
+        isolate: 'shared',
+        serial: { kind: 'null' },
+        until: USER_SPACE_LINE,
+        timeoutMs: TIMEOUT_MS,
+        measure: true,
+        inspect: async () => {
+          memory = meter(count);
+        },
+        settleMs: SETTLE_MS,
+        lastingProgress: true,
       },
-      count: VM_COUNT,
-      isolate: 'shared',
-      serial: { kind: 'null' },
-      until: USER_SPACE_LINE,
-      timeoutMs: TIMEOUT_MS,
-      measure: true,
-      settleMs: SETTLE_MS,
-      lastingProgress: true,
-    },
-    streams,
-    makers,
-  );
-  if (complaints.length > 0) streams.err.write(`${complaints.join('\n')}\n`);
-  if (report !== undefined) {
-    streams.out.write(`\n${demoText(report, style)}`);
-  }
-  return status;
+      streams,
+      makers,
+    );
+    const { report, complaints } = session;
+    if (complaints.length > 0) streams.err.write(`${complaints.join('\n')}\n`);
+    if (report !== undefined) {
+      costs.push({ how: LOADS[load], count, ready: readyAfter(report), memory });
+    }
+    return session;
+  };
+  const mapped = await boot('map', VM_COUNT);
+  if (mapped.report !== undefined) streams.out.write(`\n${demoText(mapped.report, style)}\n`);
+  if (mapped.status !== 0) return mapped.status;
+  const read = await boot('read', READ_COUNT);
+  if (read.status !== 0) return read.status;
+  const cloning = progressLine(streams.err);
+  const clones = await runClones(cloning.sink).finally(() => cloning.end());
+  streams.out.write(`\n${clonesText(clones, [...costs, clones.cost], style)}`);
+  return 0;
 }
 
 /** Adds the command to the program. */
 export function registerDemoCommand(program: Command): void {
   program
     .command('demo')
-    .description('boot four VMs of the Debian image on one mapped copy; show stages and sharing')
+    .description(
+      'boot VMs of the Debian image on one mapped copy, clone a template; show sharing and times',
+    )
     .action(async () => {
       process.exitCode = await demo();
     });

@@ -4,6 +4,7 @@ import { PandoError } from '../error.js';
 import type { HostCapabilities } from '../measure/capabilities.js';
 import type { AcceleratorProbe } from '../run/accelerators.js';
 import { demoText } from './demo.js';
+import { clonesText } from './demo-clones.js';
 import { findings, findingsTable } from './doctor.js';
 import type { RunReport } from './report.js';
 import { reportTables } from './report-tables.js';
@@ -73,6 +74,10 @@ test('the tables show stages, pages by VM and in all, and figures by process', (
   assert.match(demo, /The guests take 2\.0 MiB together, 1\.0 MiB each\.\n\n/);
   assert.match(demo, /^VM 0 +- +60 +10$/m);
   assert.ok(demo.split('\n').length < 15);
+  const cost = { how: 'cloned', count: 2, ready: 1234, memory: 3 << 20 };
+  const clones = clonesText({ outputs: ['a', 'b'], cost }, [cost], PLAIN);
+  assert.match(clones, /^2 clones of a template.*\n\n {2}a\n {2}b\n\n/);
+  assert.match(clones, /^cloned +2 +1\.23 s +3\.0 MiB$/m);
   const text = reportTables(report, PLAIN);
   assert.match(text, /^0 +- +1234 ms +- +5,000,000 +running$/m);
   assert.match(text, /^all +text +200 +120 +20 +60$/m);
