@@ -24,9 +24,9 @@ function setUp(next) {
   });
 }
 
-// `run` has a bundle of its own, which starts faster than the whole command line.
+// `run` has a bundle of its own, which starts faster than the whole command line; the server has none.
 function start(bundled) {
-  if (!bundled) import('../dist/cli/main.js');
+  if (!bundled || process.argv[2] === 'serve') import('../dist/cli/main.js');
   else if (process.argv[2] === 'run') require('../dist/bundles/run-main.cjs');
   else require('../dist/bundles/main.cjs');
 }

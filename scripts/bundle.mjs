@@ -95,7 +95,8 @@ export async function makeBundles(root, { rolldown }) {
     const build = await rolldown({
       input: join(dist, entry),
       platform: 'node',
-      external: ['koffi', 'iced-x86'],
+      // The server and what it needs are loaded by its verb alone.
+      external: ['koffi', 'iced-x86', /server\/server\.js$/],
       plugins: [relocate(dist, bundles)],
     });
     const { output } = await build.generate({

@@ -58,9 +58,11 @@ const ALLOWED = {
   ],
   'cli/terminal': ['image', 'error'],
   sandbox: ['snapshot', 'vm', 'image', 'error', 'version'],
+  server: ['sandbox', 'snapshot', 'image', 'error', 'version'],
   cli: [
     'sandbox',
     'cli/terminal',
+    'server',
     'snapshot',
     'bench',
     'debug',

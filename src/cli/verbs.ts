@@ -7,6 +7,7 @@ import { registerImageCommand } from './image.js';
 import type { Registration } from './program.js';
 import { registerQemuCommand } from './qemu.js';
 import { registerRunCommand } from './run.js';
+import { registerServeCommand } from './serve.js';
 import { registerSnapshotCommand } from './snapshot.js';
 
 /** In the order in which help names them. */
@@ -15,6 +16,7 @@ export const VERBS: readonly Registration[] = [
   registerDemoCommand,
   registerImageCommand,
   registerSnapshotCommand,
+  registerServeCommand,
   registerDoctorCommand,
   registerDebugCommand,
   registerBenchCommand,

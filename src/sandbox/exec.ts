@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
 import { PandoError } from '../error.js';
 import type { Agent } from './agent/agent.js';
-import type { AgentCommand } from './agent/command.js';
+import type { AgentCommand, CommandExit } from './agent/command.js';
 
 export interface ExecOptions {
   /** Folder that the command runs in; the agent's when absent. */
@@ -127,6 +127,15 @@ export class Exec implements PromiseLike<ExecResult>, AsyncIterable<ExecOutput> 
 
   get stderr(): Promise<Readable> {
     return this.#running().then(({ stderr }) => stderr);
+  }
+
+  /** How it ended, for whoever reads the streams himself. */
+  get exited(): Promise<CommandExit> {
+    return this.#running()
+      .then(({ exited }) => exited)
+      .catch((error: unknown) => {
+        throw this.#ended ?? error;
+      });
   }
 
   /** Sends a signal to the command's process group. */

@@ -20,7 +20,9 @@ const ENTROPY = 64;
 export interface SandboxOptions {
   /** Image of the store; Debian's, which is pulled when it is missing, when absent. */
   readonly image?: string;
-  /** Guest RAM in bytes; 512 MiB when absent. */
+  /** Snapshot of a sandbox to go on from, instead of an image. */
+  readonly snapshot?: string;
+  /** Guest RAM in bytes; 512 MiB when absent; that of the snapshot. */
   readonly memory?: number;
   /** Environment of all commands. */
   readonly env?: Readonly<Record<string, string>>;
@@ -72,9 +74,10 @@ export class Sandbox implements AsyncDisposable {
   static async create(options: SandboxOptions = {}): Promise<Sandbox> {
     const { image, memory = DEFAULT_MEMORY, signal, progress } = options;
     signal?.throwIfAborted();
-    const template = await ensureTemplate({ image, memory, progress, signal });
+    const snapshot =
+      options.snapshot ?? (await ensureTemplate({ image, memory, progress, signal }));
     signal?.throwIfAborted();
-    return Sandbox.#begin(await Vm.restore({ snapshot: template }), options);
+    return Sandbox.#begin(await Vm.restore({ snapshot }), options);
   }
 
   /** Those of this process that are open, in the order of their making. */

@@ -1,0 +1,44 @@
+/** Sandboxes and snapshots as E2B's control plane answers them. */
+import { ENVD_VERSION } from './envd/envd.js';
+import type { HostedSandbox } from './hosted-sandbox.js';
+
+/** What a client needs to reach a sandbox. @param domain with the server's port */
+export function accessAnswer(hosted: HostedSandbox, domain: string): object {
+  return {
+    sandboxID: hosted.id,
+    templateID: hosted.options.template,
+    clientID: 'pando',
+    envdVersion: ENVD_VERSION,
+    envdAccessToken: hosted.accessToken,
+    domain,
+  };
+}
+
+/** An entry of a list. */
+export function listAnswer(hosted: HostedSandbox): object {
+  const { template, memory, metadata } = hosted.options;
+  const memoryMB = Math.floor(memory / 2 ** 20);
+  return {
+    sandboxID: hosted.id,
+    templateID: template,
+    clientID: 'pando',
+    startedAt: hosted.startedAt.toISOString(),
+    endAt: hosted.endAt.toISOString(),
+    state: hosted.state,
+    cpuCount: 1,
+    memoryMB,
+    // The root file system is in memory.
+    diskSizeMB: memoryMB,
+    envdVersion: ENVD_VERSION,
+    metadata: Object.fromEntries(metadata),
+  };
+}
+
+export function detailAnswer(hosted: HostedSandbox, domain: string): object {
+  const { onTimeout, autoResume } = hosted.options;
+  return {
+    ...listAnswer(hosted),
+    ...accessAnswer(hosted, domain),
+    lifecycle: { onTimeout, autoResume },
+  };
+}

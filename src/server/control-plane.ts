@@ -1,0 +1,204 @@
+/** E2B's control plane: sandboxes are made, found, paused, copied and ended by it. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { DEFAULT_IMAGE_NAME } from '../image/debian.js';
+import { accessAnswer, detailAnswer, listAnswer } from './answers.js';
+import { guestFigures } from './envd/guest-figures.js';
+import { asks, type Body, flagField, integerField, textField, textsField } from './fields.js';
+import type { HostedOptions, HostedSandbox } from './hosted-sandbox.js';
+import { answerOf, RequestError, readJson, sendJson } from './http.js';
+import { listed, pageOf } from './listing.js';
+import { DEFAULT_TIMEOUT, type ServerLimits } from './options.js';
+import type { SandboxTable } from './sandbox-table.js';
+import {
+  isSnapshotOf,
+  listSnapshots,
+  removeSnapshot,
+  snapshotMemory,
+  takeSnapshot,
+} from './snapshots.js';
+
+/** The template that clients name when their user names none. */
+const CLIENT_TEMPLATE = 'base';
+const FORKS_MAX = 100;
+/** What clients can ask for, and sandboxes here do not have: asked for, it is refused. */
+const UNKNOWN = ['volumeMounts', 'iam', 'mcp', 'network', 'allow_internet_access'];
+
+/** A request to the control plane, read. */
+interface Call {
+  readonly owner: string;
+  readonly query: URLSearchParams;
+  readonly body: Body;
+  readonly response: ServerResponse;
+  /** What the path names. */
+  readonly id: string;
+}
+
+type Handler = (call: Call) => Promise<void> | void;
+
+function pattern(path: string): RegExp {
+  return new RegExp(`^${path.replaceAll('{id}', '([A-Za-z0-9._-]{1,64})')}$`);
+}
+
+export class ControlPlane {
+  readonly #routes: readonly (readonly [method: string, path: RegExp, handler: Handler])[];
+
+  /** @param domain of the host names of sandboxes, with the server's port */
+  constructor(
+    private readonly table: SandboxTable,
+    private readonly limits: ServerLimits,
+    private readonly memory: number,
+    private readonly domain: () => string,
+  ) {
+    const route = (method: string, path: string, handler: Handler) =>
+      [method, pattern(path), handler] as const;
+    const sandbox = (method: string, path: string, handler: (h: HostedSandbox, c: Call) => void) =>
+      route(method, `(?:/v2)?/sandboxes/{id}${path}`, (call) =>
+        handler(this.table.get(call.id, call.owner), call),
+      );
+    this.#routes = [
+      route('POST', '(?:/v2)?/sandboxes', (call) => this.#create(call)),
+      route('GET', '(?:/v2)?/sandboxes', (call) => this.#list(call)),
+      sandbox('GET', '', (hosted, { response }) =>
+        sendJson(response, 200, detailAnswer(hosted, this.domain())),
+      ),
+      sandbox('DELETE', '', (hosted, { response }) =>
+        this.table.kill(hosted).then(() => done(response)),
+      ),
+      sandbox('POST', '/pause', (hosted, { response }) =>
+        hosted.pause().then(() => done(response)),
+      ),
+      sandbox('POST', '/connect', (hosted, call) => this.#connect(hosted, call)),
+      sandbox('POST', '/resume', (hosted, call) => this.#resume(hosted, call)),
+      sandbox('POST', '/timeout', (hosted, { body, response }) => {
+        hosted.setTimeout(integerField(body, 'timeout', 0, this.limits.timeout) ?? 0);
+        done(response);
+      }),
+      sandbox('POST', '/refreshes', (hosted, { body, response }) => {
+        hosted.extend(integerField(body, 'duration', 0, this.limits.timeout) ?? DEFAULT_TIMEOUT);
+        done(response);
+      }),
+      sandbox('POST', '/fork', (hosted, call) => this.#fork(hosted, call)),
+      sandbox('POST', '/snapshots', async (hosted, { body, response }) =>
+        sendJson(response, 201, await takeSnapshot(hosted, textField(body, 'name'))),
+      ),
+      sandbox('GET', '/metrics', (hosted, { response }) => this.#metrics(hosted, response)),
+      route('GET', '/snapshots', (call) => this.#snapshots(call)),
+      route('DELETE', '/templates/{id}', async ({ owner, id, response }) => {
+        await removeSnapshot(owner, id);
+        done(response);
+      }),
+    ];
+  }
+
+  /** Answers a request of an owner. @throws RequestError, PandoError */
+  async answer(
+    owner: string,
+    url: URL,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
+    const { pathname } = url;
+    const known = this.#routes.filter(([, path]) => path.test(pathname));
+    if (known.length === 0) throw new RequestError(404, `there is nothing at ${pathname}`);
+    const found = known.find(([method]) => method === request.method);
+    if (found === undefined) throw new RequestError(405, `${request.method} of ${pathname}`);
+    const [, path, handler] = found;
+    const body = await readJson(request, this.limits.body);
+    const id = path.exec(pathname)?.[1] ?? '';
+    await handler({ owner, query: url.searchParams, body, response, id });
+  }
+
+  #timeout(body: Body): number {
+    return integerField(body, 'timeout', 0, this.limits.timeout) ?? DEFAULT_TIMEOUT;
+  }
+
+  async #create({ owner, body, response }: Call): Promise<void> {
+    const refused = UNKNOWN.find((name) => asks(body, name));
+    if (refused !== undefined) {
+      throw new RequestError(400, `${refused}: sandboxes of this server have no such thing`);
+    }
+    const template = textField(body, 'templateID') ?? CLIENT_TEMPLATE;
+    const timeout = this.#timeout(body);
+    const autoResume = body.autoResume ?? {};
+    const snapshot = isSnapshotOf(owner, template);
+    const options: HostedOptions = {
+      owner,
+      template,
+      memory: snapshot ? await snapshotMemory(template) : this.memory,
+      metadata: textsField(body, 'metadata'),
+      env: Object.fromEntries(textsField(body, 'envVars')),
+      onTimeout: flagField(body, 'autoPause') === true ? 'pause' : 'kill',
+      autoResume:
+        typeof autoResume === 'object' && flagField(autoResume as Body, 'enabled') === true,
+    };
+    const image = template === CLIENT_TEMPLATE ? DEFAULT_IMAGE_NAME : template;
+    const source = snapshot ? { snapshot: template } : { image };
+    const hosted = await this.table.create(source, options, timeout);
+    sendJson(response, 201, accessAnswer(hosted, this.domain()));
+  }
+
+  #list({ owner, query, response }: Call): void {
+    const own = this.table.list().filter(({ options }) => options.owner === owner);
+    const { items, next } = listed(own, query);
+    sendJson(response, 200, items.map(listAnswer), nextHeader(next));
+  }
+
+  async #connect(hosted: HostedSandbox, { body, response }: Call): Promise<void> {
+    const status = hosted.state === 'paused' ? 201 : 200;
+    await hosted.resume(this.#timeout(body));
+    sendJson(response, status, accessAnswer(hosted, this.domain()));
+  }
+
+  async #resume(hosted: HostedSandbox, { body, response }: Call): Promise<void> {
+    if (hosted.state === 'running') throw new RequestError(409, `sandbox ${hosted.id} is running`);
+    await hosted.resume(this.#timeout(body));
+    sendJson(response, 201, accessAnswer(hosted, this.domain()));
+  }
+
+  async #fork(hosted: HostedSandbox, { body, response }: Call): Promise<void> {
+    const count = integerField(body, 'count', 1, FORKS_MAX) ?? 1;
+    const results = await this.table.fork(hosted, count, this.#timeout(body));
+    const answers = results.map((result) => {
+      if (result.status === 'fulfilled') {
+        return { sandbox: accessAnswer(result.value, this.domain()) };
+      }
+      const { status, message } = answerOf(result.reason);
+      return { error: { code: status, message } };
+    });
+    sendJson(response, 201, answers);
+  }
+
+  async #metrics(hosted: HostedSandbox, response: ServerResponse): Promise<void> {
+    if (hosted.state === 'paused') {
+      sendJson(response, 200, []);
+      return;
+    }
+    const figures = await guestFigures(hosted.sandbox);
+    const point = {
+      timestamp: new Date(figures.ts * 1000).toISOString(),
+      timestampUnix: figures.ts,
+      cpuCount: figures.cpu_count,
+      cpuUsedPct: figures.cpu_used_pct,
+      memTotal: figures.mem_total,
+      memUsed: figures.mem_used,
+      memCache: figures.mem_cache,
+      diskTotal: figures.disk_total,
+      diskUsed: figures.disk_used,
+    };
+    sendJson(response, 200, [point]);
+  }
+
+  async #snapshots({ owner, query, response }: Call): Promise<void> {
+    const all = await listSnapshots(owner, query);
+    const { items, next } = pageOf(all, ({ snapshotID }) => snapshotID, query);
+    sendJson(response, 200, items, nextHeader(next));
+  }
+}
+
+function done(response: ServerResponse): void {
+  response.writeHead(204).end();
+}
+
+function nextHeader(next: string | undefined): Record<string, string> {
+  return next === undefined ? {} : { 'x-next-token': next };
+}
