@@ -3,6 +3,8 @@
  *
  * @packageDocumentation
  */
+export type { BalloonReport } from './backend/balloon-host.js';
+export type { GuestMemoryStatistics } from './devices/virtio/balloon.js';
 export { PandoError, type PandoErrorDetail } from './error.js';
 export type { Observation } from './fleet/observation.js';
 export { VmProcess, type VmProcessOptions } from './fleet/process.js';

@@ -73,6 +73,28 @@ function sharingTable(report: RunReport, style: Style): string {
   return `${style.bold('Sharing')}\n${formatTable(columns, rows, style)}${text}`;
 }
 
+/** Undefined when no VM has a balloon. */
+function balloonTable(report: RunReport, style: Style): string | undefined {
+  const columns = [
+    left('VM'),
+    ...['given back', 'free', 'available', 'caches', 'total'].map(right),
+  ];
+  const rows = report.vms.flatMap(({ id, memory }) => {
+    if (memory?.balloon === undefined) return [];
+    const { givenBack, statistics = {} } = memory.balloon;
+    const { free, available, caches, total } = statistics;
+    const cells = [free, available, caches, total].map((bytes) =>
+      bytes === undefined ? '-' : mebibytes(bytes),
+    );
+    return [[String(id), mebibytes(givenBack), ...cells]];
+  });
+  if (rows.length === 0) return undefined;
+  const note = style.faint(
+    'given back: all that the guest has reported free so far; the rest as it says itself',
+  );
+  return `${style.bold('Balloon')}\n${formatTable(columns, rows, style)}${note}\n`;
+}
+
 function processesTable(report: RunReport, style: Style): string {
   const columns = [left('process'), left('holds'), right('USS'), right('PSS'), right('RSS')];
   const held = (pid: number): string => {
@@ -103,6 +125,9 @@ export function reportTables(report: RunReport, style: Style): string {
   return [
     stagesTable(report, style),
     sharingTable(report, style),
+    balloonTable(report, style),
     processesTable(report, style),
-  ].join('\n');
+  ]
+    .filter((table) => table !== undefined)
+    .join('\n');
 }

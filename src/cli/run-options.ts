@@ -37,6 +37,7 @@ export interface RunFlags {
   readonly json?: boolean;
   readonly disk?: readonly string[];
   readonly rng?: boolean;
+  readonly balloon?: boolean;
   readonly force?: boolean;
   readonly net?: string;
   readonly publish?: readonly string[];
@@ -63,6 +64,8 @@ export interface RunOptions {
   readonly json: boolean;
   readonly disks: readonly DiskOptions[];
   readonly rng: boolean;
+  /** Undefined: where the guest has the driver. */
+  readonly balloon: boolean | undefined;
   readonly net: VmNetworkOptions | undefined;
 }
 
@@ -134,6 +137,7 @@ export function parseRunOptions(flags: RunFlags): RunOptions {
     json,
     disks: (flags.disk ?? []).map(parseDisk),
     rng: flags.rng === true,
+    balloon: flags.balloon,
     net: parseNetwork(flags, count),
   };
 }

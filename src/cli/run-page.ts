@@ -100,6 +100,29 @@ export async function mapGuests(
   return maps;
 }
 
+/** Empty when no VM has a balloon. */
+function balloonSection({ vms }: RunReport): string[] {
+  const rows = vms.flatMap(({ id, memory }) => {
+    if (memory?.balloon === undefined) return [];
+    const { givenBack, statistics = {} } = memory.balloon;
+    const { free, available, caches, total } = statistics;
+    const cells = [givenBack, free, available, caches, total].map((bytes) =>
+      bytes === undefined ? '–' : mebibytes(bytes).replace(/ MiB$/, ''),
+    );
+    return [[`VM ${id}`, ...cells]];
+  });
+  if (rows.length === 0) return [];
+  const columns = ['VM', 'Given back', 'Free', 'Available', 'Caches', 'Total'];
+  return [
+    table(
+      'Balloon, MiB',
+      columns,
+      rows,
+      'Given back: all that the guest has reported free so far, by the host. The rest is what the guest says itself.',
+    ),
+  ];
+}
+
 function sections(report: RunReport, maps: readonly MappedGuest[]): string[] {
   const stages = report.vms.flatMap((vm) =>
     vm.stages.map(({ name, ms, source }) => [`VM ${vm.id}`, name, ms.toFixed(1), source]),
@@ -129,6 +152,7 @@ function sections(report: RunReport, maps: readonly MappedGuest[]): string[] {
       parts,
       "/proc/PID/pagemap; page tables, struct page and user space from the guest's own tables, by /proc/PID/mem, for a VM that has its process to itself. Shared: a file's own page; untouched: not in the process's page table, so that it costs nothing; a mapped page is the file's once it is read.",
     ),
+    ...balloonSection(report),
     table(
       'Processes, MiB',
       ['Process', 'Holds', 'USS', 'PSS', 'RSS'],

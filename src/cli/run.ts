@@ -140,7 +140,10 @@ export async function run(
       : options.accelerator);
   const progress = progressLine(streams.err);
   const { disks, rng, net } = options;
-  const modules = disks.length > 0 || rng || net !== undefined;
+  const devices = disks.length > 0 || rng || net !== undefined || program !== undefined;
+  // A guest that gets its drivers for other devices has this one's, too.
+  const balloon = options.balloon ?? (devices && flags.kernel === undefined);
+  const modules = devices || balloon;
   const root = program && (await rootOf(program, flags, streams, progress));
   const image =
     captured ??
@@ -158,6 +161,7 @@ export async function run(
         disks,
         ...(root === undefined ? {} : rootDevice(root, options)),
         rng,
+        balloon,
         net,
         commandLine: onTerminal
           ? withTerminalSize(image.commandLine, streams.out)
@@ -251,6 +255,11 @@ export function registerRunCommand(program: Command): void {
     )
     .option('--deny <rule>', 'do not reach this, whatever --allow says; repeatable', repeated, [])
     .option('--rng', 'random bytes of the host for the guest')
+    .option(
+      '--balloon',
+      'give memory that the guest frees back to the host (default: with any device)',
+    )
+    .option('--no-balloon', 'keep it')
     .option('--image <name>', 'image of the store (default: debian, pulled when it is missing)')
     .option('--append <text>', "kernel command line; without --kernel it follows the image's own")
     .option('--snapshot <name>', 'go on from a snapshot instead of booting')

@@ -54,6 +54,7 @@ export type VmHandle = VmFace &
     | 'instructions'
     | 'vcpuState'
     | 'memory'
+    | 'refreshStatistics'
     | 'close'
   >;
 

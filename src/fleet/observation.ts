@@ -10,7 +10,14 @@ export interface Observation {
   readonly memory: VmMemory;
 }
 
-/** Reads everything that changes while a VM runs. */
-export function observeVm(vm: Pick<Vm, 'instructions' | 'vcpuState' | 'memory'>): Observation {
-  return { instructions: vm.instructions(), vcpu: vm.vcpuState(), memory: vm.memory() };
+/** Reads everything that changes while a VM runs; a guest with a balloon is asked first. */
+export async function observeVm(
+  vm: Pick<Vm, 'instructions' | 'vcpuState' | 'memory' | 'refreshStatistics'>,
+): Promise<Observation> {
+  let memory = vm.memory();
+  if (memory.balloon !== undefined) {
+    await vm.refreshStatistics();
+    memory = vm.memory();
+  }
+  return { instructions: vm.instructions(), vcpu: vm.vcpuState(), memory };
 }

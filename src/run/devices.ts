@@ -3,6 +3,7 @@
  * makes of that, to host ends.
  */
 import { VIRTIO_INPUTS, VIRTIO_MMIO_ADDRESS, VIRTIO_MMIO_STRIDE } from '../arch/layout.js';
+import { BalloonHost } from '../backend/balloon-host.js';
 import type { DiskLayer } from '../backend/disk-layer.js';
 import { fillRandom } from '../backend/entropy.js';
 import {
@@ -16,6 +17,7 @@ import { VsockHost } from '../backend/vsock-host.js';
 import type { Board } from '../devices/board.js';
 import type { DeclaredDevice } from '../devices/declared-device.js';
 import type { FrameLink, Offloads } from '../devices/frame-link.js';
+import { type GiveBack, VirtioBalloon } from '../devices/virtio/balloon.js';
 import { VirtioBlk } from '../devices/virtio/blk.js';
 import type { HostEnd, VirtioDevice, VirtioTransport } from '../devices/virtio/device.js';
 import { VirtioMmio } from '../devices/virtio/mmio.js';
@@ -45,6 +47,8 @@ export interface DeviceOptions {
   readonly rng?: boolean | undefined;
   /** Sockets between guest and host. */
   readonly vsock?: boolean | undefined;
+  /** Gives what the guest frees back to the host. */
+  readonly balloon?: boolean | undefined;
   readonly net?: FrameLink | 'user' | VmNetworkOptions | undefined;
 }
 
@@ -55,6 +59,7 @@ const GUEST_CID = 3;
 export type DeviceDescription =
   | { readonly kind: 'rng'; readonly name: string }
   | { readonly kind: 'vsock'; readonly name: string }
+  | { readonly kind: 'balloon'; readonly name: string }
   | { readonly kind: 'pmem'; readonly name: string; readonly window: PmemWindow }
   | {
       readonly kind: 'blk';
@@ -89,7 +94,7 @@ export async function openDevices(
   pmem?: PmemWindow,
   layers?: DiskLayers,
 ): Promise<OpenDevices> {
-  const { disks = [], rng = false, vsock = false, net } = options;
+  const { disks = [], rng = false, vsock = false, balloon = false, net } = options;
   const devices: DeviceDescription[] = [];
   const links = new Map<string, FrameLink>();
   let network: VmNetwork | undefined;
@@ -110,6 +115,7 @@ export async function openDevices(
       links.set('net0', network.link);
       devices.push({ kind: 'net', name: 'net0', settings: settingsOf(network.link) });
     }
+    if (balloon) devices.push({ kind: 'balloon', name: 'balloon' });
     if (devices.length <= VIRTIO_INPUTS.length) {
       return { descriptions: devices, links, network };
     }
@@ -137,6 +143,8 @@ function makeDevice(description: DeviceDescription, transport: VirtioTransport):
       return new VirtioRng(transport, fillRandom);
     case 'vsock':
       return new VirtioVsock(transport, GUEST_CID, (link) => new VsockHost(link));
+    case 'balloon':
+      return new VirtioBalloon(transport, (link) => new BalloonHost(link));
     case 'pmem':
       return new VirtioPmem(transport, description.window);
     case 'blk':
@@ -168,14 +176,22 @@ export class HostEnds {
   readonly #ends: readonly (HostEnd | undefined)[];
   #closed = false;
 
-  /** @param board of this thread */
-  constructor(board: Board, { links }: OpenDevices) {
+  /**
+   * @param board of this thread
+   * @param giveBack gives pages of guest RAM back, and returns how many bytes of them there were
+   */
+  constructor(
+    board: Board,
+    { links }: OpenDevices,
+    giveBack: (...range: Parameters<GiveBack>) => number,
+  ) {
     this.#board = board;
     this.#ends = board.declared.map((transport) => {
       if (!(transport instanceof VirtioMmio)) return undefined;
       const { device, name } = transport;
       const link = links.get(name);
       if (device instanceof VirtioNet && link !== undefined) device.connect(link);
+      if (device.hostEnd instanceof BalloonHost) device.hostEnd.connect(giveBack);
       return device.hostEnd;
     });
   }
@@ -188,6 +204,11 @@ export class HostEnds {
   /** That of the socket device, if there is one. */
   get vsock(): VsockHost | undefined {
     return this.#ends.find((end) => end instanceof VsockHost);
+  }
+
+  /** That of the balloon, if there is one. */
+  get balloon(): BalloonHost | undefined {
+    return this.#ends.find((end) => end instanceof BalloonHost);
   }
 
   /** The machine goes on from a saved state. */

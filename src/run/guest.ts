@@ -7,9 +7,11 @@ import { CONTROL_BYTES, VM_CONTROL as KVM_VM_CONTROL } from '../accel/kvm/layout
 import { GUEST_BASE, VM_CONTROL as WASM_VM_CONTROL } from '../accel/wasm/layout.js';
 import type { EntryState } from '../arch/entry-state.js';
 import { PAGE_SIZE } from '../arch/layout.js';
+import type { BalloonHost } from '../backend/balloon-host.js';
 import type { VsockHost } from '../backend/vsock-host.js';
 import { virtioMmioDevice } from '../boot/acpi/virtio.js';
 import { DeduplicatedPages } from '../memory/deduplicated-pages.js';
+import { giveBack } from '../memory/give-back.js';
 import { GuestMemory } from '../memory/guest-memory.js';
 import type { GuestRam } from '../memory/guest-ram.js';
 import type { ImageRange } from '../memory/image-pages.js';
@@ -97,7 +99,10 @@ export class Guest {
       const entry = this.#writeBootData();
       execution = execute(this.control);
       this.execution = execution;
-      this.#hostEnds = new HostEnds(execution.board, options.devices);
+      this.#hostEnds = new HostEnds(execution.board, options.devices, (address, length, zeros) =>
+        // Mapped pages that are dropped show their file again.
+        giveBack(this.memory, address, length, zeros ? this.#mapped : []),
+      );
       execution.reset(entry);
       if (start !== undefined) this.#goOn(start);
     } catch (error) {
@@ -111,6 +116,15 @@ export class Guest {
   /** The host end of the socket device, if the guest has one. */
   get vsock(): VsockHost | undefined {
     return this.#hostEnds.vsock;
+  }
+
+  /** The balloon's, if the guest has one. */
+  get balloon(): BalloonHost | undefined {
+    return this.#hostEnds.balloon;
+  }
+
+  get #mapped(): readonly Pick<ImageRange, 'guestAddress' | 'length'>[] {
+    return this.fileRanges.filter(({ how }) => how === 'mapped');
   }
 
   /** After a reset: images, RAM, devices and vCPUs as at the start. No thread runs the VM. */

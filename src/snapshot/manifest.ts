@@ -26,6 +26,8 @@ export interface SnapshotMachine {
   /** Devices beside the board's, disks and the network. */
   readonly rng: boolean;
   readonly vsock: boolean;
+  /** Absent in snapshots of releases that had none. */
+  readonly balloon?: boolean;
 }
 
 /** A disk of the machine. */
@@ -157,6 +159,9 @@ function checkFields(name: string, manifest: SnapshotManifest): void {
   }
   if (typeof machine.rng !== 'boolean' || typeof machine.vsock !== 'boolean') {
     throw invalid(name, 'its devices are not named');
+  }
+  if (!['boolean', 'undefined'].includes(typeof machine.balloon)) {
+    throw invalid(name, 'its balloon is neither there nor not');
   }
   const { kernel, initrd, modules, pmem, pages, state, disks, net } = manifest;
   if (!Array.isArray(pmem) || !Array.isArray(disks)) throw invalid(name, 'a list is missing');

@@ -32,7 +32,7 @@ export interface Captured {
   readonly name: string;
   /** Takes the place of a snapshot of that name. */
   readonly replace: boolean;
-  readonly machine: Omit<SnapshotMachine, 'rng' | 'vsock'>;
+  readonly machine: Omit<SnapshotMachine, 'rng' | 'vsock' | 'balloon'>;
   readonly images: GuestImages;
   readonly devices: OpenDevices;
   readonly start: GuestStart;
@@ -95,7 +95,7 @@ export async function writeSnapshot(
     name,
     created: new Date().toISOString(),
     pando: VERSION,
-    machine: { ...machine, rng: has('rng'), vsock: has('vsock') },
+    machine: { ...machine, rng: has('rng'), vsock: has('vsock'), balloon: has('balloon') },
     disks: await writeDisks(devices, start, store),
     net: networkOf(devices),
     kernel,

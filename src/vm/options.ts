@@ -59,6 +59,7 @@ const KINDS: Readonly<Record<keyof VmOptions, Kind>> = {
   disks: LIST,
   rng: FLAG,
   vsock: FLAG,
+  balloon: FLAG,
   net: NETWORK,
   signal: SIGNAL,
 };

@@ -1,5 +1,6 @@
 /** The public types of a virtual machine: what goes in, what can be seen, how it ends. */
 import type { VcpuState } from '../arch/vcpu-state.js';
+import type { BalloonReport } from '../backend/balloon-host.js';
 import type { FrameLink } from '../devices/frame-link.js';
 import type { ImagePart } from '../loader/plan.js';
 import type { DiskOptions } from '../run/devices.js';
@@ -66,6 +67,11 @@ export interface VmOptions {
   readonly disks?: readonly DiskOptions[] | undefined;
   /** Gives the guest random bytes of the host; false when absent. */
   readonly rng?: boolean | undefined;
+  /**
+   * Gives memory that the guest frees back to the host, and shows how the guest uses its memory
+   * (`VmMemory.balloon`); false when absent.
+   */
+  readonly balloon?: boolean | undefined;
   /** Sockets between guest and host, see `Vm.vsock`; false when absent. */
   readonly vsock?: boolean | undefined;
   /**
@@ -125,4 +131,6 @@ export interface VmMemory {
   readonly source: string;
   /** Why something was read although it should have been mapped; empty when nothing was. */
   readonly fallbacks: readonly string[];
+  /** Of a VM with a balloon. */
+  readonly balloon?: BalloonReport;
 }

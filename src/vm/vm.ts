@@ -552,6 +552,22 @@ export class Vm implements AsyncDisposable {
   }
 
   /**
+   * Asks the guest how it uses its memory: `memory().balloon` has the answer then, if the guest gave one.
+   * @param limit milliseconds to wait for it
+   * @throws PandoError VM_CLOSED, BALLOON_ABSENT without the option `balloon`
+   */
+  async refreshStatistics(limit = 1000): Promise<void> {
+    this.#checkHeld();
+    const { balloon } = this.#guest;
+    if (balloon === undefined) {
+      throw new PandoError('BALLOON_ABSENT', `VM ${this.id} has no balloon`, {
+        remedy: 'make it with balloon: true',
+      });
+    }
+    await balloon.refresh(limit);
+  }
+
+  /**
    * Where the VM's memory is, by part of its image.
    * @throws PandoError VM_CLOSED
    */
@@ -562,7 +578,9 @@ export class Vm implements AsyncDisposable {
       part: part as ImagePart,
       ...counts,
     }));
-    return { parts, source: sharing.source, fallbacks: this.#guest.fallbacks };
+    const { fallbacks, balloon } = this.#guest;
+    const counted = balloon === undefined ? {} : { balloon: balloon.report };
+    return { parts, source: sharing.source, fallbacks, ...counted };
   }
 
   #sharing(): Sharing {

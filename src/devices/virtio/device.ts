@@ -2,6 +2,7 @@
  * The contract between a virtio device and its transport: a device does not know how its registers are
  * reached. Source: virtio 1.2, chapter 2.
  */
+import type { DeviceMemory } from '../device-memory.js';
 import type { VirtQueue } from './queue.js';
 
 /** Feature bits that every device has (6). */
@@ -19,6 +20,8 @@ export interface VirtioTransport {
   readonly epoch: number;
   /** The driver is ready, and nothing is wrong with its rings. */
   readonly running: boolean;
+  /** Guest RAM, for addresses that are not in descriptors. */
+  readonly memory: DeviceMemory;
   queue(index: number): VirtQueue;
   /** Interrupts the driver if it wants that for what was pushed to the queue. */
   signal(index: number): void;

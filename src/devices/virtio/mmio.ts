@@ -7,6 +7,7 @@
  */
 import type { DeviceConnections } from '../declared-device.js';
 import type { Device, MmioDevice } from '../device.js';
+import type { DeviceMemory } from '../device-memory.js';
 import {
   VIRTIO_F_EVENT_IDX,
   VIRTIO_F_INDIRECT_DESC,
@@ -137,6 +138,10 @@ export class VirtioMmio implements Device, MmioDevice, VirtioTransport {
 
   get running(): boolean {
     return (this.#status & (DRIVER_OK | DEVICE_NEEDS_RESET)) === DRIVER_OK;
+  }
+
+  get memory(): DeviceMemory {
+    return this.#connections.memory;
   }
 
   queue(index: number): VirtQueue {

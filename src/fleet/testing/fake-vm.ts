@@ -180,6 +180,8 @@ export class FakeVm implements VmHandle {
     return FAKE_STATE;
   }
 
+  async refreshStatistics(): Promise<void> {}
+
   memory(): VmMemory {
     return FAKE_MEMORY;
   }
