@@ -5,12 +5,15 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
+import { BalloonHost } from '../../backend/balloon-host.js';
 import { VsockHost } from '../../backend/vsock-host.js';
 import { Frame } from '../frame-link.js';
 import { HeldLink } from '../testing/held-link.js';
+import { VirtioBalloon } from './balloon.js';
 import { VirtioBlk } from './blk.js';
 import type { VirtioDevice, VirtioTransport } from './device.js';
 import { VirtioNet } from './net.js';
+import { VirtioPmem } from './pmem.js';
 import { VirtioRng } from './rng.js';
 import { QUEUE_SIZE, RAM, TestDriver } from './testing/driver.js';
 import { MemorySource } from './testing/memory-source.js';
@@ -28,6 +31,16 @@ const DEVICES: Readonly<Record<string, (transport: VirtioTransport) => VirtioDev
     net.connect(link);
     return net;
   },
+  pmem: (transport) => new VirtioPmem(transport, { address: 2 << 20, bytes: 2 << 20 }),
+  balloon: (transport) =>
+    new VirtioBalloon(transport, (link) => {
+      const host = new BalloonHost(link);
+      host.connect((address, length) => {
+        assert.ok(address >= 0 && length >= 0 && address + length <= RAM);
+        return length;
+      });
+      return host;
+    }),
   blk: (transport) => new VirtioBlk(transport, new MemorySource(1 << 20), 'fuzz'),
 };
 
@@ -114,6 +127,10 @@ for (const [name, make] of Object.entries(DEVICES)) {
                 case 'serve':
                   driver.device.hostEnd?.serve();
                   if (driver.device instanceof VirtioNet) driver.device.receive(frame);
+                  if (driver.device instanceof VirtioBalloon) {
+                    driver.device.askStatistics();
+                    driver.device.readStatistics();
+                  }
                   await undefined;
                   break;
                 case 'register':
