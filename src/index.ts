@@ -3,8 +3,6 @@
  *
  * @packageDocumentation
  */
-export type { BalloonReport } from './backend/balloon-host.js';
-export type { GuestMemoryStatistics } from './devices/virtio/balloon.js';
 export { PandoError, type PandoErrorDetail } from './error.js';
 export type { Observation } from './fleet/observation.js';
 export { VmProcess, type VmProcessOptions } from './fleet/process.js';
@@ -47,7 +45,9 @@ export { VERSION } from './version.js';
 export type { ConsoleListener } from './vm/console-output.js';
 export type {
   AcceleratorName,
+  BalloonReport,
   CloneOptions,
+  GuestMemoryStatistics,
   LoadMode,
   PartSharing,
   RestoreOptions,

@@ -2,6 +2,7 @@
 import type { VcpuState } from '../arch/vcpu-state.js';
 import type { BalloonReport } from '../backend/balloon-host.js';
 import type { FrameLink } from '../devices/frame-link.js';
+import type { GuestMemoryStatistics } from '../devices/virtio/balloon.js';
 import type { ImagePart } from '../loader/plan.js';
 import type { DiskOptions } from '../run/devices.js';
 import type {
@@ -16,7 +17,9 @@ import type { VmNetworkOptions } from '../run/vm-network.js';
 
 export type {
   AcceleratorName,
+  BalloonReport,
   DiskOptions,
+  GuestMemoryStatistics,
   LoadMode,
   Stage,
   StageName,
