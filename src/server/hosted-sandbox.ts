@@ -54,7 +54,8 @@ export class HostedSandbox {
     processLimit: number,
     private readonly expired: (hosted: HostedSandbox) => void,
   ) {
-    this.processes = new ProcessTable(sandbox, processLimit);
+    const own = { E2B_SANDBOX: 'true', E2B_SANDBOX_ID: id };
+    this.processes = new ProcessTable(sandbox, processLimit, own);
     this.users = new GuestUsers(sandbox, DEFAULT_USER);
   }
 

@@ -61,7 +61,8 @@ export function sendError(response: ServerResponse, error: unknown): void {
     return;
   }
   const { status, message } = answerOf(error);
-  // What the client still sends of its body is not read.
+  // A client that has more to send hears the answer when what it has sent is read.
+  response.req.resume();
   sendJson(response, status, { code: status, message }, { connection: 'close' });
 }
 

@@ -57,7 +57,7 @@ export class SandboxTable {
     throw new RequestError(404, `sandbox ${id} does not exist`);
   }
 
-  /** Room for so many more, which `made` or `given back` ends. @throws RequestError 429, 503 */
+  /** Room for so many more; what it returns gives the room back. @throws RequestError 429, 503 */
   #reserve(count: number, memory: number): () => void {
     if (this.#closed) throw new RequestError(503, 'the server is stopping');
     const { sandboxes, memory: most } = this.limits;
@@ -88,9 +88,8 @@ export class SandboxTable {
     const release = this.#reserve(1, options.memory);
     try {
       const id = randomId();
-      const env = { ...options.env, E2B_SANDBOX: 'true', E2B_SANDBOX_ID: id };
-      const make = (): Promise<Sandbox> =>
-        Sandbox.create({ ...source, memory: options.memory, env, user: 'root' });
+      const { memory, env } = options;
+      const make = (): Promise<Sandbox> => Sandbox.create({ ...source, memory, env, user: 'root' });
       const sandbox = await this.#afterFirst(source.snapshot ?? source.image ?? '', make);
       return await this.#add(id, sandbox, options, timeout);
     } catch (error) {

@@ -34,6 +34,15 @@ function isLoopback(host: string): boolean {
   return family !== 0 && LOOPBACK.check(host, family === 6 ? 'ipv6' : 'ipv4');
 }
 
+/** @throws RequestError 400 */
+function urlOf(request: IncomingMessage): URL {
+  try {
+    return new URL(`http://localhost${request.url ?? '/'}`);
+  } catch {
+    throw new RequestError(400, 'the path of the request is none');
+  }
+}
+
 export class Server implements AsyncDisposable {
   readonly #http: HttpServer;
   readonly #host: string;
@@ -129,7 +138,7 @@ export class Server implements AsyncDisposable {
   }
 
   async #answer(request: IncomingMessage, response: Parameters<typeof sendJson>[0]): Promise<void> {
-    const url = new URL(request.url ?? '/', 'http://localhost');
+    const url = urlOf(request);
     const destination = destinationOf(request, this.#domain);
     if (destination !== undefined) {
       const hosted = await this.#reach(destination);

@@ -46,7 +46,8 @@ export async function download(
 /** The bytes of a stream, as long as they are no more than a limit. */
 async function* limited(bytes: Readable, limit: number): AsyncGenerator<Uint8Array, void, void> {
   let size = 0;
-  for await (const piece of bytes) {
+  // What comes behind is read all the same, by whoever owns the stream.
+  for await (const piece of bytes.iterator({ destroyOnReturn: false })) {
     size += (piece as Buffer).length;
     if (size > limit) throw new RequestError(413, `a file of more than ${limit} bytes`);
     yield piece as Buffer;
@@ -87,6 +88,7 @@ async function writeForm(
       part.resume();
       return;
     }
+    part.on('error', () => undefined);
     const written = write(hosted, query.get('path') || name, user, part, limit);
     // What is not written is read all the same: the next part comes after it.
     written.catch(() => part.resume());
@@ -115,6 +117,8 @@ export async function upload(
   let body: Readable = request;
   if (encoding === 'gzip') {
     const gunzip = createGunzip();
+    // Its reader gets the error, also one that begins later.
+    gunzip.on('error', () => undefined);
     request.on('error', (error) => gunzip.destroy(error));
     body = request.pipe(gunzip);
   } else if (encoding !== 'identity') throw new RequestError(400, `the encoding ${encoding}`);

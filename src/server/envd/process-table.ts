@@ -63,10 +63,14 @@ export class HostedProcess {
   }
 
   /** @throws PandoError GUEST_… when it cannot be started */
-  static async start(sandbox: Sandbox, start: ProcessStart): Promise<HostedProcess> {
+  static async start(
+    sandbox: Sandbox,
+    start: ProcessStart,
+    environment: Readonly<Record<string, string>>,
+  ): Promise<HostedProcess> {
     const { command, terminal, cwd, env, user, stdin } = start;
     const exec = sandbox.exec([command, ...start.arguments], {
-      env,
+      env: { ...environment, ...env },
       user,
       ...(cwd !== undefined && { cwd }),
       ...((stdin || terminal !== undefined) && { stdin: 'pipe' as const }),
@@ -147,9 +151,11 @@ export class ProcessTable {
   #starting = 0;
   #hasClientShell = true;
 
+  /** @param environment of all processes, but for what their start says */
   constructor(
     private readonly sandbox: Sandbox,
     private readonly limit: number,
+    private readonly environment: Readonly<Record<string, string>>,
   ) {}
 
   /** @throws RequestError 429, PandoError GUEST_… */
@@ -172,16 +178,19 @@ export class ProcessTable {
   }
 
   async #start(start: ProcessStart): Promise<HostedProcess> {
-    if (start.command !== CLIENT_SHELL) return HostedProcess.start(this.sandbox, start);
+    if (start.command !== CLIENT_SHELL)
+      return HostedProcess.start(this.sandbox, start, this.environment);
     try {
-      if (this.#hasClientShell) return await HostedProcess.start(this.sandbox, start);
+      if (this.#hasClientShell)
+        return await HostedProcess.start(this.sandbox, start, this.environment);
     } catch (error) {
       const missing = error instanceof PandoError && error.code === 'GUEST_ENOENT';
       if (!missing || (await this.sandbox.files.exists(CLIENT_SHELL))) throw error;
       this.#hasClientShell = false;
     }
     const words = start.arguments.filter((word, at) => word !== '-l' || at > 1);
-    return HostedProcess.start(this.sandbox, { ...start, command: SHELL, arguments: words });
+    const shell = { ...start, command: SHELL, arguments: words };
+    return HostedProcess.start(this.sandbox, shell, this.environment);
   }
 
   list(): HostedProcess[] {
