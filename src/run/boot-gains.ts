@@ -2,7 +2,7 @@
  * What boots of a kernel leave in the store for later ones: the profile of what became hot, and the pages
  * that its guests have alike. Both hang on the kernel's content.
  */
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { removeLeastRecent } from '../image/least-recent.js';
 import { storeFolders } from '../image/store-folders.js';
 import type { BootFile } from './boot-file.js';
@@ -10,6 +10,9 @@ import type { AcceleratorName } from './types.js';
 
 /** Bytes on the disk that pages of guests take up at most. */
 const BOOTED_LIMIT = 2 ** 28;
+
+/** Bytes of profiles at most. */
+const PROFILES_LIMIT = 2 ** 26;
 
 /** The profile of a kernel; undefined for one that is in memory alone. */
 export function profilePath({ content }: BootFile): string | undefined {
@@ -31,6 +34,11 @@ export function deduplicatedPath(
   const { accelerator, memory, cpus, cpu } = machine;
   const name = `${content.sha256}-${accelerator}-${cpus}-${encodeURIComponent(cpu)}-${memory / 2 ** 20}`;
   return join(storeFolders(content.store).deduplicated, name);
+}
+
+/** A profile has been written: keeps the folder of all within its limit. */
+export function boundProfiles(path: string): void {
+  removeLeastRecent(dirname(path), PROFILES_LIMIT, ({ size }) => size);
 }
 
 /** Keeps the folder of such pages within its limit. */

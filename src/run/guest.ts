@@ -20,7 +20,7 @@ import type { MemoryRun } from '../memory/memory-image.js';
 import { MemoryLayout, SharedFile } from '../memory/memory-layout.js';
 import type { PlacedImages } from '../memory/place-images.js';
 import type { BootFile } from './boot-file.js';
-import { boundDeduplicated } from './boot-gains.js';
+import { boundDeduplicated, profilePath } from './boot-gains.js';
 import { VmControl } from './control.js';
 import { captureDisks, closeLayers } from './device-copies.js';
 import { type DiskLayers, declareDevices, HostEnds, type OpenDevices } from './devices.js';
@@ -251,6 +251,7 @@ function machineFor(options: GuestOptions, listener: MachineListener): MachinePa
   const ramBytes = images.machineBytes;
   if (accelerator === 'wasm') {
     const memory = GuestMemory.create({ ramBytes, controlBytes: GUEST_BASE });
+    const translation = tier === '0' ? undefined : { profile: profilePath(images.kernel) };
     return {
       memory,
       controlOffset: WASM_VM_CONTROL,
@@ -259,7 +260,7 @@ function machineFor(options: GuestOptions, listener: MachineListener): MachinePa
           memory,
           control,
           cpu,
-          translate: tier !== '0',
+          translation,
           devices: devices.descriptions,
           listener,
         }),

@@ -25,13 +25,19 @@ const CPUID_ROW_BYTES = 32;
 /** Flag of a row that answers one subleaf only. */
 const CPUID_SUBLEAF_MATTERS = 1;
 
+/** How hot code is translated. */
+interface Translation {
+  /** File of what became hot in earlier boots of the kernel, if there can be one. */
+  readonly profile: string | undefined;
+}
+
 export interface WasmExecutionOptions {
   readonly memory: GuestMemory;
   readonly control: VmControl;
   /** CPU model (arch/cpu-models.ts). */
   readonly cpu: string;
-  /** Whether hot code is translated; the pool has been prepared for it. */
-  readonly translate: boolean;
+  /** Hot code is translated; the pool has been prepared for it. */
+  readonly translation: Translation | undefined;
   readonly devices: readonly DeviceDescription[];
   readonly listener: MachineListener;
 }
@@ -45,7 +51,7 @@ export class WasmExecution implements Execution {
   readonly #slot: number;
   readonly #cpu: string;
 
-  constructor({ memory, control, cpu, translate, devices, listener }: WasmExecutionOptions) {
+  constructor({ memory, control, cpu, translation, devices, listener }: WasmExecutionOptions) {
     this.#memory = memory;
     this.#cpu = cpu;
     this.#control = control;
@@ -60,8 +66,9 @@ export class WasmExecution implements Execution {
       onDoorbell: (device) => setImmediate(listener, { kind: 'doorbell', device }),
     });
     this.#vcpu = new WasmVcpu({ module, memory: wasm, id: 0, bus: this.board, clock: control });
-    const tenancy = this.#pool.allocate(listener);
+    const tenancy = this.#pool.allocate(listener, translation?.profile);
     this.#slot = tenancy.slot;
+    const translate = translation !== undefined;
     this.#pool.attach({ ...tenancy, memory: wasm, vcpus: 1, module, translate, devices });
   }
 

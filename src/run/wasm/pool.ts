@@ -7,6 +7,7 @@ import type { TranslationCounters } from '../../accel/wasm/translate/service.js'
 import { TranslatorThread } from '../../accel/wasm/translate/thread.js';
 import { PandoError } from '../../error.js';
 import { processors } from '../../platform/threads.js';
+import { boundProfiles } from '../boot-gains.js';
 import type { MachineListener } from '../execution.js';
 import { warn } from '../warning.js';
 import { controlOf, type SlotEvent } from './driver.js';
@@ -21,6 +22,8 @@ import { connect, Workers } from './workers.js';
 interface Tenant {
   readonly number: number;
   readonly listener: MachineListener;
+  /** File of its kernel's profile. */
+  readonly profile: string | undefined;
   /** Missing until it is made known to the threads. */
   machine?: MachineDescription;
 }
@@ -49,8 +52,8 @@ export class WorkerPool {
   #translator: TranslatorThread | undefined;
   #translators = 0;
   readonly #translatorRestarts = new Restarts();
-  /** Files of the profiles that the VMs use. */
-  readonly #profiles = new Set<string>();
+  /** Files of the profiles that the VMs use, with how many use each. */
+  readonly #profiles = new Map<string, number>();
   #hasWorkers = true;
   readonly #workers = new Workers({
     schedule: this.schedule,
@@ -92,8 +95,12 @@ export class WorkerPool {
     if (current?.number === tenant) current.listener(event, epoch);
   }
 
-  /** A slot for a new VM; `listener` hears what its machine says. */
-  allocate(listener: MachineListener): Tenancy {
+  /**
+   * A slot for a new VM.
+   * @param listener hears what its machine says
+   * @param profile that the pool has been prepared for, if any
+   */
+  allocate(listener: MachineListener, profile?: string): Tenancy {
     const slot = this.schedule.allocate();
     if (slot < 0) {
       throw new PandoError('VM_LIMIT', `this process already holds ${SCHEDULE_SLOTS} VMs`, {
@@ -101,7 +108,8 @@ export class WorkerPool {
       });
     }
     const number = this.#allocated++;
-    this.#tenants.set(slot, { number, listener });
+    this.#tenants.set(slot, { number, listener, profile });
+    this.#countProfile(profile, 1);
     return { slot, tenant: number };
   }
 
@@ -140,8 +148,24 @@ export class WorkerPool {
     this.#expected += 1;
     return () => {
       this.#expected -= 1;
+      this.#leaveProfiles();
       return this.#dismiss();
     };
+  }
+
+  #countProfile(profile: string | undefined, change: number): void {
+    if (profile === undefined) return;
+    this.#profiles.set(profile, (this.#profiles.get(profile) ?? 0) + change);
+  }
+
+  /** Profiles that no VM uses are brought up to date and forgotten. */
+  #leaveProfiles(): void {
+    if (this.#expected > 0) return;
+    for (const [profile, users] of this.#profiles) {
+      if (users > 0) continue;
+      this.#profiles.delete(profile);
+      this.#translator?.leaveProfile(profile);
+    }
   }
 
   /**
@@ -149,7 +173,7 @@ export class WorkerPool {
    * @param profile file of a kernel's profile (accel/wasm/translate/profile.ts)
    */
   prepare(profile?: string): void {
-    if (profile !== undefined) this.#profiles.add(profile);
+    this.#countProfile(profile, 0);
     if (this.#translatorRestarts.allowed) this.#startTranslator();
     if (profile !== undefined) this.#translator?.useProfile(profile);
   }
@@ -161,9 +185,10 @@ export class WorkerPool {
     const translator = new TranslatorThread(generation, {
       died: (error) => this.#translatorDied(error),
       loaded: () => void this.#dismiss(),
+      kept: boundProfiles,
     });
     this.#translator = translator;
-    for (const profile of this.#profiles) translator.useProfile(profile);
+    for (const profile of this.#profiles.keys()) translator.useProfile(profile);
     this.#workers.connect(translator);
     if (!this.#hasWorkers) this.#own.use(translator.connect());
   }
@@ -198,7 +223,10 @@ export class WorkerPool {
 
   /** Forgets a VM that no thread runs; the last one ends the workers. */
   async release(slot: number): Promise<void> {
+    const tenant = this.#tenants.get(slot);
     this.#tenants.delete(slot);
+    this.#countProfile(tenant?.profile, -1);
+    this.#leaveProfiles();
     this.#own.detach(slot);
     this.#workers.send({ kind: 'detach', slot });
     this.schedule.free(slot);
@@ -211,10 +239,7 @@ export class WorkerPool {
     if (this.#tenants.size > 0 || this.#expected > 0) return;
     this.#own.rest();
     const translator = this.#translator?.loaded ? this.#translator : undefined;
-    if (translator !== undefined) {
-      this.#profiles.clear();
-      this.#translator = undefined;
-    }
+    if (translator !== undefined) this.#translator = undefined;
     await this.#workers.dismiss();
     await translator?.close();
   }

@@ -18,7 +18,11 @@ function translate(first: string) {
     const { ownProcess } = await import(${moduleAt('../../../platform/v8-flags.js')});
     const { TranslatorThread } = await import(${moduleAt('./thread.js')});
     ${first}
-    const thread = new TranslatorThread(1, { died: (error) => { throw error; }, loaded: () => {} });
+    const thread = new TranslatorThread(1, {
+      died: (error) => { throw error; },
+      loaded: () => {},
+      kept: () => {},
+    });
     thread.connect();
     await thread.close();
   `;

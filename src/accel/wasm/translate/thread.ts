@@ -16,6 +16,8 @@ export type TranslatorCommand =
   | { readonly kind: 'connect'; readonly port: MessagePort }
   /** Translate what this file holds, and keep in it what became hot. */
   | { readonly kind: 'profile'; readonly path: string }
+  /** The kernel of this profile is not used any more: bring it up to date, and forget it. */
+  | { readonly kind: 'leave'; readonly path: string }
   /** Answer with the counters. */
   | { readonly kind: 'counters' }
   /** Collect garbage. */
@@ -26,6 +28,8 @@ export type TranslatorCommand =
 export type TranslatorAnswer =
   /** It has loaded its program. */
   | { readonly kind: 'loaded' }
+  /** It has written this profile. */
+  | { readonly kind: 'kept'; readonly path: string }
   | { readonly kind: 'counters'; readonly counters: TranslationCounters };
 
 /** Words that the threads share: 1 once the translator has ended. */
@@ -40,6 +44,15 @@ export interface TranslatorLink {
   readonly generation: number;
 }
 
+export interface TranslatorListeners {
+  /** Called once when the thread has ended without `close`. */
+  readonly died: (error: Error) => void;
+  /** It has loaded its program. */
+  readonly loaded: () => void;
+  /** It has written this profile. */
+  readonly kept: (path: string) => void;
+}
+
 export class TranslatorThread {
   readonly #worker: Thread;
   readonly #ended: Promise<void>;
@@ -50,15 +63,8 @@ export class TranslatorThread {
   /** Whoever waits for the counters, in the order of asking. */
   readonly #counted: ((counters: TranslationCounters) => void)[] = [];
 
-  /**
-   * @param generation higher than that of the one before
-   * @param listeners `died` hears once when the thread has ended without `close`, `loaded` when it has
-   * loaded its program
-   */
-  constructor(
-    generation: number,
-    { died, loaded }: { readonly died: (error: Error) => void; readonly loaded: () => void },
-  ) {
+  /** @param generation higher than that of the one before */
+  constructor(generation: number, { died, loaded, kept }: TranslatorListeners) {
     this.#generation = generation;
     // The core keeps V8's own settings. Threads load with these, as they did when their code was cached.
     coreModule();
@@ -66,6 +72,7 @@ export class TranslatorThread {
     this.#worker = startThread(new URL('./translator-worker.js', import.meta.url));
     this.#worker.on('message', (answer: TranslatorAnswer) => {
       if (answer.kind === 'counters') return this.#counted.shift()?.(answer.counters);
+      if (answer.kind === 'kept') return kept(answer.path);
       this.#loaded = true;
       loaded();
     });
@@ -95,9 +102,13 @@ export class TranslatorThread {
     return { port: port2, words, generation: this.#generation };
   }
 
-  /** Uses a profile (profile.ts), and brings it up to date at the end. */
+  /** Uses a profile (profile.ts) until `leaveProfile`, which brings it up to date. */
   useProfile(path: string): void {
     this.#worker.postMessage({ kind: 'profile', path } satisfies TranslatorCommand);
+  }
+
+  leaveProfile(path: string): void {
+    this.#worker.postMessage({ kind: 'leave', path } satisfies TranslatorCommand);
   }
 
   /** What has been asked for and translated so far; undefined when the thread ends meanwhile. */
@@ -114,7 +125,7 @@ export class TranslatorThread {
     this.#worker.postMessage({ kind: 'trim-heap' } satisfies TranslatorCommand);
   }
 
-  /** Ends the thread once profiles are written. */
+  /** Ends the thread once the profiles that it has been told to leave are written. */
   close(): Promise<void> {
     this.#closing = true;
     this.#worker.postMessage({ kind: 'close' } satisfies TranslatorCommand);

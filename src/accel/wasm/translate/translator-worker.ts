@@ -29,13 +29,20 @@ let working = false;
 /** Wide regions to be compiled, and whether some are. */
 const wide: EncodedRegion[] = [];
 let optimising = false;
-/** Profiles in use, with how many regions they held. */
-const profiles = new Map<string, number>();
-/** What this process has made, in its order, when there is a profile to keep it. */
-const made: EncodedRegion[] = [];
+/** A profile in use. */
+interface OpenProfile {
+  /** How many regions the file held. */
+  readonly held: number;
+  /** What has been made since, in its order. */
+  readonly made: EncodedRegion[];
+}
+const profiles = new Map<string, OpenProfile>();
 
+/** Whose kernel a region is of, is not known. */
 function keep(regions: readonly EncodedRegion[]): void {
-  if (profiles.size > 0 && made.length < REGION_LIMIT) made.push(...regions);
+  for (const { made } of profiles.values()) {
+    if (made.length < REGION_LIMIT) made.push(...regions);
+  }
 }
 
 function publish(release: Release): void {
@@ -111,20 +118,23 @@ function modulesOf(regions: readonly EncodedRegion[]): EncodedRegion[][] {
 function useProfile(path: string): void {
   if (profiles.has(path)) return;
   const regions = readProfile(path);
-  profiles.set(path, regions.length);
-  releases.fresh(regions.map(({ packed }) => packed));
-  adopted.push(...modulesOf(regions));
+  profiles.set(path, { held: regions.length, made: [] });
+  const fresh = new Set(releases.fresh(regions.map(({ packed }) => packed)));
+  adopted.push(...modulesOf(regions.filter(({ packed }) => fresh.has(packed))));
   begin();
 }
 
 /** A profile is written again when it would grow by more than this part. */
 const GROWTH = 0.05;
 
-function close(): void {
-  for (const [path, length] of profiles) {
-    if (made.length > length * GROWTH) writeProfile(path, [...readProfile(path), ...made]);
-  }
-  process.exit();
+function leaveProfile(path: string): void {
+  const profile = profiles.get(path);
+  if (profile === undefined) return;
+  profiles.delete(path);
+  const { held, made } = profile;
+  if (made.length <= held * GROWTH) return;
+  writeProfile(path, [...readProfile(path), ...made]);
+  answer({ kind: 'kept', path });
 }
 
 function answer(answered: TranslatorAnswer): void {
@@ -134,8 +144,9 @@ function answer(answered: TranslatorAnswer): void {
 parentPort()?.on('message', (command: TranslatorCommand) => {
   if (command.kind === 'connect') connect(command.port);
   else if (command.kind === 'profile') useProfile(command.path);
+  else if (command.kind === 'leave') leaveProfile(command.path);
   else if (command.kind === 'counters') answer({ kind: 'counters', counters: releases.counters });
   else if (command.kind === 'trim-heap') globalThis.gc?.();
-  else close();
+  else process.exit();
 });
 answer({ kind: 'loaded' });
