@@ -1,5 +1,6 @@
 /** All verbs of the command line. */
 import { registerBenchCommand } from './bench.js';
+import { registerCompletionCommand } from './completion.js';
 import { registerDebugCommand } from './debug.js';
 import { registerDemoCommand } from './demo.js';
 import { registerDoctorCommand } from './doctor.js';
@@ -21,4 +22,5 @@ export const VERBS: readonly Registration[] = [
   registerDebugCommand,
   registerBenchCommand,
   registerQemuCommand,
+  registerCompletionCommand,
 ];
