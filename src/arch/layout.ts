@@ -18,8 +18,10 @@ export const ENTRY_GDT_ADDRESS = 0x5000;
 /** The 32-bit TSS of the entry state: the PVH document puts it at 0. */
 export const ENTRY_TSS_ADDRESS = 0;
 
-/** End of low RAM: 640 KiB, less the 1 KiB an EBDA would take. */
-export const LOW_RAM_END = 0x9fc00;
+/** End of low RAM: 640 KiB, less the page of the generation ID, which would be an EBDA's. */
+export const LOW_RAM_END = 0x9f000;
+/** The generation ID's 16 bytes, in a reserved page of its own (boot/acpi/vm-generation-id.ts). */
+export const VM_GENERATION_ID_ADDRESS = LOW_RAM_END;
 export const LEGACY_HOLE_START = 0xa0000;
 /** ACPI tables, in the BIOS area: the RSDP is found there by scanning as well as through start_info. */
 export const ACPI_TABLES_ADDRESS = 0xe0000;
@@ -39,10 +41,13 @@ export const VIRTIO_MMIO_STRIDE = 0x1000;
 /** Their interrupt inputs: those that nothing else has. */
 export const VIRTIO_INPUTS = [5, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22] as const;
 
-/** ACPI fixed hardware, in port space: PM1a event and control block, PM timer. */
+/** ACPI fixed hardware, in port space: PM1a event and control block, PM timer, general-purpose events. */
 export const PM1A_EVENT_PORT = 0x600;
 export const PM1A_CONTROL_PORT = 0x604;
 export const PM_TIMER_PORT = 0x608;
+export const GPE0_PORT = 0x60c;
+/** The general-purpose event that says that the generation ID has changed. */
+export const VM_GENERATION_GPE = 0;
 /** SLP_TYPx value that the DSDT gives for S5 (soft off). */
 export const SLEEP_TYPE_S5 = 5;
 /** System control interrupt: ISA interrupt 9, level triggered. */

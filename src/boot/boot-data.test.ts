@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { LOW_RAM_END } from '../arch/layout.js';
 import { writeBootData } from './boot-data.js';
 import { buildMemoryMap } from './memory-map.js';
 
@@ -105,7 +106,7 @@ test('the memory map is sorted and disjoint, and its RAM ends at the holes', () 
     }
     const ram = map.filter((entry) => entry.type === 1);
     const total = ram.reduce((sum, entry) => sum + entry.size, 0);
-    assert.equal(total, memoryBytes - (0x100000 - 0x9fc00));
+    assert.equal(total, memoryBytes - (0x100000 - LOW_RAM_END));
     for (const entry of ram) {
       assert.ok(entry.address >= 2 ** 32 || entry.address + entry.size <= 3 * GIB);
     }

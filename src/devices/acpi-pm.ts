@@ -1,13 +1,15 @@
 /**
- * ACPI fixed hardware: PM1a event and control blocks and the power management timer.
+ * ACPI fixed hardware: PM1a event and control blocks, the power management timer and general-purpose
+ * event block 0.
  *
  * Source: ACPI specification 6.4, 4.8.3 PM1 event and control registers, 4.8.2.1 power management
- * timer.
+ * timer, 4.8.4.1 general-purpose event registers.
  * The machine has no SMI command port, so it is always in ACPI mode: SCI_EN reads 1.
  */
 
 import type { Clock } from '../arch/clock.js';
 import {
+  GPE0_PORT,
   PM_TIMER_PORT,
   PM1A_CONTROL_PORT,
   PM1A_EVENT_PORT,
@@ -18,8 +20,8 @@ import { PM_TIMER_RATE } from './rate.js';
 
 /** Bytes of state. */
 export const ACPI_PM_STATE_BYTES = 32;
-/** Ports from PM1A_EVENT_PORT on: event block, control block, timer. */
-export const ACPI_PM_PORTS = 12;
+/** Ports from PM1A_EVENT_PORT on: event block, control block, timer, general-purpose events. */
+export const ACPI_PM_PORTS = 16;
 
 // PM1 status
 const TMR_STS = 0x0001;
@@ -46,6 +48,8 @@ const TIMER_HALF = 0x8000_0000;
 const STATUS = 0;
 const ENABLE = 1;
 const CONTROL = 2;
+/** General-purpose events: status in the low half, enable in the high half, as the ports have them. */
+const GPE = 3;
 /** Half-turns of the timer already turned into TMR_STS. */
 const HALVES_SEEN = 2;
 const TIMER_AT = 3;
@@ -67,7 +71,7 @@ export class AcpiPm implements PortDevice, TimedDevice {
   }
 
   reset(): void {
-    this.#u32.fill(0, STATUS, CONTROL + 1);
+    this.#u32.fill(0, STATUS, GPE + 1);
     this.#f64[HALVES_SEEN] = this.#halves(this.#clock.now());
     this.#f64[TIMER_AT] = Number.POSITIVE_INFINITY;
     this.#sci.set(false);
@@ -76,6 +80,12 @@ export class AcpiPm implements PortDevice, TimedDevice {
   /** The power button: a request to the operating system, which may ignore it. */
   pressPowerButton(): void {
     this.#u32[STATUS] = this.#u32[STATUS]! | PWRBTN_STS;
+    this.#update();
+  }
+
+  /** A general-purpose event, 0–15, has happened. */
+  raiseEvent(event: number): void {
+    this.#u32[GPE] = (this.#u32[GPE]! | (1 << event)) >>> 0;
     this.#update();
   }
 
@@ -113,6 +123,8 @@ export class AcpiPm implements PortDevice, TimedDevice {
         return this.#u32[CONTROL]! | SCI_EN;
       case PM_TIMER_PORT:
         return PM_TIMER_RATE.ticksAt(this.#clock.now()) % 0x1_0000_0000;
+      case GPE0_PORT:
+        return this.#u32[GPE]!;
       default:
         return 0xffffffff;
     }
@@ -143,6 +155,17 @@ export class AcpiPm implements PortDevice, TimedDevice {
         if (sleeps && ((control >>> SLP_TYP_SHIFT) & 7) === SLEEP_TYPE_S5) this.#powerOff();
         break;
       }
+      case GPE0_PORT:
+      case GPE0_PORT + 1:
+        // A status bit is cleared by writing 1.
+        u32[GPE] = (u32[GPE]! & ~(byte << ((port & 1) * 8))) >>> 0;
+        break;
+      case GPE0_PORT + 2:
+        u32[GPE] = ((u32[GPE]! & 0xff00ffff) | (byte << 16)) >>> 0;
+        break;
+      case GPE0_PORT + 3:
+        u32[GPE] = ((u32[GPE]! & 0x00ffffff) | (byte << 24)) >>> 0;
+        break;
     }
   }
 
@@ -156,6 +179,8 @@ export class AcpiPm implements PortDevice, TimedDevice {
     this.#f64[TIMER_AT] = listens
       ? PM_TIMER_RATE.timeOf((halves + 1) * TIMER_HALF)
       : Number.POSITIVE_INFINITY;
-    this.#sci.set((this.#u32[STATUS]! & this.#u32[ENABLE]!) !== 0);
+    const events = this.#u32[GPE]!;
+    const fixed = this.#u32[STATUS]! & this.#u32[ENABLE]!;
+    this.#sci.set(fixed !== 0 || (events & (events >>> 16)) !== 0);
   }
 }

@@ -46,7 +46,7 @@ export const BOARD_STATE = {
   bootStage: { offset: 0x060, bytes: SYSTEM_PORT_STATE_BYTES, version: 1 },
   i8042: { offset: 0x070, bytes: I8042_STATE_BYTES, version: 1 },
   resetControl: { offset: 0x080, bytes: RESET_CONTROL_STATE_BYTES, version: 1 },
-  acpiPm: { offset: 0x0a0, bytes: ACPI_PM_STATE_BYTES, version: 1 },
+  acpiPm: { offset: 0x0a0, bytes: ACPI_PM_STATE_BYTES, version: 2 },
   /** Levels of the inputs of interrupt controllers outside the board, a byte each. */
   externalLines: { offset: 0x0c0, bytes: INTERRUPT_INPUTS, version: 1 },
   uart0: { offset: 0x100, bytes: UART_STATE_BYTES, version: 1 },

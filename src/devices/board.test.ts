@@ -278,6 +278,21 @@ test('the PM timer runs at 3.579545 MHz, and its turn and the power button raise
   assert.equal(board.nextDeadline(), Number.POSITIVE_INFINITY);
 });
 
+test('a generation ID that has changed is general-purpose event 0, which raises SCI', () => {
+  const { board } = setUp();
+  board.mmioWrite(0, 0xfec00000, 4, 0x10 + 2 * 9);
+  board.mmioWrite(0, 0xfec00010, 4, 0x8059);
+  board.generationChanged();
+  assert.equal(board.portIn(0x60c, 4), 1);
+  assert.equal(board.pendingVector(0), -1, 'not enabled');
+  board.portOut(0x60e, 2, 1);
+  assert.equal(board.acknowledge(0), 0x59);
+  board.portOut(0x60c, 1, 1);
+  assert.equal(board.portIn(0x60c, 4), 0x10000);
+  board.mmioWrite(0, 0xfee000b0, 4, 0);
+  assert.equal(board.pendingVector(0), -1);
+});
+
 test('a turn of the PM timer that is due is reported before it is cleared or masked', () => {
   const { board, time } = setUp();
   board.mmioWrite(0, 0xfec00000, 4, 0x10 + 2 * 9);

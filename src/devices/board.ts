@@ -7,6 +7,7 @@
  */
 
 import type { Clock } from '../arch/clock.js';
+import { VM_GENERATION_GPE } from '../arch/layout.js';
 import {
   IA32_APIC_BASE,
   IA32_TIME_STAMP_COUNTER,
@@ -284,6 +285,13 @@ export class Board {
   pressPowerButton(): void {
     this.#locked(() => {
       this.#devices.pm.pressPowerButton();
+    });
+  }
+
+  /** Tells the guest that its generation ID is another (boot/acpi/vm-generation-id.ts). */
+  generationChanged(): void {
+    this.#locked(() => {
+      this.#devices.pm.raiseEvent(VM_GENERATION_GPE);
     });
   }
 

@@ -2,11 +2,12 @@
  * The guest's memory with everything in it that a boot needs: images and boot data. `restore` makes it
  * new, as a reset does.
  */
+import { randomBytes } from 'node:crypto';
 import { dirname } from 'node:path';
 import { CONTROL_BYTES, VM_CONTROL as KVM_VM_CONTROL } from '../accel/kvm/layout.js';
 import { GUEST_BASE, VM_CONTROL as WASM_VM_CONTROL } from '../accel/wasm/layout.js';
 import type { EntryState } from '../arch/entry-state.js';
-import { PAGE_SIZE } from '../arch/layout.js';
+import { PAGE_SIZE, VM_GENERATION_ID_ADDRESS } from '../arch/layout.js';
 import type { BalloonHost } from '../backend/balloon-host.js';
 import type { VsockHost } from '../backend/vsock-host.js';
 import { virtioMmioDevice } from '../boot/acpi/virtio.js';
@@ -71,6 +72,8 @@ export class Guest {
   readonly execution: Execution;
   readonly #hostEnds: HostEnds;
   readonly #options: GuestOptions;
+  /** 16 bytes that no other machine has. */
+  readonly #generation = randomBytes(16);
   /** Undefined for a guest that goes on from a capture and has not been reset since. */
   #placed: PlacedImages | undefined;
   /** Where RAM comes from, once the guest has been captured, or was made of a capture. */
@@ -146,6 +149,8 @@ export class Guest {
     this.#layout = layout.share();
     this.#layout.map(this.memory);
     this.execution.restore(state);
+    this.#writeGeneration();
+    this.execution.board.generationChanged();
     this.#hostEnds.restored();
     // The first machine's reader has had this, or will have it.
     this.execution.board.serialOutput.read();
@@ -212,7 +217,12 @@ export class Guest {
     return new MemoryLayout(files, [...runs, ...deduplicated]);
   }
 
+  #writeGeneration(): void {
+    this.memory.bytes(VM_GENERATION_ID_ADDRESS, this.#generation.length).set(this.#generation);
+  }
+
   #writeBootData(): EntryState {
+    this.#writeGeneration();
     const { images, memory, cpus, commandLine, devices } = this.#options;
     const dsdtDevices = declareDevices(devices.descriptions).map((device, index) =>
       virtioMmioDevice(index, device),

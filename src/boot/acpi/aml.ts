@@ -15,6 +15,8 @@ const STRING_PREFIX = 0x0d;
 const QWORD_PREFIX = 0x0e;
 const SCOPE_OP = 0x10;
 const BUFFER_OP = 0x11;
+const METHOD_OP = 0x14;
+const NOTIFY_OP = 0x86;
 const PACKAGE_OP = 0x12;
 const EXT_OP = 0x5b;
 const DEVICE_OP = 0x82;
@@ -120,6 +122,16 @@ export function scope(path: string, terms: readonly Uint8Array[]): Uint8Array {
 /** `Device (path) { … }`. */
 export function device(path: string, terms: readonly Uint8Array[]): Uint8Array {
   return enclose([EXT_OP, DEVICE_OP], concat([nameString(path), ...terms]));
+}
+
+/** `Method (path) { … }` without arguments. */
+export function method(path: string, terms: readonly Uint8Array[]): Uint8Array {
+  return enclose([METHOD_OP], concat([nameString(path), [0], ...terms]));
+}
+
+/** `Notify (path, value)`. */
+export function notify(path: string, value: number): Uint8Array {
+  return concat([[NOTIFY_OP], nameString(path), integer(value)]);
 }
 
 /** `ResourceTemplate () { … }`: descriptors, an end tag, and a checksum of 0 (not checked). */

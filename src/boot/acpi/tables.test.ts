@@ -58,12 +58,12 @@ test('the FADT describes the fixed hardware', () => {
   assert.equal(view.getUint8(8), 6);
   assert.equal(view.getUint16(46, true), 9);
   assert.deepEqual(
-    [56, 64, 76].map((o) => view.getUint32(o, true)),
-    [0x600, 0x604, 0x608],
+    [56, 64, 76, 80].map((o) => view.getUint32(o, true)),
+    [0x600, 0x604, 0x608, 0x60c],
   );
   assert.deepEqual(
-    [88, 89, 91].map((o) => view.getUint8(o)),
-    [4, 2, 4],
+    [88, 89, 91, 92].map((o) => view.getUint8(o)),
+    [4, 2, 4, 4],
   );
   assert.equal(view.getUint16(109, true) & 0x02, 0, 'no 8042');
   assert.equal(view.getUint32(112, true) & (1 << 20), 0, 'not hardware-reduced');
@@ -114,6 +114,9 @@ test('the DSDT holds \\_S5 with sleep type 5, and the devices it is given', () =
   assert.deepEqual([...dsdt.bytes.subarray(36, 36 + s5.length)], s5);
   assert.ok(Buffer.from(dsdt.bytes).includes(Buffer.from(extra)));
   assert.ok(Buffer.from(dsdt.bytes).includes(Buffer.from(aml.eisaId('PNP0B00'))));
+  // Scope (\\_GPE) { Method (_E00) { Notify (\\_SB.VGEN, 0x80) } }
+  const event = Buffer.from('101a5c5f47504514135f45303000865c2e5f53425f5647454e0a80', 'hex');
+  assert.ok(Buffer.from(dsdt.bytes).includes(event));
 });
 
 test('tables that outgrow the BIOS area are refused', () => {

@@ -1,11 +1,12 @@
 /**
  * The machine's ACPI tables: RSDP, XSDT, FADT, FACS, MADT, DSDT.
  *
- * Source: ACPI specification 6.4, section 5.2. The machine has fixed hardware (PM1a, PM timer, reset
- * register), no SMI command port (so it is always in ACPI mode), no 8042 and no VGA.
+ * Source: ACPI specification 6.4, section 5.2. The machine has fixed hardware (PM1a, PM timer, a block of
+ * general-purpose events, reset register), no SMI command port (so it is always in ACPI mode), no 8042 and no VGA.
  */
 import {
   ACPI_TABLES_LIMIT,
+  GPE0_PORT,
   IOAPIC_ADDRESS,
   LOCAL_APIC_ADDRESS,
   PM_TIMER_PORT,
@@ -20,6 +21,7 @@ import {
 } from '../../arch/layout.js';
 import { PandoError } from '../../error.js';
 import * as aml from './aml.js';
+import { generationIdDevice, generationIdEvent } from './vm-generation-id.js';
 
 const HEADER_BYTES = 36;
 const CHECKSUM_OFFSET = 9;
@@ -61,6 +63,8 @@ const FADT_HEADLESS = 1 << 12;
 const BOOT_ARCH_LEGACY_DEVICES = 1 << 0;
 const BOOT_ARCH_NO_VGA = 1 << 2;
 const BOOT_ARCH_NO_ASPM = 1 << 4;
+/** Status and enable of 16 general-purpose events. */
+const GPE0_BYTES = 4;
 /** C2 and C3 do not exist when their latencies exceed 100 and 1000. */
 const NO_C2_LATENCY = 101;
 const NO_C3_LATENCY = 1001;
@@ -136,9 +140,11 @@ function buildFadt(facs: number, dsdt: number): Uint8Array {
   view.setUint32(at(56), PM1A_EVENT_PORT, true);
   view.setUint32(at(64), PM1A_CONTROL_PORT, true);
   view.setUint32(at(76), PM_TIMER_PORT, true);
+  view.setUint32(at(80), GPE0_PORT, true);
   view.setUint8(at(88), 4);
   view.setUint8(at(89), 2);
   view.setUint8(at(91), 4);
+  view.setUint8(at(92), GPE0_BYTES);
   view.setUint16(at(96), NO_C2_LATENCY, true);
   view.setUint16(at(98), NO_C3_LATENCY, true);
   view.setUint8(at(108), RTC_CENTURY);
@@ -160,6 +166,7 @@ function buildFadt(facs: number, dsdt: number): Uint8Array {
   portRegister(view, at(148), PM1A_EVENT_PORT, 32, GAS_WORD);
   portRegister(view, at(172), PM1A_CONTROL_PORT, 16, GAS_WORD);
   portRegister(view, at(208), PM_TIMER_PORT, 32, GAS_DWORD);
+  portRegister(view, at(220), GPE0_PORT, GPE0_BYTES * 8, GAS_BYTE);
   writeAscii(body, at(268), 'PANDO');
   return table('FACP', 6, body);
 }
@@ -208,8 +215,10 @@ function buildDsdt(devices: readonly Uint8Array[]): Uint8Array {
         aml.name('_HID', aml.eisaId('PNP0B00')),
         aml.name('_CRS', aml.resourceTemplate([aml.ioPorts(0x70, 2), aml.isaIrq(8)])),
       ]),
+      generationIdDevice(),
       ...devices,
     ]),
+    generationIdEvent(),
   ];
   const body = new Uint8Array(terms.reduce((sum, term) => sum + term.length, 0));
   let offset = 0;
