@@ -21,7 +21,7 @@ export const ENTRY_TSS_ADDRESS = 0;
 /** End of low RAM: 640 KiB, less the page of the generation ID, which would be an EBDA's. */
 export const LOW_RAM_END = 0x9f000;
 /** The generation ID's 16 bytes, in a reserved page of its own (boot/acpi/vm-generation-id.ts). */
-export const VM_GENERATION_ID_ADDRESS = LOW_RAM_END;
+export const VM_GENERATION_ID_ADDRESS = 0x9f000;
 export const LEGACY_HOLE_START = 0xa0000;
 /** ACPI tables, in the BIOS area: the RSDP is found there by scanning as well as through start_info. */
 export const ACPI_TABLES_ADDRESS = 0xe0000;

@@ -27,6 +27,8 @@ export interface MemoryRun {
 
 /** Runs that a captured memory has at most, if its pages allow it. */
 const RUNS_WANTED = 128;
+/** Pages of the longest gap between copied pages that are copied, too. */
+const GAP_LIMIT = 4096;
 /** Pages that are written at a time. */
 const CHUNK = 1024;
 
@@ -91,22 +93,46 @@ export function planCapture(
     if (states[page] !== PAGE_OWN) continue;
     kinds[page] = isZeroPage(pageBytes(guest, page, 1)) ? PAGE_ZERO : PAGE_COPIED;
   }
-  let runs = runsOf(kinds, origin, copied);
-  for (let gap = 1; runs.length > RUNS_WANTED && gap < 4096; gap *= 2) {
-    closeGaps(kinds, gap);
-    runs = runsOf(kinds, origin, copied);
-  }
-  return runs;
+  return fewerRuns(runsOf(kinds, origin, copied), copied);
 }
 
-/** Makes copied pages of everything between two of them that are at most `gap` pages apart. */
-function closeGaps(kinds: Uint8Array, gap: number): void {
-  let last = -1;
-  for (let page = 0; page < kinds.length; page++) {
-    if (kinds[page] !== PAGE_COPIED) continue;
-    if (last >= 0 && page - last - 1 <= gap) kinds.fill(PAGE_COPIED, last + 1, page);
-    last = page;
+/** Makes copied pages of what lies between two copied runs, the shortest gaps first, until there are few runs. */
+function fewerRuns(runs: readonly MemoryRun[], copied: number): MemoryRun[] {
+  if (runs.length <= RUNS_WANTED) return [...runs];
+  const copies = [...runs.keys()].filter((index) => runs[index]!.file === copied);
+  const gaps = copies.slice(1).map((index, before) => {
+    const { page, pages } = runs[copies[before]!]!;
+    return { index, pages: runs[index]!.page - page - pages, runs: index - copies[before]! };
+  });
+  gaps.sort((a, b) => a.pages - b.pages);
+  /** Indices of copied runs that the copied run before reaches up to. */
+  const joined = new Set<number>();
+  let left = runs.length;
+  for (const gap of gaps) {
+    if (left <= RUNS_WANTED || gap.pages > GAP_LIMIT) break;
+    joined.add(gap.index);
+    left -= gap.runs;
   }
+  const fewer: MemoryRun[] = [];
+  let filePage = 0;
+  for (const [index, run] of runs.entries()) {
+    if (run.file !== copied) {
+      fewer.push(run);
+      continue;
+    }
+    let first = run.page;
+    if (joined.has(index)) {
+      while (fewer.at(-1)?.file !== copied) fewer.pop();
+      first = fewer.pop()!.page;
+    }
+    fewer.push({ page: first, pages: run.page + run.pages - first, file: copied, filePage: 0 });
+  }
+  for (const [index, run] of fewer.entries()) {
+    if (run.file !== copied) continue;
+    fewer[index] = { ...run, filePage };
+    filePage += run.pages;
+  }
+  return fewer;
 }
 
 function runsOf(kinds: Uint8Array, origin: Uint32Array, copied: number): MemoryRun[] {

@@ -150,7 +150,9 @@ export class WasmVcpu implements Vcpu {
   restore(parts: readonly StatePart[]): void {
     const place = { version: VCPU_STATE_VERSION, bytes: VCPU_STATE_BYTES };
     restoreRegisters(this.#block, statePart(parts, this.#part, place));
-    this.forgetCode();
+    // A new VM has none, and clearing its tables would cost it their memory.
+    const next = new DataView(this.#memory.buffer).getUint32(L.VCPU_BLOCKS + L.ARENA_NEXT, true);
+    if (next !== L.BLOCK_ARENA) this.forgetCode();
     this.#core.flushTlb(this.#at, 0);
     this.#core.updateMode(this.#at);
   }

@@ -1,0 +1,45 @@
+/** Captures of scattered pages: few runs, and the same bytes in whoever maps them. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { PAGE_SIZE } from '../arch/layout.js';
+import { MappedMemory } from './mapped-memory.js';
+import { MemoryLayout } from './memory-layout.js';
+
+const PAGES = 4096;
+
+test('scattered pages become few runs, which show what was captured, generation by generation', () => {
+  const ramBytes = PAGES * PAGE_SIZE;
+  let seed = 5;
+  const random = (limit: number): number => {
+    seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
+    return Math.floor((seed / 2 ** 32) * limit);
+  };
+  const guest = MappedMemory.create({ ramBytes, controlBytes: 0 });
+  const model = new Uint8Array(ramBytes);
+  let layout = new MemoryLayout([], []);
+  try {
+    for (let generation = 0; generation < 3; generation += 1) {
+      for (let step = 0; step < 600; step += 1) {
+        const at = random(PAGES) * PAGE_SIZE + random(PAGE_SIZE);
+        const value = step % 5 === 0 ? 0 : 1 + random(255);
+        guest.bytes(at, 1)[0] = value;
+        model[at] = value;
+      }
+      const next = layout.capture(guest);
+      layout.close();
+      layout = next;
+      assert.ok(layout.runs.length <= 128, `${layout.runs.length} runs`);
+      const copy = MappedMemory.create({ ramBytes, controlBytes: 0 });
+      try {
+        layout.map(copy);
+        assert.equal(Buffer.compare(copy.bytes(0, ramBytes), model), 0, `copy ${generation}`);
+        assert.equal(Buffer.compare(guest.bytes(0, ramBytes), model), 0, `guest ${generation}`);
+      } finally {
+        copy.release();
+      }
+    }
+  } finally {
+    layout.close();
+    guest.release();
+  }
+});
