@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
 import type { Worker } from 'node:worker_threads';
 import { COUNT, GuestCode } from '../../accel/conformance/testing/guest.js';
 import { Subject } from '../../accel/conformance/testing/subject.js';
@@ -69,7 +70,28 @@ test('when all workers have died, VMs are made and run', async () => {
   await using second = await Subject.create('wasm', busy(), { tier: '0' });
   second.vm.start();
   await goesOn(second);
-  await first.vm.close();
+  await until(() => pool.schedule.workers() >= 1);
+  await Promise.all(threads.map((thread) => thread.terminate()));
+  await Promise.all([first.vm.close(), second.vm.close()]);
+  await using third = await Subject.create('wasm', busy(), { tier: '0' });
+  third.vm.start();
+  await goesOn(third);
+});
+
+test('a VM that is made while the threads of the last one end runs', async () => {
+  // Threads that start from now on can collect garbage, which keeps them from hearing that they are to end.
+  setFlagsFromString('--expose-gc');
+  await using first = await Subject.create('wasm', busy(), { tier: '0' });
+  first.vm.start();
+  await until(() => pool.schedule.workers() >= 1);
+  await first.vm.stop();
+  for (let turn = 0; turn < 100; turn += 1) pool.trimHeap();
+  const closed = first.vm.close();
+  await new Promise((resolve) => setImmediate(resolve));
+  await using second = await Subject.create('wasm', busy(), { tier: '0' });
+  second.vm.start();
+  await goesOn(second);
+  await closed;
 });
 
 test('a translator that throws ends no VM: they go on, and have another translator', async () => {
