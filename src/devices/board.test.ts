@@ -394,6 +394,22 @@ test('a hook may call the board again', () => {
   assert.deepEqual(seen, [0xff]);
 });
 
+test('an access that fails gives the lock back', () => {
+  const { board } = setUp();
+  const missing = 7;
+  const accesses = [
+    () => board.takeNmi(missing),
+    () => board.takeInit(missing),
+    () => board.takeSipi(missing),
+    () => board.acknowledge(missing),
+  ];
+  for (const [value, access] of accesses.entries()) {
+    assert.throws(() => access());
+    board.portOut(0x80, 1, value);
+    assert.equal(board.portIn(0x80, 1), value);
+  }
+});
+
 test('the NMI button and CR8 reach the local APIC', () => {
   const { board, events } = setUp();
   board.injectNmi();

@@ -10,7 +10,7 @@ import {
   supportedCpuid,
 } from '../../accel/kvm/cpuid.js';
 import { KvmVm, memorySlots } from '../../accel/kvm/kvm-vm.js';
-import { vcpuWords, WORD_STILL, WORD_THREAD } from '../../accel/kvm/layout.js';
+import { vcpuWords, WORD_THREAD } from '../../accel/kvm/layout.js';
 import {
   machineParts,
   restoreMachine,
@@ -25,11 +25,12 @@ import type { VcpuState } from '../../arch/vcpu-state.js';
 import type { Board } from '../../devices/board.js';
 import { PandoError } from '../../error.js';
 import type { GuestRam } from '../../memory/guest-ram.js';
-import { REQUEST_DETACH, REQUEST_HOLD, REQUEST_PARK, type VmControl } from '../control.js';
+import { REQUEST_DETACH, REQUEST_PARK, type VmControl } from '../control.js';
 import type { DeviceDescription } from '../devices.js';
 import type { Ending, Execution, Failure, MachineListener } from '../execution.js';
 import { checkMachineState, MACHINE_STATE_VERSION, type MachineState } from '../machine-state.js';
 import { attachKvmBoard, type KvmDescription } from './board.js';
+import { whileStill } from './stand-still.js';
 import type { VcpuEvent } from './vcpu-event.js';
 import { type VcpuThread, VcpuThreads } from './vcpu-threads.js';
 
@@ -43,8 +44,6 @@ export interface KvmExecutionOptions {
   readonly listener: MachineListener;
 }
 
-/** How long `vcpuState` waits for a vCPU to leave the guest, in milliseconds. */
-const STILL_TIMEOUT = 2000;
 /** What setTimeout takes at most, in milliseconds. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 
@@ -252,20 +251,8 @@ export class KvmExecution implements Execution {
     }
     if (!this.#running.has(vcpu)) return target.state();
     const words = vcpuWords(this.#description.control, vcpu);
-    this.#control.request(REQUEST_HOLD);
-    try {
-      target.kick();
-      if (Atomics.wait(words, WORD_STILL, 0, STILL_TIMEOUT) === 'timed-out') {
-        throw new PandoError(
-          'VCPU_SILENT',
-          `vCPU ${vcpu} did not leave the guest within ${STILL_TIMEOUT} ms`,
-          { remedy: 'the host may be overloaded: try again' },
-        );
-      }
-      return target.state();
-    } finally {
-      this.#control.withdraw(REQUEST_HOLD);
-    }
+    const kick = (): void => target.kick();
+    return whileStill(this.#control, { id: vcpu, words, kick }, () => target.state());
   }
 
   instructions(): bigint {
