@@ -4,10 +4,9 @@
  */
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { TEST_ENVIRONMENT } from './test-store.mjs';
+import { runTests } from './test-run.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const build = spawnSync(process.execPath, [join(root, 'scripts', 'build.mjs')], {
@@ -53,14 +52,4 @@ if (files.length === 0) {
   console.error(`no test matches ${wanted.join(' ')}`);
   process.exit(1);
 }
-/** A file that hangs is ended; the longest takes minutes, on a busy machine several times that. */
-const FILE_LIMIT_MS = 30 * 60_000;
-/** Tests wait for time-outs and for each other's processes: one more than there are processors. */
-const concurrency = availableParallelism() + 1;
-const options = ['--test', `--test-concurrency=${concurrency}`, `--test-timeout=${FILE_LIMIT_MS}`];
-const result = spawnSync(process.execPath, [...options, ...files], {
-  cwd: root,
-  env: { ...process.env, ...TEST_ENVIRONMENT },
-  stdio: 'inherit',
-});
-process.exit(result.status ?? 1);
+process.exit(await runTests(files, { cwd: root }));

@@ -1,0 +1,42 @@
+/** How `npm test` runs test files: with the store of the tests, and none without end. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { homedir, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+
+interface Runner {
+  runTests(
+    files: readonly string[],
+    options: { cwd: string; stdio: 'ignore'; limit?: number },
+  ): Promise<number>;
+}
+
+const runner = new URL('../../scripts/test-run.mjs', import.meta.url).href;
+const { runTests } = (await import(runner)) as Runner;
+const folder = mkdtempSync(join(tmpdir(), 'pando-runner-'));
+after(() => rmSync(folder, { recursive: true }));
+
+function write(name: string, text: string): string {
+  const path = join(folder, name);
+  writeFileSync(path, text);
+  return path;
+}
+
+test("files have the tests' store, not the user's", async () => {
+  const users = join(homedir(), '.local', 'share', 'pando');
+  const file = write(
+    'store.test.mjs',
+    `import assert from 'node:assert';
+     assert.match(process.env.PANDO_STORE, /test-store$/);
+     assert.ok(!process.env.PANDO_STORE.startsWith(${JSON.stringify(users)}));`,
+  );
+  assert.equal(await runTests([file], { cwd: folder, stdio: 'ignore' }), 0);
+});
+
+test('a file that never ends is ended, and fails', async () => {
+  const spins = write('spins.test.mjs', 'for (;;);');
+  const waits = write('waits.test.mjs', 'setInterval(() => {}, 1000);');
+  const limit = 1000;
+  assert.equal(await runTests([spins, waits], { cwd: folder, stdio: 'ignore', limit }), 1);
+});
