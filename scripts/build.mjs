@@ -22,12 +22,15 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const only = process.argv[2];
 const { typescript, core } = outputs(root);
 
-function run(command, args) {
+/** @param failed called before the build ends because of it */
+function run(command, args, failed) {
   const result = spawnSync(process.execPath, [join(root, 'node_modules', command), ...args], {
     cwd: root,
     stdio: 'inherit',
   });
-  if (result.status !== 0) process.exit(result.status ?? 1);
+  if (result.status === 0) return;
+  failed?.();
+  process.exit(result.status ?? 1);
 }
 
 /** A compiler that finds nothing changed may leave its output's time as it was. */
@@ -45,7 +48,9 @@ if (process.env.PANDO_SETUP === undefined) {
 if (only !== '--core' && !typescriptIsFresh(root)) {
   console.log('build: TypeScript');
   const began = new Date();
-  run('typescript/bin/tsc', ['-p', '.', '--incremental', '--tsBuildInfoFile', typescript]);
+  // The compiler leaves its output even so: it is not fresh.
+  const old = () => existsSync(typescript) && stamp(typescript, new Date(0));
+  run('typescript/bin/tsc', ['-p', '.', '--incremental', '--tsBuildInfoFile', typescript], old);
   stamp(typescript, began);
 }
 

@@ -34,3 +34,28 @@ test('how-it-works.md answers the four questions with paths', () => {
   assert.equal(rows.length, 4);
   for (const row of rows) assert.match(row, /`src\/[\w/-]+\.ts`/);
 });
+
+/** Tables of docs/testing.md by their first column, and the folder that their tests are named from. */
+const TABLES = [
+  { heading: '## The command and its streams', folder: 'src/cli', rows: 8 },
+  { heading: '## The engine, interpreted and translated', folder: 'src/accel', rows: 10 },
+  { heading: '## Kinds of faults', folder: 'src', rows: 21 },
+];
+
+for (const { heading, folder, rows } of TABLES) {
+  test(`testing.md, "${heading}": each kind has tests that are there`, () => {
+    const text = readFileSync(join(root, 'docs', 'testing.md'), 'utf8');
+    const section = text.slice(text.indexOf(`${heading}\n`)).split('\n## ')[0] ?? '';
+    const table = section.split('\n').filter((line) => /^\| (?!Kind |-)/.test(line));
+    assert.ok(table.length >= rows, `${table.length} kinds`);
+    for (const row of table) {
+      const names = [...row.matchAll(/`([\w./-]+\.test\.ts)`/g)].map(([, name]) => name!);
+      assert.ok(names.length > 0, `no test: ${row}`);
+      for (const name of names) {
+        const path = /^(src|test)\//.test(name) ? name : join(folder, name);
+        assert.ok(existsSync(join(root, path)), `${path}: ${row}`);
+        assert.match(readFileSync(join(root, path), 'utf8'), /\b(test|it)\(/);
+      }
+    }
+  });
+}
