@@ -3,7 +3,10 @@
  * command line and memory, the systems in turn, each boot in a new process. Pando once with the profile
  * that earlier boots left, once without any (docs/translator.md, "Profile").
  *
- *     npm run bench -- boot-tcg [--runs 5] [--tier 1] [--json FILE]
+ *     npm run bench -- boot-tcg [--runs 5] [--tier 1] [--cpus-allowed LIST] [--json FILE]
+ *
+ * With `--cpus-allowed 1` all systems run on the host's processor 1 alone. Wall time flatters who uses several processors,
+ * so both clocks are compared, each as a ratio of medians.
  *
  * Time counts from just before the process is started until the line that the first process prints has
  * arrived on the process's standard output; it is found in the same way for all. Where NODE_EXTRA_CA_CERTS is
@@ -24,7 +27,7 @@ import { NO_CERTIFICATES } from '#dist/fleet/process.js';
 import { chooseBootImage } from '#dist/image/boot-image.js';
 import { storeDirectory } from '#dist/image/directories.js';
 import { USER_SPACE_LINE } from '#dist/image/init-script.js';
-import { cpuMs } from './marked-process.js';
+import { cpuMs, onProcessors } from './marked-process.js';
 
 const PROJECT = fileURLToPath(new URL('../..', import.meta.url));
 const MEGABYTES = 1024;
@@ -32,9 +35,16 @@ const MEGABYTES = 1024;
 const USER_SPACE = 7;
 const LIMIT_MS = 120_000;
 
-/** At most so much of QEMU's time. */
-const BOUND_WITH_PROFILE = 1;
-const BOUND_WITHOUT = 1.3;
+/** At most so much of QEMU's time, by either clock. */
+interface Bound {
+  readonly wall: number;
+  readonly cpu: number;
+}
+
+const BOUND_WITH_PROFILE: Bound = { wall: 0.85, cpu: 1 };
+const BOUND_WITHOUT: Bound = { wall: 1.1, cpu: 1.3 };
+/** With a profile, where Pando has one processor. */
+const BOUND_ON_ONE: Bound = { wall: 1, cpu: 1 };
 
 /** One boot. */
 interface Boot {
@@ -49,7 +59,7 @@ interface System {
   readonly args: readonly string[];
   readonly env: NodeJS.ProcessEnv;
   /** At most so much of the peer's time; the peer has none. */
-  readonly bound?: number;
+  readonly bound?: Bound;
   /** Before each boot. */
   prepare(): void;
   readonly boots: Boot[];
@@ -93,27 +103,34 @@ const { values } = parseArgs({
   options: {
     runs: { type: 'string', default: '5' },
     tier: { type: 'string', default: '1' },
+    'cpus-allowed': { type: 'string' },
     json: { type: 'string' },
   },
 });
 const runs = Number(values.runs);
 if (!(runs >= 1)) throw new Error('--runs is no useful number');
 
+const cpus = values['cpus-allowed'];
+const one = cpus !== undefined && /^\d+$/.test(cpus);
+
 const image = await chooseBootImage({}, () => undefined);
 const folder = mkdtempSync(join(tmpdir(), 'pando-boot-tcg-'));
 
 /** A store of its own with the user's images, so that profiles come and go without harm. */
-function pando(name: string, bound: number, keep: boolean): System {
+function pando(name: string, bound: Bound, keep: boolean): System {
   const store = join(folder, name);
   cpSync(join(storeDirectory(), 'manifests'), join(store, 'manifests'), { recursive: true });
   symlinkSync(join(storeDirectory(), 'objects'), join(store, 'objects'));
   return {
     title: `Pando, tier ${values.tier}, ${name}`,
-    program: process.execPath,
-    args: [
-      [join(PROJECT, 'bin/pando.js'), 'run', '--accel', 'wasm', '--tier', values.tier],
-      ['--memory', `${MEGABYTES}M`, '--serial', 'stdio', '--until', USER_SPACE_LINE],
-    ].flat(),
+    ...onProcessors(
+      cpus,
+      process.execPath,
+      [
+        [join(PROJECT, 'bin/pando.js'), 'run', '--accel', 'wasm', '--tier', values.tier],
+        ['--memory', `${MEGABYTES}M`, '--serial', 'stdio', '--until', USER_SPACE_LINE],
+      ].flat(),
+    ),
     env: { ...process.env, ...NO_CERTIFICATES, PANDO_STORE: store },
     bound,
     prepare: () => {
@@ -124,7 +141,7 @@ function pando(name: string, bound: number, keep: boolean): System {
 }
 
 try {
-  const kept = pando('kept profile', BOUND_WITH_PROFILE, true);
+  const kept = pando('kept profile', one ? BOUND_ON_ONE : BOUND_WITH_PROFILE, true);
   const systems = [kept, pando('no profile', BOUND_WITHOUT, false)];
   if (qemuVersion() !== undefined) {
     const args = qemuArguments({
@@ -136,12 +153,10 @@ try {
       stagePort: BOOT_STAGE_PORT,
       userSpaceValue: USER_SPACE,
     });
-    const program = 'qemu-system-x86_64';
     const nothing = (): void => undefined;
     systems.push({
       title: 'QEMU TCG',
-      program,
-      args,
+      ...onProcessors(cpus, 'qemu-system-x86_64', args),
       env: process.env,
       prepare: nothing,
       boots: [],
@@ -159,18 +174,27 @@ try {
     }
   }
   const wall = ({ boots }: System) => summarise(boots.map(({ wallMs }) => wallMs));
+  const cpu = ({ boots }: System) => summarise(boots.map((one) => one.cpuMs));
   const peer = systems.find(({ bound }) => bound === undefined);
   const rows = systems.map((system) => {
     const { median, lowest, highest } = wall(system);
-    const ratio = peer === undefined ? Number.NaN : median / wall(peer).median;
-    const cpu = summarise(system.boots.map((one) => one.cpuMs)).median;
-    const figures = [median, lowest, highest, cpu].map((ms) => (ms / 1000).toFixed(2));
+    const times = [median, lowest, highest, cpu(system).median];
+    const figures = times.map((ms) => (ms / 1000).toFixed(2));
     const { bound } = system;
-    if (bound === undefined || peer === undefined) return [system.title, ...figures, '', ''];
-    const verdict = `${bound.toFixed(1)}: ${ratio <= bound ? 'reached' : 'not reached'}`;
-    return [system.title, ...figures, ratio.toFixed(2), verdict];
+    if (bound === undefined || peer === undefined) return [system.title, ...figures];
+    const compared = (ratio: number, most: number): string[] => [
+      ratio.toFixed(2),
+      `${most.toFixed(2)}: ${ratio <= most ? 'reached' : 'not reached'}`,
+    ];
+    return [
+      system.title,
+      ...figures,
+      ...compared(median / wall(peer).median, bound.wall),
+      ...compared(cpu(system).median / cpu(peer).median, bound.cpu),
+    ];
   });
-  const titles = ['median, s', 'lowest', 'highest', 'CPU, s', 'of QEMU', 'bound'];
+  const times = ['median, s', 'lowest', 'highest', 'CPU, s'];
+  const titles = [...times, 'wall of QEMU', 'bound', 'CPU of QEMU', 'bound'];
   const columns = [
     { title: 'boot to user space', align: 'left' as const },
     ...titles.map((title) => ({ title, align: 'right' as const })),

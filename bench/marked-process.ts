@@ -30,6 +30,19 @@ export interface MarkedRun {
   readonly workloads: readonly Timed[];
 }
 
+/**
+ * A command that runs on some of the host's processors only, all its threads and children with it (taskset(1)).
+ * @param cpus as `taskset --cpu-list` takes them, e.g. `1` or `0-3,8`; undefined: on all
+ */
+export function onProcessors(
+  cpus: string | undefined,
+  program: string,
+  args: readonly string[],
+): { readonly program: string; readonly args: readonly string[] } {
+  if (cpus === undefined) return { program, args };
+  return { program: 'taskset', args: ['--cpu-list', cpus, program, ...args] };
+}
+
 /** Processor time of a process so far, user and system, all threads; NaN when it has gone. */
 export function cpuMs(pid: number): number {
   try {
