@@ -2,7 +2,7 @@
  * Hot code in a guest, beside `qemu-system-x86_64 -accel tcg`: the same kernel, initrd, command line and
  * memory; in each boot all workloads of bench/guest/hot-code.sh one after another, the systems in turn.
  *
- *     npm run bench -- hot-code [--runs 5] [--tier 1] [--only sha256,awk] [--cpus-allowed LIST] [--json FILE]
+ *     npm run bench -- hot-code [--runs 5] [--tier 1] [--cpu max] [--only sha256,awk] [--cpus-allowed LIST] [--json FILE]
  *
  * Speed is QEMU's median time over Pando's, by the clock and by processor time: 1 is as fast as QEMU. With
  * `--cpus-allowed 1` all systems run on the host's processor 1 alone.
@@ -32,6 +32,7 @@ const { values } = parseArgs({
   options: {
     runs: { type: 'string', default: '5' },
     tier: { type: 'string', default: '1' },
+    cpu: { type: 'string', default: 'max' },
     only: { type: 'string' },
     memory: { type: 'string', default: '1024' },
     'cpus-allowed': { type: 'string' },
@@ -43,15 +44,17 @@ const megabytes = Number(values.memory);
 if (!(runs >= 1) || !(megabytes >= 256)) throw new Error('--runs or --memory is no useful number');
 
 function ownSystems(kernel: string, initrd: string, commandLine: string): System[] {
-  return values.tier.split(',').map((tier) => ({
-    title: `Pando, tier ${tier}`,
+  const cpus = values.cpu.split(',');
+  const choices = values.tier.split(',').flatMap((tier) => cpus.map((cpu) => ({ tier, cpu })));
+  return choices.map(({ tier, cpu }) => ({
+    title: `Pando, tier ${tier}${cpus.length > 1 ? `, ${cpu}` : ''}`,
     ...onProcessors(
       values['cpus-allowed'],
       process.execPath,
       [
         [join(PROJECT, 'bin/pando.js'), 'run', '--accel', 'wasm', '--tier', tier],
         ['--kernel', kernel, '--initrd', initrd, '--append', commandLine],
-        ['--memory', `${megabytes}M`, '--serial', 'stdio'],
+        ['--cpu', cpu, '--memory', `${megabytes}M`, '--serial', 'stdio'],
       ].flat(),
     ),
   }));
