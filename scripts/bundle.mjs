@@ -95,8 +95,13 @@ export async function makeBundles(root, { rolldown }) {
     const build = await rolldown({
       input: join(dist, entry),
       platform: 'node',
-      // The server and what it needs are loaded by its verb alone.
-      external: ['koffi', 'iced-x86', /server\/server\.js$/],
+      // The server and what it needs are loaded by the verbs that need it.
+      external: [
+        'koffi',
+        'iced-x86',
+        /^@connectrpc\//,
+        /server\/(server|protocol\/process_pb)\.js$/,
+      ],
       plugins: [relocate(dist, bundles)],
     });
     const { output } = await build.generate({

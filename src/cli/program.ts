@@ -40,7 +40,9 @@ export type Registration = (program: Command) => void;
 export function createProgram(verbs: readonly Registration[], out: Output): Command {
   const program = new Command('pando')
     .description('boots Linux VMs from memory-mapped images, many at once')
-    .version(VERSION);
+    .version(VERSION)
+    // What follows a command of a sandbox is the command's own.
+    .enablePositionalOptions();
   for (const register of verbs) register(program);
   redirect(program, out);
   return program;

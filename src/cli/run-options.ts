@@ -17,6 +17,8 @@ const CPU_LIMIT = 255;
 
 /** The options as commander hands them over. */
 export interface RunFlags {
+  readonly detach?: boolean;
+  readonly name?: string;
   readonly kernel?: string;
   readonly initrd?: string;
   readonly image?: string;

@@ -220,6 +220,21 @@ function checkSnapshotOptions(command: Command): void {
   );
 }
 
+/** Options that a sandbox has, too. */
+const DETACHED_OPTIONS = ['detach', 'name', 'image'];
+
+/** @throws PandoError OPTION_CONFLICT for what a sandbox does not have */
+function checkDetachedOptions(command: Command, words: readonly string[]): void {
+  const given = command.options
+    .map((option) => option.attributeName())
+    .find((n) => !DETACHED_OPTIONS.includes(n) && command.getOptionValueSource(n) === 'cli');
+  if (given === undefined && words.length === 0) return;
+  const what = given === undefined ? 'a command' : `--${given}`;
+  throw new PandoError('OPTION_CONFLICT', `-d makes a sandbox, which takes no ${what}`, {
+    remedy: 'run commands in it with pando exec',
+  });
+}
+
 /** Values of an option that may come more than once. */
 function repeated(value: string, all: readonly string[]): readonly string[] {
   return [...all, value];
@@ -260,6 +275,8 @@ export function registerRunCommand(program: Command): void {
       'give memory that the guest frees back to the host (default: with any device)',
     )
     .option('--no-balloon', 'keep it')
+    .option('-d, --detach', 'make a sandbox, print its id and leave it to pando ps, exec, cp, stop')
+    .option('--name <name>', 'with -d: its name')
     .option('--image <name>', 'image of the store (default: debian, pulled when it is missing)')
     .option('--append <text>', "kernel command line; without --kernel it follows the image's own")
     .option('--snapshot <name>', 'go on from a snapshot instead of booting')
@@ -294,6 +311,12 @@ export function registerRunCommand(program: Command): void {
         flags: RunFlags,
         command: Command,
       ): Promise<void> => {
+        if (flags.detach === true) {
+          checkDetachedOptions(command, words);
+          const { runDetached } = await import('./sandboxes/verbs.js');
+          await runDetached({ name: flags.name, image: image ?? flags.image });
+          return;
+        }
         if (flags.snapshot !== undefined) checkSnapshotOptions(command);
         const program = image === undefined ? undefined : { image, command: words };
         process.exitCode = await run(flags, STANDARD_STREAMS, MAKERS, program);

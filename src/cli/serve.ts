@@ -5,10 +5,12 @@ import type { LogEvent } from '../server/options.js';
 import { InterruptionSource } from './interruption.js';
 import { INTERRUPTION_STATUS } from './statuses.js';
 import { STANDARD_STREAMS } from './terminal/standard-streams.js';
-import { parseSeconds, parseSize } from './terminal/units.js';
+import { parseCount, parseSeconds, parseSize } from './terminal/units.js';
 
 interface ServeFlags {
   readonly listen: string;
+  readonly socket?: string;
+  readonly idle?: string;
   readonly apiKey?: readonly string[];
   readonly domain: string;
   readonly memory: string;
@@ -29,11 +31,6 @@ export function parseListen(text: string): { readonly host: string; readonly por
   return { host: host.replace(/^\[(.*)\]$/, '$1'), port };
 }
 
-function parseCount(option: string, text: string): number {
-  if (/^[1-9]\d{0,5}$/.test(text)) return Number(text);
-  throw new PandoError('USAGE', `${option} ${text}: no number from 1 to 999999`);
-}
-
 function write(event: LogEvent): void {
   const line = JSON.stringify({ time: new Date().toISOString(), ...event });
   STANDARD_STREAMS.err.write(`${line}\n`);
@@ -43,11 +40,13 @@ async function serve(flags: ServeFlags): Promise<number> {
   const keys = flags.apiKey ?? process.env.PANDO_API_KEY?.split(',').filter(Boolean) ?? [];
   const options = {
     ...parseListen(flags.listen),
+    ...(flags.socket !== undefined && { socket: flags.socket }),
+    ...(flags.idle !== undefined && { idle: parseSeconds('--idle', flags.idle) }),
     apiKeys: keys,
     domain: flags.domain,
     memory: parseSize('--memory', flags.memory),
     limits: {
-      sandboxes: parseCount('--max-sandboxes', flags.maxSandboxes),
+      sandboxes: parseCount('--max-sandboxes', flags.maxSandboxes, 1, 100_000),
       timeout: Math.floor(parseSeconds('--max-timeout', flags.maxTimeout) / 1000),
       ...(flags.maxMemory !== undefined && { memory: parseSize('--max-memory', flags.maxMemory) }),
     },
@@ -59,10 +58,14 @@ async function serve(flags: ServeFlags): Promise<number> {
   try {
     await using server = await Server.listen(options);
     const { out } = STANDARD_STREAMS;
-    out.write(`pando serve: ${server.url}\n`);
-    out.write(`export E2B_API_URL=${server.url} E2B_SANDBOX_URL=${server.url}`);
-    out.write(keys.length === 0 ? ' E2B_API_KEY=any\n' : '\n');
-    const by = await interruption.interrupted;
+    if (flags.socket !== undefined) out.write(`pando serve: ${flags.socket}\n`);
+    else {
+      out.write(`pando serve: ${server.url}\n`);
+      out.write(`export E2B_API_URL=${server.url} E2B_SANDBOX_URL=${server.url}`);
+      out.write(keys.length === 0 ? ' E2B_API_KEY=any\n' : '\n');
+    }
+    const idle = server.idle.then(() => 'quit' as const);
+    const by = await Promise.race([interruption.interrupted, idle]);
     if (by instanceof Error) throw by;
     write({ event: 'stopping', by });
     return INTERRUPTION_STATUS[by];
@@ -76,6 +79,8 @@ export function registerServeCommand(program: Command): void {
     .command('serve')
     .description("serve sandboxes to clients of E2B's protocol, such as the npm package e2b")
     .option('--listen <address>', 'address and port', '127.0.0.1:3000')
+    .option('--socket <path>', 'listen on a UNIX socket instead')
+    .option('--idle <seconds>', 'stop after so long without sandboxes and requests')
     .option('--api-key <key...>', 'keys that clients must have (default: PANDO_API_KEY, or any)')
     .option('--domain <name>', 'ports of sandboxes are PORT-ID.NAME', 'localhost')
     .option('-m, --memory <size>', 'memory of a sandbox', '512M')

@@ -8,6 +8,7 @@ import { registerImageCommand } from './image.js';
 import type { Registration } from './program.js';
 import { registerQemuCommand } from './qemu.js';
 import { registerRunCommand } from './run.js';
+import { registerSandboxCommands } from './sandboxes/verbs.js';
 import { registerServeCommand } from './serve.js';
 import { registerSnapshotCommand } from './snapshot.js';
 
@@ -18,6 +19,7 @@ export const VERBS: readonly Registration[] = [
   registerImageCommand,
   registerSnapshotCommand,
   registerServeCommand,
+  registerSandboxCommands,
   registerDoctorCommand,
   registerDebugCommand,
   registerBenchCommand,

@@ -157,7 +157,8 @@ export class ControlPlane {
 
   async #fork(hosted: HostedSandbox, { body, response }: Call): Promise<void> {
     const count = integerField(body, 'count', 1, FORKS_MAX) ?? 1;
-    const results = await this.table.fork(hosted, count, this.#timeout(body));
+    const metadata = body.metadata === undefined ? undefined : textsField(body, 'metadata');
+    const results = await this.table.fork(hosted, count, this.#timeout(body), metadata);
     const answers = results.map((result) => {
       if (result.status === 'fulfilled') {
         return { sandbox: accessAnswer(result.value, this.domain()) };

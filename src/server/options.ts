@@ -31,6 +31,10 @@ export interface ServerOptions {
   readonly host?: string;
   /** Port to listen on; any free one when absent or 0. */
   readonly port?: number;
+  /** Path of a UNIX socket to listen on instead, which its folder keeps for its user alone. */
+  readonly socket?: string;
+  /** Milliseconds without sandboxes and requests after which `Server.idle` resolves; never when absent. */
+  readonly idle?: number;
   /** Keys that clients must have; without, a client may have any, and listens on loopback only. */
   readonly apiKeys?: readonly string[];
   /** Domain of the host names `PORT-ID.DOMAIN`; `localhost` when absent. */

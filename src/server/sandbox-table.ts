@@ -140,11 +140,16 @@ export class SandboxTable {
     return hosted;
   }
 
-  /** Copies of a sandbox, each with a result of its own. @throws RequestError 429 */
+  /**
+   * Copies of a sandbox, each with a result of its own.
+   * @param metadata of the copies; the sandbox's when absent
+   * @throws RequestError 429
+   */
   async fork(
     origin: HostedSandbox,
     count: number,
     timeout: number,
+    metadata = origin.options.metadata,
   ): Promise<PromiseSettledResult<HostedSandbox>[]> {
     const release = this.#reserve(count, origin.options.memory);
     try {
@@ -152,7 +157,7 @@ export class SandboxTable {
       return await Promise.allSettled(
         results.map(async (result) => {
           if (result.status === 'rejected') throw result.reason;
-          return this.#add(randomId(), result.value, origin.options, timeout);
+          return this.#add(randomId(), result.value, { ...origin.options, metadata }, timeout);
         }),
       );
     } finally {

@@ -2,9 +2,8 @@
  * The server: one port for E2B's control plane, for each sandbox's own interface, and for the ports of
  * sandboxes. A request's host name or headers say which it is for.
  */
-import { once } from 'node:events';
 import { createServer, type Server as HttpServer, type IncomingMessage } from 'node:http';
-import { type AddressInfo, BlockList, isIP } from 'node:net';
+import { BlockList, isIP } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { PandoError, traceOf } from '../error.js';
 import { coded } from '../system-error.js';
@@ -13,6 +12,7 @@ import { ENVD_PORT, Envd } from './envd/envd.js';
 import type { HostedSandbox } from './hosted-sandbox.js';
 import { answerOf, header, RequestError, sendError, sendJson } from './http.js';
 import { ApiKeys } from './keys.js';
+import { listen } from './listen.js';
 import { metricsText } from './metrics.js';
 import { DEFAULT_LIMITS, DEFAULT_TIMEOUT, type LogEvent, type ServerOptions } from './options.js';
 import { type Destination, destinationOf, forwardRequest, forwardUpgrade } from './ports.js';
@@ -55,6 +55,12 @@ export class Server implements AsyncDisposable {
   /** Connections that have changed their protocol: the HTTP server does not know them any more. */
   readonly #upgraded = new Set<Duplex>();
   #requests = 0;
+  /** Requests that are being answered, and when the last one was. */
+  #open = 0;
+  #lastRequest = Date.now();
+  /** Resolves when nobody has wanted anything for `ServerOptions.idle`. */
+  readonly idle: Promise<void>;
+  #idleTimer: NodeJS.Timeout | undefined;
 
   private constructor(options: ServerOptions) {
     const { host = '127.0.0.1', apiKeys = [], domain = 'localhost' } = options;
@@ -73,8 +79,21 @@ export class Server implements AsyncDisposable {
     );
     this.#http = createServer({ headersTimeout: HEAD_LIMIT, requestTimeout: REQUEST_LIMIT });
     this.#http.maxConnections = CONNECTIONS;
+    this.idle = new Promise((resolve) => {
+      const { idle } = options;
+      if (idle === undefined) return;
+      this.#idleTimer = setInterval(() => {
+        const wanted = this.#open > 0 || this.#table.size > 0;
+        if (!wanted && Date.now() - this.#lastRequest >= idle) resolve();
+      }, idle / 4);
+    });
     this.#http.on('request', (request, response) => {
       this.#requests += 1;
+      this.#open += 1;
+      response.once('close', () => {
+        this.#open -= 1;
+        this.#lastRequest = Date.now();
+      });
       this.#answer(request, response).catch((error: unknown) => {
         this.#report(request, error);
         sendError(response, error);
@@ -96,7 +115,7 @@ export class Server implements AsyncDisposable {
    * @throws PandoError SERVER_NEEDS_KEY, and the system's when it cannot listen
    */
   static async listen(options: ServerOptions = {}): Promise<Server> {
-    const { host = '127.0.0.1', port = 0, apiKeys = [] } = options;
+    const { host = '127.0.0.1', port = 0, apiKeys = [], socket } = options;
     if (!isLoopback(host) && apiKeys.length === 0) {
       throw new PandoError(
         'SERVER_NEEDS_KEY',
@@ -105,17 +124,19 @@ export class Server implements AsyncDisposable {
       );
     }
     const server = new Server(options);
-    server.#http.listen(port, host);
     try {
-      await once(server.#http, 'listening');
+      await listen(server.#http, socket === undefined ? { port, host } : { path: socket });
     } catch (error) {
+      clearInterval(server.#idleTimer);
       throw coded(error);
     }
     return server;
   }
 
+  /** 0 on a UNIX socket. */
   get port(): number {
-    return (this.#http.address() as AddressInfo).port;
+    const address = this.#http.address();
+    return typeof address === 'object' && address !== null ? address.port : 0;
   }
 
   /** Where clients reach it. */
@@ -187,6 +208,7 @@ export class Server implements AsyncDisposable {
 
   /** Takes no more requests, ends all sandboxes, then the connections. */
   async close(): Promise<void> {
+    clearInterval(this.#idleTimer);
     const closed = new Promise((resolve) => this.#http.close(resolve));
     this.#http.closeIdleConnections();
     await this.#table.close();

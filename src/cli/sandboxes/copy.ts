@@ -1,0 +1,150 @@
+/**
+ * `pando cp`: files and folders, to a sandbox and from one. What a guest says about names is not trusted:
+ * nothing is written outside the folder that the user named, and links of a guest are not followed or made.
+ */
+import { createReadStream, createWriteStream } from 'node:fs';
+import { lstat, mkdir, readdir, stat } from 'node:fs/promises';
+import { basename, join, posix } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { PandoError } from '../../error.js';
+import { Daemon } from './daemon.js';
+
+/** One end: a path of the host, or one of a sandbox. */
+export interface CopyEnd {
+  readonly sandbox: string | undefined;
+  readonly path: string;
+}
+
+/** Docker's rule: what has a colon before its first slash names a sandbox. */
+export function parseEnd(text: string): CopyEnd {
+  const [, sandbox, path = ''] = /^([^/:]+):(.*)$/s.exec(text) ?? [];
+  if (sandbox === undefined) return { sandbox, path: text };
+  return { sandbox, path: path === '' ? '.' : path };
+}
+
+interface GuestEntry {
+  readonly name: string;
+  readonly type?: string;
+  readonly path: string;
+  readonly symlinkTarget?: string;
+}
+
+/** A folder of the guest may name its files as it likes. @throws PandoError COPY_NAME */
+export function checkName(name: string): string {
+  if (name !== '' && name !== '.' && name !== '..' && !/[/\0]/.test(name)) return name;
+  throw new PandoError('COPY_NAME', `the guest has a file of the name ${JSON.stringify(name)}`);
+}
+
+/** A sandbox, for its files. */
+class GuestFiles {
+  private constructor(
+    private readonly daemon: Daemon,
+    private readonly access: Readonly<Record<string, string>>,
+  ) {}
+
+  static async of(sandbox: string): Promise<GuestFiles> {
+    const daemon = await Daemon.reach();
+    return new GuestFiles(daemon, await daemon.access(await daemon.find(sandbox)));
+  }
+
+  /** One call of the service, in Connect's JSON for calls without streams. */
+  async #call<Reply>(name: string, fields: object): Promise<Reply | undefined> {
+    const headers = { ...this.access, 'content-type': 'application/json' };
+    const path = `/filesystem.Filesystem/${name}`;
+    const response = await this.daemon.send('POST', path, headers, JSON.stringify(fields));
+    let text = '';
+    for await (const piece of response) text += String(piece);
+    if (response.statusCode === 200) return JSON.parse(text) as Reply;
+    const { code, message } = JSON.parse(text) as { code: string; message: string };
+    if (code === 'not_found') return undefined;
+    throw new PandoError('COPY_FAILED', message);
+  }
+
+  /** undefined when it is not there */
+  async stat(path: string): Promise<GuestEntry | undefined> {
+    return (await this.#call<{ entry: GuestEntry }>('Stat', { path }))?.entry;
+  }
+
+  async list(path: string): Promise<readonly GuestEntry[]> {
+    const reply = await this.#call<{ entries?: GuestEntry[] }>('ListDir', { path, depth: 1 });
+    return reply?.entries ?? [];
+  }
+
+  async makeFolder(path: string): Promise<void> {
+    if ((await this.stat(path)) === undefined) await this.#call('MakeDir', { path });
+  }
+
+  async read(path: string) {
+    const query = new URLSearchParams({ path });
+    return this.#checked(await this.daemon.send('GET', `/files?${query}`, this.access));
+  }
+
+  async write(path: string, bytes: AsyncIterable<Uint8Array>): Promise<void> {
+    const headers = { ...this.access, 'content-type': 'application/octet-stream' };
+    const query = new URLSearchParams({ path });
+    const response = await this.daemon.send('POST', `/files?${query}`, headers, bytes);
+    (await this.#checked(response)).resume();
+  }
+
+  async #checked(response: Awaited<ReturnType<Daemon['send']>>) {
+    if (response.statusCode === 200) return response;
+    let text = '';
+    for await (const piece of response) text += String(piece);
+    throw new PandoError('COPY_FAILED', (JSON.parse(text) as { message: string }).message);
+  }
+}
+
+const isFolder = ({ type }: GuestEntry) => type === 'FILE_TYPE_DIRECTORY';
+
+async function copyIn(guest: GuestFiles, from: string, to: string): Promise<void> {
+  const there = await guest.stat(to);
+  const target = there !== undefined && isFolder(there) ? posix.join(to, basename(from)) : to;
+  const send = async (path: string, place: string): Promise<void> => {
+    const kind = await lstat(path);
+    if (kind.isDirectory()) {
+      await guest.makeFolder(place);
+      for (const name of await readdir(path)) await send(join(path, name), posix.join(place, name));
+    } else if (kind.isFile()) await guest.write(place, createReadStream(path));
+  };
+  await send(from, target);
+}
+
+async function copyOut(guest: GuestFiles, from: string, to: string): Promise<void> {
+  const entry = await guest.stat(from);
+  if (entry === undefined) throw new PandoError('COPY_FAILED', `${from} is not in the sandbox`);
+  const there = await stat(to).catch(() => undefined);
+  const target = there?.isDirectory() === true ? join(to, checkName(posix.basename(from))) : to;
+  const fetchTo = async (what: GuestEntry, path: string, place: string): Promise<void> => {
+    if (isFolder(what) && what.symlinkTarget === undefined) {
+      await mkdir(place, { recursive: true });
+      // A link that was there, or has been put there, leads elsewhere.
+      if (!(await lstat(place)).isDirectory()) {
+        throw new PandoError('COPY_FAILED', `${place} is no folder`);
+      }
+      for (const inner of await guest.list(path)) {
+        const name = checkName(inner.name);
+        await fetchTo(inner, posix.join(path, name), join(place, name));
+      }
+    } else if (
+      what.type === 'FILE_TYPE_FILE' &&
+      (path === from || what.symlinkTarget === undefined)
+    ) {
+      await pipeline(await guest.read(path), createWriteStream(place));
+    }
+  };
+  await fetchTo(entry, from, target);
+}
+
+/** @throws PandoError USAGE, COPY_…, SANDBOX_NOT_FOUND */
+export async function copy(from: string, to: string): Promise<void> {
+  const source = parseEnd(from);
+  const target = parseEnd(to);
+  if ((source.sandbox === undefined) === (target.sandbox === undefined)) {
+    throw new PandoError('USAGE', 'one of the two, and one alone, names a sandbox');
+  }
+  if (target.sandbox !== undefined) {
+    await copyIn(await GuestFiles.of(target.sandbox), source.path, target.path);
+  } else if (source.sandbox !== undefined) {
+    await copyOut(await GuestFiles.of(source.sandbox), source.path, target.path);
+  }
+}

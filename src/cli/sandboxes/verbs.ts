@@ -1,0 +1,216 @@
+/** `pando ps exec cp stop kill rm pause resume fork inspect stats`: sandboxes of the user's server. */
+import type { Command } from 'commander';
+import { PandoError } from '../../error.js';
+import { table } from '../image-text.js';
+import { STANDARD_STREAMS } from '../terminal/standard-streams.js';
+import { copy } from './copy.js';
+import { Daemon, type ListedSandbox, LONGEST_LIFE } from './daemon.js';
+import { type ExecFlags, execIn } from './exec.js';
+
+function print(text: string): void {
+  STANDARD_STREAMS.out.write(`${text}\n`);
+}
+
+/** Docker's words for a time that has passed. */
+function since(time: string): string {
+  const seconds = Math.max(0, Math.round((Date.now() - Date.parse(time)) / 1000));
+  const units = [
+    ['day', 86_400],
+    ['hour', 3600],
+    ['minute', 60],
+    ['second', 1],
+  ] as const;
+  const [name, size] = units.find(([, length]) => seconds >= length) ?? units[3];
+  const count = Math.floor(seconds / size);
+  return `${count} ${name}${count === 1 ? '' : 's'} ago`;
+}
+
+interface ListFlags {
+  readonly quiet?: boolean;
+  readonly json?: boolean;
+}
+
+async function list({ quiet, json }: ListFlags): Promise<void> {
+  const all = await (await Daemon.reach()).list();
+  if (json === true) print(JSON.stringify(all, null, 2));
+  else if (quiet === true) for (const { sandboxID } of all) print(sandboxID);
+  else {
+    const rows = all.map(({ sandboxID, templateID, startedAt, state, metadata }) => [
+      sandboxID,
+      templateID,
+      since(startedAt),
+      state,
+      metadata.name ?? '',
+    ]);
+    print(table([['SANDBOX ID', 'IMAGE', 'CREATED', 'STATUS', 'NAME'], ...rows]));
+  }
+}
+
+/** Does the same to each, and names those that it was done to; the first failure is the command's, at the end. */
+async function each(
+  words: readonly string[],
+  act: (daemon: Daemon, sandbox: ListedSandbox) => Promise<unknown>,
+): Promise<void> {
+  const daemon = await Daemon.reach();
+  let failure: unknown;
+  for (const word of words) {
+    try {
+      await act(daemon, await daemon.find(word));
+      print(word);
+    } catch (error) {
+      failure ??= error;
+    }
+  }
+  if (failure !== undefined) throw failure;
+}
+
+/** What `pando run -d` is given. */
+export interface DetachedFlags {
+  readonly name?: string | undefined;
+  readonly image?: string | undefined;
+}
+
+/** Makes a sandbox that outlives this command, and prints its id. */
+export async function runDetached({ name, image = 'debian' }: DetachedFlags): Promise<void> {
+  if (name !== undefined && !/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(name)) {
+    throw new PandoError(
+      'USAGE',
+      `--name ${name}: use letters, digits, dots, hyphens, underscores`,
+    );
+  }
+  const daemon = await Daemon.start();
+  const taken = name !== undefined && (await daemon.list()).some((s) => s.metadata.name === name);
+  if (taken) {
+    throw new PandoError('NAME_TAKEN', `there is a sandbox ${name}`, {
+      remedy: `end it: pando rm ${name}`,
+    });
+  }
+  const { sandboxID } = await daemon.call<ListedSandbox>('POST', '/v2/sandboxes', {
+    templateID: image,
+    timeout: LONGEST_LIFE,
+    metadata: name === undefined ? {} : { name },
+  });
+  print(sandboxID);
+}
+
+const end = (daemon: Daemon, { sandboxID }: ListedSandbox) =>
+  daemon.call('DELETE', `/sandboxes/${sandboxID}`);
+
+interface Stats {
+  readonly cpuUsedPct: number;
+  readonly memUsed: number;
+  readonly memTotal: number;
+}
+
+async function stats(words: readonly string[]): Promise<void> {
+  const daemon = await Daemon.reach();
+  const wanted = words.length > 0 ? words : (await daemon.list()).map(({ sandboxID }) => sandboxID);
+  const mebibytes = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+  const rows: string[][] = [];
+  for (const word of wanted) {
+    const { sandboxID, metadata } = await daemon.find(word);
+    const [at] = await daemon.call<Stats[]>('GET', `/sandboxes/${sandboxID}/metrics`);
+    const figures =
+      at === undefined
+        ? ['', 'paused']
+        : [`${at.cpuUsedPct.toFixed(1)} %`, `${mebibytes(at.memUsed)} / ${mebibytes(at.memTotal)}`];
+    rows.push([sandboxID, metadata.name ?? '', ...figures]);
+  }
+  print(table([['SANDBOX ID', 'NAME', 'CPU', 'MEMORY'], ...rows]));
+}
+
+async function inspect(words: readonly string[]): Promise<void> {
+  const daemon = await Daemon.reach();
+  const details: object[] = [];
+  for (const word of words) {
+    const { sandboxID } = await daemon.find(word);
+    // The token lets whoever has it in, and inspections are shown around.
+    const { envdAccessToken: _, ...rest } = await daemon.call<ListedSandbox>(
+      'GET',
+      `/sandboxes/${sandboxID}`,
+    );
+    details.push(rest);
+  }
+  print(JSON.stringify(details, null, 2));
+}
+
+interface Fork {
+  readonly sandbox?: ListedSandbox;
+  readonly error?: { readonly message: string };
+}
+
+async function fork(word: string, flags: { readonly count: string }): Promise<void> {
+  const daemon = await Daemon.reach();
+  const { sandboxID } = await daemon.find(word);
+  // A name is of one sandbox.
+  const fields = { count: Number(flags.count), timeout: LONGEST_LIFE, metadata: {} };
+  const results = await daemon.call<Fork[]>('POST', `/sandboxes/${sandboxID}/fork`, fields);
+  for (const { sandbox } of results) if (sandbox !== undefined) print(sandbox.sandboxID);
+  const failed = results.find(({ error }) => error !== undefined);
+  if (failed !== undefined) throw new PandoError('FORK_FAILED', failed.error?.message ?? '');
+}
+
+function repeated(word: string, words: readonly string[]): readonly string[] {
+  return [...words, word];
+}
+
+export function registerSandboxCommands(program: Command): void {
+  program
+    .command('ps')
+    .description('list the sandboxes that run -d has made')
+    .option('-q, --quiet', 'ids alone')
+    .option('--json', 'as JSON')
+    .action((flags: ListFlags) => list(flags));
+  program
+    .command('exec')
+    .description('run a command in a sandbox')
+    .argument('<sandbox>', 'name, id, or the beginning of an id')
+    .argument('<command...>', 'program and its arguments')
+    .option('-i, --interactive', 'standard input for the command')
+    .option('-t, --tty', 'a terminal for the command')
+    .option('-e, --env <name=value>', 'environment; repeatable', repeated, [])
+    .option('-u, --user <user>', 'user of the guest (default: root)')
+    .option('-w, --workdir <folder>', "folder (default: the user's home)")
+    .passThroughOptions()
+    .action(async (sandbox: string, command: string[], flags: ExecFlags) => {
+      process.exitCode = await execIn(sandbox, command, flags);
+    });
+  program
+    .command('cp')
+    .description('copy files and folders between the host and a sandbox')
+    .argument('<from>', 'PATH or SANDBOX:PATH')
+    .argument('<to>', 'PATH or SANDBOX:PATH')
+    .action((from: string, to: string) => copy(from, to));
+  const verb = (name: string, description: string, act: Parameters<typeof each>[1]): void => {
+    program
+      .command(name)
+      .description(description)
+      .argument('<sandboxes...>', 'names, ids, or their beginnings')
+      .action((words: string[]) => each(words, act));
+  };
+  verb('stop', 'end sandboxes; nothing of them is kept', end);
+  verb('kill', 'the same as stop', end);
+  verb('rm', 'the same as stop', end);
+  verb('pause', 'stop sandboxes and their time', (daemon, { sandboxID }) =>
+    daemon.call('POST', `/sandboxes/${sandboxID}/pause`),
+  );
+  verb('resume', 'let paused sandboxes go on', (daemon, { sandboxID }) =>
+    daemon.call('POST', `/sandboxes/${sandboxID}/resume`, { timeout: LONGEST_LIFE }),
+  );
+  program
+    .command('fork')
+    .description('copy a sandbox as it stands')
+    .argument('<sandbox>', 'name, id, or the beginning of an id')
+    .option('-n, --count <number>', 'how many copies', '1')
+    .action((word: string, flags: { readonly count: string }) => fork(word, flags));
+  program
+    .command('inspect')
+    .description('details of sandboxes, as JSON')
+    .argument('<sandboxes...>', 'names, ids, or their beginnings')
+    .action((words: string[]) => inspect(words));
+  program
+    .command('stats')
+    .description('processor time and memory of sandboxes')
+    .argument('[sandboxes...]', 'names, ids, or their beginnings (default: all)')
+    .action((words: string[]) => stats(words));
+}

@@ -1,0 +1,126 @@
+/** Sandboxes from the command line, which outlive the commands that make them. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { PseudoTerminal } from '#dist/cli/testing/pseudo-terminal.js';
+import { debianImage } from './testing/boot.js';
+
+const MAIN = fileURLToPath(import.meta.resolve('#dist/cli/main.js'));
+const folder = mkdtempSync(join(tmpdir(), 'pando-verbs-'));
+const env = { ...process.env, XDG_RUNTIME_DIR: folder, PANDO_SERVER_IDLE: '2' };
+
+async function pando(words: readonly string[], input = ''): Promise<[number, string, string]> {
+  const child = spawn(process.execPath, [MAIN, ...words], { env: { ...process.env, ...env } });
+  let out = '';
+  let err = '';
+  child.stdout.on('data', (piece) => {
+    out += piece;
+  });
+  child.stderr.on('data', (piece) => {
+    err += piece;
+  });
+  child.stdin.on('error', () => undefined);
+  child.stdin.end(input);
+  const [status] = await once(child, 'close');
+  return [status, out, err];
+}
+
+async function output(...words: readonly string[]): Promise<string> {
+  const [status, out, err] = await pando(words);
+  assert.deepEqual([status, err], [0, ''], words.join(' '));
+  return out;
+}
+
+before(async () => {
+  await debianImage();
+});
+after(async () => {
+  for (const id of (await pando(['ps', '-q']))[1].split('\n').filter(Boolean))
+    await pando(['rm', id]);
+  rmSync(folder, { recursive: true });
+});
+
+test('a sandbox is made, used by its name, and ended', async () => {
+  assert.match(await output('ps'), /^SANDBOX ID +IMAGE +CREATED +STATUS +NAME\n$/);
+  assert.deepEqual(readdirSync(join(folder, 'pando')), [], 'to list nothing needs no server');
+  const id = (await output('run', '-d', '--name', 'one')).trim();
+  assert.match(id, /^[0-9a-z]{20}$/);
+  assert.match(await output('ps'), new RegExp(`\n${id} +debian +.* ago +running +one\n$`));
+  const [taken, , why] = await pando(['run', '-d', '--name', 'one']);
+  assert.equal(taken, 1);
+  assert.match(why, /^NAME_TAKEN: /);
+
+  assert.equal(await output('exec', 'one', 'echo', '-n', '--', '$HOME'), '-- $HOME');
+  const script = 'echo $A; pwd; cat; echo why >&2; exit 7';
+  const words = ['exec', '-i', '-e', 'A=b', '-w', '/tmp', id.slice(0, 8), 'sh', '-c', script];
+  assert.deepEqual(await pando(words, 'input\n'), [7, 'b\n/tmp\ninput\n', 'why\n']);
+  assert.deepEqual((await pando(['exec', 'one', 'sh', '-c', 'kill -9 $$']))[0], 137);
+  assert.equal((await pando(['exec', 'one', 'no-such-program']))[0], 127);
+  assert.match((await pando(['exec', 'none', 'true']))[2], /^SANDBOX_NOT_FOUND: /);
+
+  assert.equal(await output('pause', 'one'), 'one\n');
+  assert.match(await output('ps'), / paused /);
+  await output('resume', 'one');
+  const copy = (await output('fork', 'one')).trim();
+  assert.equal(await output('exec', copy, 'echo', 'here'), 'here\n');
+  assert.match(await output('stats'), new RegExp(`${copy} +\\d+\\.\\d %`));
+  const [inspected] = JSON.parse(await output('inspect', 'one')) as object[];
+  assert.equal((inspected as { sandboxID: string }).sandboxID, id);
+  assert.equal('envdAccessToken' in inspected!, false);
+});
+
+test('a terminal has its size, and the command its status', async () => {
+  const terminal = new PseudoTerminal(37, 101);
+  const words = [MAIN, 'exec', '-it', 'one', 'sh', '-c', 'read a; stty size; echo $a; exit 5'];
+  const child = terminal.start(process.execPath, words, env);
+  const ended = once(child, 'exit');
+  terminal.type('typed\r');
+  await terminal.until('37 101');
+  await terminal.until('typed');
+  assert.deepEqual(await ended, [5, null]);
+  terminal.close();
+});
+
+test('files and folders are copied both ways; links and devices are not', async () => {
+  const from = join(folder, 'from');
+  mkdirSync(join(from, 'inner'), { recursive: true });
+  const bytes = Buffer.alloc(300_000, 'bytes ');
+  writeFileSync(join(from, 'inner', 'file'), bytes);
+  symlinkSync('/etc/passwd', join(from, 'link'));
+  await output('cp', from, 'one:/tmp');
+  const seen = await output('exec', 'one', 'find', '/tmp/from', '-mindepth', '1');
+  assert.deepEqual(seen.split('\n').sort(), ['', '/tmp/from/inner', '/tmp/from/inner/file']);
+  await output('exec', 'one', 'ln', '-s', '/etc/passwd', '/tmp/from/guest-link');
+  await output('exec', 'one', 'mkfifo', '/tmp/from/fifo');
+  const to = join(folder, 'to');
+  await output('cp', 'one:/tmp/from', to);
+  assert.deepEqual(readdirSync(to), ['inner']);
+  assert.ok(bytes.equals(readFileSync(join(to, 'inner', 'file'))));
+  await output('cp', 'one:/tmp/from/inner/file', to);
+  assert.ok(existsSync(join(to, 'file')), 'into a folder that is there');
+  assert.match((await pando(['cp', from, to]))[2], /^USAGE: /);
+  assert.match((await pando(['cp', 'one:/no/such', to]))[2], /^COPY_FAILED: /);
+});
+
+test('the server ends when nobody wants it any more', async () => {
+  const ids = (await output('ps', '-q')).split('\n').filter(Boolean);
+  assert.equal(ids.length, 2);
+  await output('stop', ...ids);
+  const sockets = () => readdirSync(join(folder, 'pando')).filter((name) => name.endsWith('.sock'));
+  while (sockets().length > 0) await sleep(50);
+});
