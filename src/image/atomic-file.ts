@@ -4,6 +4,7 @@
  * that dies half-way leaves nothing but that temporary file, which the next ones delete by its age.
  */
 import { randomBytes } from 'node:crypto';
+import { existsSync, readlinkSync } from 'node:fs';
 import { link, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { PandoError, reasonOf } from '../error.js';
@@ -15,9 +16,21 @@ export const STALE_AFTER_MS = 60 * 60 * 1000;
 /** Write in pieces of this many bytes, so that progress and signals get their turn. */
 const PIECE = 4 * 1024 * 1024;
 
-/** A name in `folder` that no other process has. */
+/** Numbers of processes mean something in here alone: the inode of the PID namespace (pid_namespaces(7)). */
+function pidNamespace(): string {
+  return /[0-9]+/.exec(readlinkSync('/proc/self/ns/pid'))?.[0] ?? '';
+}
+
+/** A name in `folder` that no other process has; it tells which process had it. */
 export function temporaryName(folder: string): string {
-  return join(folder, `${process.pid}-${randomBytes(8).toString('hex')}`);
+  return join(folder, `${process.pid}-${pidNamespace()}-${randomBytes(8).toString('hex')}`);
+}
+
+/** Whether a temporary file is one of a process that has ended. */
+function isDead(name: string): boolean {
+  const [, pid, namespace] = /^([0-9]+)-([0-9]+)-[0-9a-f]{16}$/.exec(name) ?? [];
+  if (pid === undefined || namespace !== pidNamespace()) return false;
+  return !existsSync(`/proc/${pid}`);
 }
 
 /**
@@ -93,13 +106,18 @@ export async function publishNew(temporary: string, path: string): Promise<boole
   return true;
 }
 
-/** Deletes what a dead process left in a folder of temporary files; returns how many entries. */
+/**
+ * Deletes what dead processes left in a folder of temporary files: at once where the name tells the process,
+ * else by age.
+ * @returns how many entries
+ */
 export async function removeStale(folder: string, now: number = Date.now()): Promise<number> {
   let removed = 0;
   for (const name of await readdir(folder)) {
     const path = join(folder, name);
     try {
-      if (now - (await stat(path)).mtimeMs < STALE_AFTER_MS) continue;
+      const { mtimeMs } = await stat(path);
+      if (now - mtimeMs < STALE_AFTER_MS && !isDead(name)) continue;
       await rm(path, { recursive: true, force: true });
       removed++;
     } catch (cause) {

@@ -2,6 +2,7 @@
  * What the store writes down about a snapshot: JSON, one file a snapshot, format 2. It names everything that
  * a restore needs by its content.
  */
+import { createHash } from 'node:crypto';
 import { PAGE_SIZE } from '../arch/layout.js';
 import { PandoError } from '../error.js';
 import type { ObjectReference } from '../image/manifest.js';
@@ -108,14 +109,25 @@ export function memoryRuns({ runs }: Pick<SnapshotManifest, 'runs'>): MemoryRun[
   return runs.map(([page, pages, file, filePage]) => ({ page, pages, file, filePage }));
 }
 
+/** A manifest's file: the JSON, and its SHA-256 in a line of its own. */
+export function formatSnapshot(manifest: SnapshotManifest): string {
+  const json = JSON.stringify(manifest);
+  return `${json}\n${sumOf(json)}\n`;
+}
+
+function sumOf(json: string): string {
+  return createHash('sha256').update(json).digest('hex');
+}
+
 /**
- * Reads a manifest.
+ * Reads a manifest's file.
  * @throws PandoError SNAPSHOT_MANIFEST_INVALID, SNAPSHOT_FORMAT, SNAPSHOT_RUNS_INVALID
  */
 export function parseSnapshot(name: string, text: string): SnapshotManifest {
   let manifest: SnapshotManifest;
+  const [json = '', sum, ...rest] = text.split('\n');
   try {
-    manifest = JSON.parse(text) as SnapshotManifest;
+    manifest = JSON.parse(json) as SnapshotManifest;
   } catch {
     throw invalid(name, 'its manifest is no JSON');
   }
@@ -126,6 +138,9 @@ export function parseSnapshot(name: string, text: string): SnapshotManifest {
       `snapshot ${name} has format ${String(manifest.format)}, this release reads ${SNAPSHOT_FORMAT}`,
       { remedy: 'use the release that made it, or make it again' },
     );
+  }
+  if (sum !== sumOf(json) || rest.join('') !== '') {
+    throw invalid(name, 'its manifest is not what was written');
   }
   checkFields(name, manifest);
   const { machine, kernel, initrd, modules, pmem, pages, runs } = manifest;

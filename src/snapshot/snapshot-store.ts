@@ -24,7 +24,12 @@ import { makeDirectory, storeDirectory } from '../image/directories.js';
 import type { ObjectReference } from '../image/manifest.js';
 import { storeFolders } from '../image/store-folders.js';
 import { contentOf, rememberContent } from './file-content.js';
-import { checkSnapshotName, parseSnapshot, type SnapshotManifest } from './manifest.js';
+import {
+  checkSnapshotName,
+  formatSnapshot,
+  parseSnapshot,
+  type SnapshotManifest,
+} from './manifest.js';
 
 const MANIFEST_SUFFIX = '.json';
 /** Objects younger than this may belong to a snapshot whose manifest is still to come. */
@@ -126,8 +131,8 @@ export class SnapshotStore {
    */
   async publish(manifest: SnapshotManifest, replace: boolean): Promise<void> {
     const path = this.#manifest(manifest.name);
-    const text = `${JSON.stringify(manifest)}\n`;
-    const temporary = await writeTemporary(this.#temporary, Buffer.from(text), 0o444);
+    const text = Buffer.from(formatSnapshot(manifest));
+    const temporary = await writeTemporary(this.#temporary, text, 0o444);
     if (replace) await publishReplacing(temporary, path);
     else if (!(await publishNew(temporary, path))) {
       throw new PandoError('SNAPSHOT_EXISTS', `there is a snapshot ${manifest.name} already`, {

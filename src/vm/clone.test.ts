@@ -166,14 +166,16 @@ test('a snapshot that is damaged or incomplete makes one coded error, and leaves
   }
   const snapshots = join(store, 'snapshots');
   const path = join(snapshots, `${name}.json`);
-  const good = readFileSync(path, 'utf8');
+  const file = readFileSync(path, 'utf8');
+  const [good = ''] = file.split('\n');
   const descriptors = (): number => readdirSync('/proc/self/fd').length;
   await (await Vm.restore({ snapshot: name })).close();
   await sleep(50);
   const before = descriptors();
   const fails = async (text: string): Promise<string> => {
     chmodSync(path, 0o600);
-    writeFileSync(path, text);
+    const sum = createHash('sha256').update(text).digest('hex');
+    writeFileSync(path, `${text}\n${sum}\n`);
     const error: unknown = await Vm.restore({ snapshot: name }).then(
       async (vm) => {
         await vm.close();
@@ -212,7 +214,7 @@ test('a snapshot that is damaged or incomplete makes one coded error, and leaves
     );
   }
   chmodSync(path, 0o600);
-  writeFileSync(path, good);
+  writeFileSync(path, file);
   for (const part of ['pages', 'state', 'kernel']) {
     const { sha256 } = manifest[part] as { sha256: string };
     const object = join(snapshots, 'objects', sha256);
