@@ -13,8 +13,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { BlockSource } from '../devices/virtio/block-source.js';
-import { PandoError } from '../error.js';
-import { errnoOf } from '../host/errno.js';
+import { PandoError, reasonOf } from '../error.js';
 import { CowDisk, type CowDiskHandle, captureCow, cowBitmapBytes } from './cow-disk.js';
 import type { DiskLayer } from './disk-layer.js';
 import { FileDisk, type FileDiskHandle } from './file-disk.js';
@@ -175,7 +174,7 @@ function open(path: string, flags: number): number {
   try {
     return openSync(path, flags);
   } catch (cause) {
-    throw new PandoError('DISK_UNREADABLE', `disk ${path}: ${errnoOf(cause) ?? String(cause)}`, {
+    throw new PandoError('DISK_UNREADABLE', `disk ${path}: ${reasonOf(cause)}`, {
       remedy: 'name a file or block device that you may open, or use another mode',
       cause,
     });

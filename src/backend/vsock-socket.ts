@@ -5,7 +5,7 @@
 import { rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { PandoError } from '../error.js';
+import { PandoError, reasonOf } from '../error.js';
 
 /** `CONNECT 4294967295` and a line's end. */
 const LINE_LIMIT = 32;
@@ -29,7 +29,7 @@ export class VsockSocket {
     const made = new VsockSocket(connect);
     await new Promise<void>((resolve, reject) => {
       made.#server.once('error', (cause: NodeJS.ErrnoException) => {
-        const message = `no socket can be made at ${path}: ${cause.code ?? cause.message}`;
+        const message = `no socket can be made at ${path}: ${reasonOf(cause)}`;
         const remedy = 'give another path, or remove the file that is there';
         reject(new PandoError('VSOCK_SOCKET_FAILED', message, { remedy, cause }));
       });

@@ -4,7 +4,7 @@ import { access, constants, mkdir, stat, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, release, totalmem } from 'node:os';
 import { dirname, extname, join } from 'node:path';
 import { GENERAL_REGISTERS, SEGMENT_REGISTERS } from '../arch/vcpu-state.js';
-import { PandoError } from '../error.js';
+import { PandoError, reasonOf } from '../error.js';
 import type { FleetVm } from '../fleet/fleet-vm.js';
 import type { Observation } from '../fleet/observation.js';
 import { NOT_MADE } from '../fleet/planned-vm.js';
@@ -195,7 +195,7 @@ export async function measureRun(
 }
 
 function unwritable(path: string, cause: unknown): PandoError {
-  const reason = (cause as NodeJS.ErrnoException).code ?? String(cause);
+  const reason = reasonOf(cause);
   return new PandoError('REPORT_UNWRITABLE', `report file ${path}: ${reason}`, {
     remedy: remedyFor(reason) ?? 'name a file in a folder that exists and that you may write',
     cause,

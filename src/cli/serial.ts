@@ -1,5 +1,5 @@
 /** Where the guests' serial consoles go: `--serial stdio|file:PATTERN|null`. */
-import { PandoError } from '../error.js';
+import { PandoError, reasonOf } from '../error.js';
 import type { FleetVm } from '../fleet/fleet-vm.js';
 import { remedyFor } from '../system-error.js';
 import { LineCutter } from './terminal/console-lines.js';
@@ -42,7 +42,7 @@ export interface SerialOutput {
 }
 
 function unwritable(path: string, cause: unknown): PandoError {
-  const reason = (cause as NodeJS.ErrnoException).code ?? String(cause);
+  const reason = reasonOf(cause);
   return new PandoError('SERIAL_FILE_UNWRITABLE', `serial console file ${path}: ${reason}`, {
     remedy: remedyFor(reason) ?? 'name a file in a folder that exists and that you may write',
     cause,

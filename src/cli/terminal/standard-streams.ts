@@ -4,7 +4,7 @@
  */
 import { closeSync } from 'node:fs';
 import { isatty } from 'node:tty';
-import { PandoError } from '../../error.js';
+import { PandoError, reasonOf } from '../../error.js';
 import { remedyFor } from '../../system-error.js';
 import type { InputStream } from './console-input.js';
 import type { Output } from './output.js';
@@ -30,7 +30,7 @@ export type OutputEnd =
 export function outputEnd(output: Output, cause: NodeJS.ErrnoException): OutputEnd {
   if (cause.code === 'EPIPE' || cause.code === 'ECONNRESET') return 'SIGPIPE';
   if (cause.code === 'EIO' && output.isTTY) return 'SIGHUP';
-  const reason = cause.code ?? cause.message;
+  const reason = reasonOf(cause);
   return new PandoError('OUTPUT_UNWRITABLE', `${output.name} cannot be written: ${reason}`, {
     remedy: remedyFor(reason) ?? 'direct it to a file, pipe or terminal that takes what is written',
     cause,

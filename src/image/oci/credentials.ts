@@ -7,7 +7,7 @@ import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { PandoError } from '../../error.js';
+import { PandoError, reasonOf } from '../../error.js';
 import type { Environment } from '../directories.js';
 import { JsonFields } from '../json-fields.js';
 
@@ -91,7 +91,7 @@ export async function findCredentials(
   const path = join(env.DOCKER_CONFIG || join(env.HOME || homedir(), '.docker'), 'config.json');
   const text = await readFile(path, 'utf8').catch((cause: NodeJS.ErrnoException) => {
     if (cause.code === 'ENOENT' || cause.code === 'ENOTDIR') return undefined;
-    throw new PandoError('CREDENTIALS_INVALID', `${path}: ${cause.code ?? cause.message}`, {
+    throw new PandoError('CREDENTIALS_INVALID', `${path}: ${reasonOf(cause)}`, {
       cause,
     });
   });

@@ -2,7 +2,7 @@
  * HTTP requests to registries: redirects followed without carrying credentials to another host, failures
  * that pass tried again, bodies that are bounded or stream (RFC 9110; OCI Distribution Specification).
  */
-import { PandoError } from '../../error.js';
+import { PandoError, reasonOf } from '../../error.js';
 
 const REDIRECT_LIMIT = 5;
 /** Tries of one request, or of going on with one stream without any progress. */
@@ -18,15 +18,15 @@ export interface HttpOptions {
   readonly firstDelayMs?: number;
 }
 
-function reasonOf(cause: unknown): string {
-  const inner = cause instanceof Error && cause.cause !== undefined ? cause.cause : cause;
-  const code = (inner as NodeJS.ErrnoException).code;
-  return code ?? (inner instanceof Error ? inner.message : String(inner));
+/** `fetch` says why in the cause of its error. */
+function reasonOfFetch(failure: unknown): string {
+  const within = failure instanceof Error ? failure.cause : undefined;
+  return reasonOf(within ?? failure);
 }
 
 /** The error for a server that cannot be talked to. */
 export function unreachable(url: string, cause: unknown): PandoError {
-  return new PandoError('REGISTRY_UNREACHABLE', `${new URL(url).host}: ${reasonOf(cause)}`, {
+  return new PandoError('REGISTRY_UNREACHABLE', `${new URL(url).host}: ${reasonOfFetch(cause)}`, {
     remedy: 'check the network and the registry’s name; then pull again, it goes on where it was',
     cause,
   });
