@@ -73,6 +73,9 @@ test('programs print the same bytes in a guest as on the host', async (t) => {
     const help = await console.run('chroot /debian /lib64/ld-linux-x86-64.so.2 --help');
     assert.match(help, /x86-64-v2 \(supported, searched\)/);
     assert.doesNotMatch(help, /x86-64-v3 \(supported/);
+    const flags = await console.run('grep -m1 ^flags /proc/cpuinfo');
+    for (const name of ['aes', 'pclmulqdq', 'movbe', 'adx', 'lahf_lm'])
+      assert.ok(flags.split(/\s+/).includes(name), name);
   });
   const environment = Object.entries(ENVIRONMENT).map(([name, value]) => `${name}=${value}`);
   for (const command of COMMANDS) {

@@ -7,16 +7,22 @@ import type { CpuidFeatures } from './cpuid.js';
 
 // Leaf 1 ECX
 const SSE3 = 1 << 0;
+const PCLMULQDQ = 1 << 1;
 const SSSE3 = 1 << 9;
 const SSE4_1 = 1 << 19;
 const SSE4_2 = 1 << 20;
+const MOVBE = 1 << 22;
+const AES = 1 << 25;
+// Leaf 7 EBX
+const ADX = 1 << 19;
 // Leaf 80000001h ECX
 const LAHF = 1 << 0;
 
-const V2: CpuidFeatures = { leaf1Ecx: SSE3 | SSSE3 | SSE4_1 | SSE4_2, extended1Ecx: LAHF };
+const V2 = { leaf1Ecx: SSE3 | SSSE3 | SSE4_1 | SSE4_2, extended1Ecx: LAHF };
+const MAX = { ...V2, leaf1Ecx: V2.leaf1Ecx | PCLMULQDQ | MOVBE | AES, leaf7Ebx: ADX };
 
-/** By name. `v1` has CMPXCHG16B and POPCNT of v2, which kernels are faster with. */
-const MODELS: Readonly<Record<string, CpuidFeatures>> = { v1: {}, v2: V2, max: V2 };
+/** By name. `v1` has CMPXCHG16B and POPCNT of v2, which kernels are faster with; `max` all that is executed. */
+const MODELS: Readonly<Record<string, CpuidFeatures>> = { v1: {}, v2: V2, max: MAX };
 
 /** What a VM has when nothing is said. */
 export const DEFAULT_CPU_MODEL = 'max';

@@ -24,6 +24,7 @@ import {
   WINDOW_SIZE,
 } from './testing/arena.js';
 import { escapeBytes } from './testing/encodings.js';
+import { absentHere } from './testing/host-features.js';
 import { Oracle } from './testing/oracle.js';
 import { Random } from './testing/states.js';
 import { Subject } from './testing/subject.js';
@@ -360,7 +361,8 @@ for (const [index, row] of [...SSE_ROWS, ...SSE4_ROWS].entries()) {
     if ((memory ? row.memory : row.register) === '') continue;
     if (memory && row.memory === row.register && !parseEncoding(row.encoding).modrm) continue;
     const form = memory ? 'memory' : 'register';
-    test(`${row.encoding} ${row.mnemonic} ${row.operands}, ${form} form`, () => {
+    const skip = absentHere(row.mnemonic);
+    test(`${row.encoding} ${row.mnemonic} ${row.operands}, ${form} form`, { skip }, () => {
       const random = new Random(0x9e3779b9 ^ (index * 2 + (memory ? 1 : 0)));
       const forms = Array.from({ length: ENCODINGS }, () => place(row, memory, random));
       for (let state = 0; state < STATES; state++) {

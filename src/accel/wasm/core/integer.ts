@@ -12,7 +12,7 @@ import { crc32 } from "./crc32";
 import { adjustDivide, adjustMultiply, adjustPacked, adjustUnpacked, bound } from "./decimal";
 import { div, idiv, imul, mul } from "./divide";
 import { faulted, raise, raiseError, VEC_GP, VEC_UD } from "./fault";
-import { AF, arithmetic, carryFlag, CF, DF, PF, setAdd, setSome, setSub, SF, ZF, zeroFlag } from "./flags";
+import { AF, arithmetic, carryFlag, CF, DF, OF, PF, setAdd, setSome, setSub, SF, ZF, zeroFlag } from "./flags";
 import {
   COUNT_CL, COUNT_IMMEDIATE, COUNT_ONE, ROTATE_CARRY_LEFT, ROTATE_CARRY_RIGHT, ROTATE_LEFT, ROTATE_RIGHT, shift,
   SHIFT_ARITHMETIC, SHIFT_LEFT, SHIFT_RIGHT, shiftDouble,
@@ -26,6 +26,7 @@ import {
   addressOf, finishRm, isMemory, loadSized, modifyRm, nextRipOf, readMem, readReg, segmented, signed, sizeOf, writeMem,
   writeReg,
 } from "./operand";
+import { addWithFlag, loadReversed, storeReversed } from "./integer-extensions";
 import * as OP from "./ops";
 
 const AH: u32 = 1;
@@ -263,6 +264,10 @@ export function execInteger(cpu: usize, rec: usize, op: u32): u32 {
     case OP.BTC_I: return bitImmediate(cpu, rec, BIT_COMPLEMENT);
     case OP.BSF: return bitScan(cpu, rec, false);
     case OP.BSR: return bitScan(cpu, rec, true);
+    case OP.MOVBE: return loadReversed(cpu, rec);
+    case OP.MOVBE_STORE: return storeReversed(cpu, rec);
+    case OP.ADCX: return addWithFlag(cpu, rec, CF);
+    case OP.ADOX: return addWithFlag(cpu, rec, OF);
     case OP.CRC32_B: return crc32(cpu, rec, 0);
     case OP.CRC32: return crc32(cpu, rec, sizeOf(rec));
     case OP.POPCNT: return populationCount(cpu, rec);

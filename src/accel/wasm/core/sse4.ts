@@ -1,13 +1,14 @@
 /**
- * SSE3, SSSE3, SSE4.1 and SSE4.2 (Intel SDM vol. 2; vol. 1, chapter 12): the entry, and the packed
+ * SSE3, SSSE3, SSE4.1, SSE4.2, AES-NI and PCLMULQDQ (Intel SDM vol. 2; vol. 1, chapter 12): the entry, and the packed
  * integer operations. Each reads memory before it changes state.
  */
 import { REC_B, REC_IMM, REC_R, SIMD_SCRATCH, ST_FAULT, ST_NEXT, TLB_SET, XMM } from "../layout";
-import { setArithmetic, CF, ZF } from "./flags";
+import { execCipher } from "./aes";
+import { CF, setArithmetic, ZF } from "./flags";
 import { readPtr } from "./mmu";
 import { addressOf, isMemory } from "./operand";
 import {
-  ADDSUBPS, BLENDPD, BLENDPS, BLENDVPD, BLENDVPS, MOVSHDUP, MOVSLDUP, MPSADBW, PABSB_X, PABSD_X, PABSW_X, PACKUSDW,
+  ADDSUBPS, AESIMC, BLENDPD, BLENDPS, BLENDVPD, BLENDVPS, MOVSHDUP, MOVSLDUP, MPSADBW, PABSB_X, PABSD_X, PABSW_X, PACKUSDW,
   PALIGNR_P, PALIGNR_X, PBLENDVB, PBLENDW, PCMPEQQ, PCMPESTRM, PCMPGTQ, PHADDD_X, PHADDSW_X, PHADDW_X, PHMINPOSUW,
   PHSUBD_X, PHSUBSW_X, PHSUBSW_P, PHSUBW_X, PHADDW_P, PMADDUBSW_X, PMAXSB, PMAXSD, PMAXUD, PMAXUW, PMINSB,
   PMINSD, PMINUD, PMINUW, PMOVSXBD, PMOVSXBQ, PMOVSXBW, PMOVSXDQ, PMOVSXWD, PMOVSXWQ, PMOVZXBD, PMOVZXBQ, PMOVZXBW,
@@ -36,6 +37,10 @@ function execPacked(cpu: usize, rec: usize, op: u32): u32 {
   const from = source16(cpu, rec);
   if (!from) return ST_FAULT;
   const to = xmmReg(cpu, rec);
+  if (op >= AESIMC && op != PTEST) {
+    execCipher(op, to + XMM, from, load<u8>(rec, REC_IMM));
+    return ST_NEXT;
+  }
   const a = load<v128>(to, XMM);
   const b = load<v128>(from);
   if (op < PALIGNR_X) store<v128>(to, paired(op, a, b), XMM);

@@ -230,6 +230,12 @@ function bits(): Row[] {
     row('0F BC /r', 'bsf', 'Gv,Ev', 'integer', ['BSF', 'BSF'], scan),
     row('0F BD /r', 'bsr', 'Gv,Ev', 'integer', ['BSR', 'BSR'], scan),
     row('F3 0F B8 /r', 'popcnt', 'Gv,Ev', 'integer', ['POPCNT', 'POPCNT'], { size: 'v' }),
+    row('NP 0F 38 F0 /r', 'movbe', 'Gv,Mv', 'integer', ['', 'MOVBE'], { size: 'v' }),
+    row('66 0F 38 F0 /r', 'movbe', 'Gv,Mv', 'integer', ['', 'MOVBE'], { size: 'v' }),
+    row('NP 0F 38 F1 /r', 'movbe', 'Mv,Gv', 'integer', ['', 'MOVBE_STORE'], { size: 'v' }),
+    row('66 0F 38 F1 /r', 'movbe', 'Mv,Gv', 'integer', ['', 'MOVBE_STORE'], { size: 'v' }),
+    row('66 0F 38 F6 /r', 'adcx', 'Gy,Ey', 'integer', ['ADCX', 'ADCX'], { size: 'y' }),
+    row('F3 0F 38 F6 /r', 'adox', 'Gy,Ey', 'integer', ['ADOX', 'ADOX'], { size: 'y' }),
     row('F2 0F 38 F0 /r', 'crc32', 'Gy,Eb', 'integer', ['CRC32_B', 'CRC32_B'], { size: 'y' }),
     row('F2 0F 38 F1 /r', 'crc32', 'Gv,Ev', 'integer', ['CRC32', 'CRC32'], { size: 'v' }),
     row('0F B0 /r', 'cmpxchg', 'Eb,Gb', 'integer', ['CMPXCHG', 'CMPXCHG'], {

@@ -1,5 +1,5 @@
 /**
- * SSE3, SSSE3, SSE4.1 and SSE4.2 encodings (Intel SDM vol. 2; vol. 1, chapter 12).
+ * SSE3, SSSE3, SSE4.1, SSE4.2, AES-NI and PCLMULQDQ encodings (Intel SDM vol. 2; vol. 1, chapter 12).
  *
  * As in isa/sse.ts, the operations that SSSE3 has on both register files come as two runs in the same
  * order: `_X` on XMM registers, first of all, and `_P` on MMX registers, last of all.
@@ -68,6 +68,15 @@ const PACKED: ReadonlyArray<readonly [opcode: number, name: string]> = [
   [0x41, 'PHMINPOSUW'],
 ];
 
+/** Opcodes of 0F 38 of AES. */
+const AES: ReadonlyArray<readonly [opcode: number, name: string]> = [
+  [0xdb, 'AESIMC'],
+  [0xdc, 'AESENC'],
+  [0xdd, 'AESENCLAST'],
+  [0xde, 'AESDEC'],
+  [0xdf, 'AESDECLAST'],
+];
+
 function packed(): Row[] {
   return [
     ...PACKED.map(([opcode, name]) => both(`66 0F 38 ${hex(opcode)} /r`, 'Vdq,Wdq', name)),
@@ -77,6 +86,9 @@ function packed(): Row[] {
     both('66 0F 3A 0D /r', 'Vpd,Wpd,Ib', 'BLENDPD'),
     both('66 0F 3A 0E /r', 'Vdq,Wdq,Ib', 'PBLENDW'),
     both('66 0F 3A 42 /r', 'Vdq,Wdq,Ib', 'MPSADBW'),
+    ...AES.map(([opcode, name]) => both(`66 0F 38 ${hex(opcode)} /r`, 'Vdq,Wdq', name)),
+    both('66 0F 3A DF /r', 'Vdq,Wdq,Ib', 'AESKEYGENASSIST'),
+    both('66 0F 3A 44 /r', 'Vdq,Wdq,Ib', 'PCLMULQDQ'),
     both('66 0F 38 17 /r', 'Vdq,Wdq', 'PTEST'),
   ];
 }

@@ -153,9 +153,12 @@ export const ROUTINES: readonly Emitter[] = [
   routine(/^MASKMOV(?:DQU|Q)$/, { reads: RDI_BIT, stores: true }),
   routine(/^P[A-Z]+_(?:[XP]I?)$|^PSHUFW$|^MOVQ_PQ$|^MOVQ2DQ$|^MOVDQ2Q$|^EMMS$/, { vectors: true }),
   routine(/^(?:ADDSUB|HADD|HSUB|DP|ROUND)[PS][SD]$/, { vectors: true }),
-  routine(/^(?:INSERTPS|PHMINPOSUW|MPSADBW)$/, { vectors: true }),
+  routine(/^(?:INSERTPS|PHMINPOSUW|MPSADBW|PCLMULQDQ|AES[A-Z]+)$/, { vectors: true }),
   routine(/^PCMP[EI]STRI$/, { reads: RAX_BIT | RDX_BIT, writes: RCX_BIT, flags: 'all' }),
   routine(/^CRC32(?:_B)?$/, { operands: 'rb' }),
+  routine(/^MOVBE$/, { operands: 'r' }),
+  routine(/^MOVBE_STORE$/, { operands: 'r', stores: true }),
+  routine(/^AD[CO]X$/, { operands: 'rb', flags: 'some' }),
   routine(/^(?:LDMXCSR|FENCE|CLFLUSH)$/, {}),
   routine(/^STMXCSR$|^MOVQ_MP$/, { stores: true }),
   {
