@@ -63,6 +63,7 @@ const ALLOWED = {
     'sandbox',
     'cli/terminal',
     'server',
+    'sandbox',
     'snapshot',
     'bench',
     'debug',

@@ -33,6 +33,18 @@ test('a sandbox runs commands, moves files, reaches ports, pauses, forks, ends',
     }
   }
   assert.equal(answer, 'served\n');
+  const url = await sandbox.url(8081);
+  await assert.rejects(fetch(url), 'nobody listens yet');
+  const head = 'HTTP/1.1 200 OK\\r\\nContent-Length: 3\\r\\n\\r\\nyes';
+  await sandbox.exec(
+    `printf '${head}' > /tmp/answer; nc -l -p 8081 < /tmp/answer >/dev/null 2>&1 &`,
+  );
+  const asked = async (): Promise<string> =>
+    fetch(url)
+      .then((response) => response.text())
+      .catch(() => asked());
+  assert.equal(await asked(), 'yes');
+  assert.equal(await sandbox.url(8081), url);
 
   await sandbox.pause();
   await sandbox.resume();

@@ -4,6 +4,7 @@ import type { Readable } from 'node:stream';
 import { PandoError } from '../error.js';
 import type { Agent, WatchEvent, WriteOptions } from './agent/agent.js';
 import type { FileEntry } from './agent/entry.js';
+import { copyIn, copyOut } from './copy.js';
 
 /** What happened to a file. */
 export interface FileChange {
@@ -120,6 +121,23 @@ export class SandboxFiles {
 
   symlink(target: string, path: string): Promise<void> {
     return this.agent.symlink(target, path);
+  }
+
+  /**
+   * Copies a file or a folder of the host; what is in `to` already stays. Links and devices are left out.
+   * @throws PandoError GUEST_…, and the system's
+   */
+  copyIn(from: string, to: string): Promise<void> {
+    return copyIn(this.agent, from, to);
+  }
+
+  /**
+   * Copies a file or a folder to the host. Links and devices are left out, and none is followed, in the guest
+   * or at the target.
+   * @throws PandoError COPY_NAME for a name that leads elsewhere, COPY_TARGET, GUEST_…, and the system's
+   */
+  copyOut(from: string, to: string): Promise<void> {
+    return copyOut(this.agent, from, to);
   }
 
   /** What happens in a folder from when this resolves; ends when the loop is left, or by `signal`. */

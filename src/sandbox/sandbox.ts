@@ -11,7 +11,8 @@ import { Vm } from '../vm/vm.js';
 import type { Agent } from './agent/agent.js';
 import { Exec, type ExecOptions } from './exec.js';
 import { SandboxFiles } from './files.js';
-import { agentReady, ensureTemplate } from './template.js';
+import { PortListener } from './port-listener.js';
+import { agentReady, restoreTemplate } from './template.js';
 
 const DEFAULT_MEMORY = 512 * 2 ** 20;
 /** Bytes of entropy that a sandbox gets before it runs anything. */
@@ -52,6 +53,7 @@ export class Sandbox implements AsyncDisposable {
   readonly #agent: Agent;
   readonly #options: SandboxOptions;
   readonly #timer: NodeJS.Timeout | undefined;
+  readonly #listeners = new Map<number, Promise<PortListener>>();
   #closed: Promise<void> | undefined;
 
   private constructor(id: string, vm: Vm, agent: Agent, options: SandboxOptions) {
@@ -72,12 +74,13 @@ export class Sandbox implements AsyncDisposable {
    * @throws PandoError SANDBOX_…, and what `Vm.create` and pulling an image throw; the signal's reason
    */
   static async create(options: SandboxOptions = {}): Promise<Sandbox> {
-    const { image, memory = DEFAULT_MEMORY, signal, progress } = options;
+    const { image, memory = DEFAULT_MEMORY, signal, progress, snapshot } = options;
     signal?.throwIfAborted();
-    const snapshot =
-      options.snapshot ?? (await ensureTemplate({ image, memory, progress, signal }));
-    signal?.throwIfAborted();
-    return Sandbox.#begin(await Vm.restore({ snapshot }), options);
+    const vm =
+      snapshot === undefined
+        ? await restoreTemplate({ image, memory, progress, signal })
+        : await Vm.restore({ snapshot });
+    return Sandbox.#begin(vm, options);
   }
 
   /** Those of this process that are open, in the order of their making. */
@@ -137,6 +140,19 @@ export class Sandbox implements AsyncDisposable {
     return this.#agent.forward(port);
   }
 
+  /**
+   * Where a port of the sandbox's loopback is reached from this host, until the sandbox ends. Connections are
+   * refused while nobody listens there.
+   */
+  async url(port: number): Promise<string> {
+    let listener = this.#listeners.get(port);
+    if (listener === undefined) {
+      listener = PortListener.open(() => this.connect(port));
+      this.#listeners.set(port, listener);
+    }
+    return (await listener).url;
+  }
+
   /** Stops the sandbox and its time until `resume`. */
   pause(): Promise<void> {
     return this.#vm.pause();
@@ -182,6 +198,9 @@ export class Sandbox implements AsyncDisposable {
   async #close(): Promise<void> {
     clearTimeout(this.#timer);
     sandboxes.delete(this.id);
+    for (const listener of this.#listeners.values()) {
+      listener.then((open) => open.close()).catch(() => undefined);
+    }
     await this.#vm.close();
   }
 

@@ -75,7 +75,7 @@ export async function agentReady(vm: Vm, signal?: AbortSignal): Promise<Agent> {
  * The name of the template, which is made if there is none.
  * @throws PandoError what pulling the image, making the VM and writing the snapshot throw
  */
-export async function ensureTemplate(options: TemplateOptions): Promise<string> {
+async function ensureTemplate(options: TemplateOptions): Promise<string> {
   const { memory, progress = () => undefined, signal } = options;
   const image = await ensureImage(options.image, { progress, modules: true });
   const { kernel, initrd, modules, commandLine } = image.manifest;
@@ -109,4 +109,29 @@ export async function ensureTemplate(options: TemplateOptions): Promise<string> 
   } finally {
     await vm.close();
   }
+}
+
+/** Errors of a snapshot that this build cannot go on from: it is another's, or damaged. */
+const OF_ANOTHER = /^(STATE_|SNAPSHOT_(STATE|OBJECT|DEVICES|FORMAT))/;
+
+/**
+ * A VM that goes on from the template; it has not been started. A template that another build has written, or
+ * that is damaged, is made again.
+ * @throws PandoError what making the template and `Vm.restore` throw
+ */
+export async function restoreTemplate(options: TemplateOptions): Promise<Vm> {
+  const snapshot = await ensureTemplate(options);
+  options.signal?.throwIfAborted();
+  try {
+    return await Vm.restore({ snapshot });
+  } catch (error) {
+    if (!(error instanceof PandoError) || !OF_ANOTHER.test(error.code)) throw error;
+  }
+  try {
+    await new SnapshotStore().remove(snapshot);
+  } catch (error) {
+    // Another sandbox that is made now has been faster.
+    if (!(error instanceof PandoError) || error.code !== 'SNAPSHOT_NOT_FOUND') throw error;
+  }
+  return Vm.restore({ snapshot: await ensureTemplate(options) });
 }

@@ -15,6 +15,8 @@ export interface ServerLimits {
   readonly processes: number;
   /** Seconds that a sandbox may ask to live. */
   readonly timeout: number;
+  /** Milliseconds that the head of a request may take. */
+  readonly head: number;
 }
 
 export const DEFAULT_LIMITS: ServerLimits = {
@@ -24,6 +26,7 @@ export const DEFAULT_LIMITS: ServerLimits = {
   upload: 4 * 2 ** 30,
   processes: 256,
   timeout: 24 * 60 * 60,
+  head: 20_000,
 };
 
 export interface ServerOptions {

@@ -25,9 +25,11 @@ export class SandboxTable {
   readonly #first = new Map<string, Promise<unknown>>();
   #closed = false;
 
+  /** @param make how sandboxes are made */
   constructor(
     private readonly limits: ServerLimits,
     private readonly log: (event: LogEvent) => void,
+    private readonly make: (options: SandboxOptions) => Promise<Sandbox> = Sandbox.create,
   ) {}
 
   get size(): number {
@@ -89,7 +91,7 @@ export class SandboxTable {
     try {
       const id = randomId();
       const { memory, env } = options;
-      const make = (): Promise<Sandbox> => Sandbox.create({ ...source, memory, env, user: 'root' });
+      const make = (): Promise<Sandbox> => this.make({ ...source, memory, env, user: 'root' });
       const sandbox = await this.#afterFirst(source.snapshot ?? source.image ?? '', make);
       return await this.#add(id, sandbox, options, timeout);
     } catch (error) {

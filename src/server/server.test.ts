@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type IncomingMessage, request } from 'node:http';
+import { createConnection } from 'node:net';
 import { after, before, test } from 'node:test';
 import { PandoError } from '../error.js';
 import { Server } from './server.js';
@@ -94,4 +95,14 @@ test('requests to a sandbox that is not there', async () => {
   const headers = { 'e2b-sandbox-id': 'abc', 'e2b-sandbox-port': '49983' };
   assert.equal(await status('POST', '/process.Process/List', { headers }), 502);
   assert.equal(await status('GET', '/files?path=/a&signature=v1_x'), 401);
+});
+
+test('the head of a request must come to its end', async () => {
+  await using impatient = await Server.listen({ limits: { head: 200 } });
+  const slow = createConnection(impatient.port, '127.0.0.1');
+  slow.write('GET /health HTTP/1.1\r\nHost: localhost\r\nX-Slow: ');
+  const [answer] = await once(slow, 'data');
+  assert.match(String(answer), /^HTTP\/1\.1 408 /);
+  slow.resume();
+  await once(slow, 'close');
 });

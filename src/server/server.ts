@@ -19,8 +19,7 @@ import { type Destination, destinationOf, forwardRequest, forwardUpgrade } from 
 import { SandboxTable } from './sandbox-table.js';
 
 const DEFAULT_MEMORY = 512 * 2 ** 20;
-/** How long the head of a request, and all of it, may take, in milliseconds. */
-const HEAD_LIMIT = 20_000;
+/** How long a request may take to arrive, in milliseconds. */
 const REQUEST_LIMIT = 60 * 60_000;
 const CONNECTIONS = 4096;
 
@@ -77,7 +76,11 @@ export class Server implements AsyncDisposable {
       options.memory ?? DEFAULT_MEMORY,
       () => `${this.#domain}:${this.port}`,
     );
-    this.#http = createServer({ headersTimeout: HEAD_LIMIT, requestTimeout: REQUEST_LIMIT });
+    this.#http = createServer({
+      headersTimeout: limits.head,
+      requestTimeout: REQUEST_LIMIT,
+      connectionsCheckingInterval: limits.head / 4,
+    });
     this.#http.maxConnections = CONNECTIONS;
     this.idle = new Promise((resolve) => {
       const { idle } = options;

@@ -7,6 +7,7 @@ import { lstat, mkdir, readdir, stat } from 'node:fs/promises';
 import { basename, join, posix } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { PandoError } from '../../error.js';
+import { checkName } from '../../sandbox/copy.js';
 import { Daemon } from './daemon.js';
 
 /** One end: a path of the host, or one of a sandbox. */
@@ -27,12 +28,6 @@ interface GuestEntry {
   readonly type?: string;
   readonly path: string;
   readonly symlinkTarget?: string;
-}
-
-/** A folder of the guest may name its files as it likes. @throws PandoError COPY_NAME */
-export function checkName(name: string): string {
-  if (name !== '' && name !== '.' && name !== '..' && !/[/\0]/.test(name)) return name;
-  throw new PandoError('COPY_NAME', `the guest has a file of the name ${JSON.stringify(name)}`);
 }
 
 /** A sandbox, for its files. */

@@ -1,0 +1,95 @@
+/** Sandboxes of several owners, with a guest on the host in place of VMs. */
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import type { Sandbox } from '../sandbox/sandbox.js';
+import { RequestError } from './http.js';
+import { DEFAULT_LIMITS } from './options.js';
+import { SandboxTable } from './sandbox-table.js';
+import { HostSandbox } from './testing/host-sandbox.js';
+
+const guest = new HostSandbox();
+after(() => guest.close());
+
+/** Closed ones are counted, and the guest itself lives on. */
+let closed = 0;
+function copy(): Sandbox {
+  const fake = {
+    files: guest.sandbox.files,
+    vm: { exited: new Promise(() => undefined) },
+    fork: async (count: number) =>
+      Array.from({ length: count }, (_, i) =>
+        i === 1
+          ? { status: 'rejected', reason: new Error('no room') }
+          : { status: 'fulfilled', value: copy() },
+      ),
+    close: async () => {
+      closed += 1;
+    },
+    pause: async () => undefined,
+    resume: async () => undefined,
+  };
+  return fake as unknown as Sandbox;
+}
+
+const options = (owner: string) => ({
+  owner,
+  template: 'base',
+  memory: 100,
+  metadata: new Map<string, string>(),
+  env: {},
+  onTimeout: 'kill' as const,
+  autoResume: false,
+});
+
+const refused = (status: number) => (error: unknown) =>
+  error instanceof RequestError && error.status === status;
+
+test("a sandbox is its owner's alone; limits hold for all together", async () => {
+  const limits = { ...DEFAULT_LIMITS, sandboxes: 4, memory: 400 };
+  const table = new SandboxTable(
+    limits,
+    () => undefined,
+    async () => copy(),
+  );
+  const first = await table.create({}, options('one'), 60);
+  assert.equal(table.get(first.id, 'one'), first);
+  assert.throws(() => table.get(first.id, 'two'), refused(404));
+  assert.throws(() => table.get('none', 'one'), refused(404));
+
+  const results = await table.fork(first, 3, 60);
+  assert.deepEqual(
+    results.map(({ status }) => status),
+    ['fulfilled', 'rejected', 'fulfilled'],
+  );
+  assert.equal(table.size, 3);
+  await assert.rejects(table.fork(first, 2, 60), refused(429));
+  const together = [table.create({}, options('two'), 60), table.create({}, options('two'), 60)];
+  const made = await Promise.allSettled(together);
+  assert.deepEqual(made.map(({ status }) => status).sort(), ['fulfilled', 'rejected']);
+
+  await first.pause();
+  await assert.rejects(first.pause(), refused(409));
+  await first.resume(60);
+  assert.equal(first.state, 'running');
+  await table.kill(first);
+  assert.throws(() => table.get(first.id, 'one'), refused(404));
+  await table.close();
+  assert.equal(closed, 4);
+  await assert.rejects(table.create({}, options('one'), 60), refused(503));
+});
+
+test('a sandbox whose time is over ends, or is paused', async () => {
+  const table = new SandboxTable(
+    DEFAULT_LIMITS,
+    () => undefined,
+    async () => copy(),
+  );
+  const paused = await table.create({}, { ...options('one'), onTimeout: 'pause' }, 0);
+  const ended = await table.create({}, options('one'), 0);
+  while (paused.state !== 'paused' || table.find(ended.id) !== undefined) {
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  assert.equal(table.find(paused.id), paused);
+  assert.equal(table.counts.expired, 2);
+  await table.close();
+});
