@@ -59,7 +59,9 @@ const ALLOWED = {
   'cli/terminal': ['image', 'error'],
   sandbox: ['snapshot', 'vm', 'image', 'error', 'version'],
   server: ['sandbox', 'snapshot', 'image', 'error', 'version'],
+  provision: ['vm', 'run', 'image', 'error'],
   cli: [
+    'provision',
     'sandbox',
     'cli/terminal',
     'server',
@@ -79,6 +81,7 @@ const ALLOWED = {
     'version',
   ],
   index: [
+    'provision',
     'fleet',
     'sandbox',
     'snapshot',

@@ -31,6 +31,7 @@ export type { ConnectionAnswer, ConnectionHook, ConnectionInfo } from './net/con
 export { type LinkOptions, Network } from './net/network.js';
 export type { NetworkOptions } from './net/options.js';
 export type { LinkStatistics, NetworkLink, PublishedAddress } from './net/vm-link.js';
+export { type PullPackagesOptions, pullDebianPackages } from './provision/debian.js';
 export type { FileEntry, FileKind } from './sandbox/agent/entry.js';
 export { Exec, type ExecOptions, type ExecOutput, type ExecResult } from './sandbox/exec.js';
 export type { FileChange, SandboxFiles } from './sandbox/files.js';

@@ -66,6 +66,7 @@ describe('a program in an image', () => {
     const applets = [
       'sh',
       'cat',
+      'df',
       'echo',
       'id',
       'ls',
@@ -118,19 +119,25 @@ describe('a program in an image', () => {
     );
   });
 
-  it('sees the layers’ tree, and writes above it', () => {
+  it('sees the layers’ tree, and writes above it, to a disk of its own', () => {
     const script = [
       'pwd; echo $HOME; echo $(ls /data); stat -c "%a %u %g %s" /data/low; cat /data/high; echo',
       'md5sum < /large; echo mine > /tmp/file; cat /tmp/file; touch /data/x 2>/dev/null || echo no',
       'mount | while read a b c d e f; do case $c in /) echo $a $e;; esac; done',
+      'df -k / | sed -n "s/^overlay *\\([0-9]*\\).*/\\1/p"; cat /sys/block/vd?/size',
       'kill -9 $$',
     ].join('; ');
-    const { status, stdout } = pando('--', 'sh', '-c', script);
+    // The disk of the user stays the first one; what the program writes goes to another.
+    const disk = join(work, 'disk');
+    writeFileSync(disk, LARGE.subarray(0, 1 << 20));
+    const disks = ['--disk', `${disk},rw`, '--disk-size', '64M'];
+    const { status, stdout } = pando(...disks, '--', 'sh', '-c', script);
     const large = createHash('md5').update(LARGE).digest('hex');
+    const [room] = /^5\d{4}$/m.exec(stdout) ?? ['no file system of some 60 MB'];
     assert.equal(
       stdout,
       ['/srv/app', '/var/www', 'high low', '4750 70000 80000 3', 'high']
-        .concat([`${large}  -`, 'mine', 'no', 'overlay overlay', ''])
+        .concat([`${large}  -`, 'mine', 'no', 'overlay overlay', room, '2048', '131072', ''])
         .join('\n'),
     );
     assert.equal(status, 128 + 9);

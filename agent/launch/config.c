@@ -29,15 +29,13 @@ struct header {
   uint32_t length;
 };
 
-static void read_at(int fd, void *into, size_t length, off_t at) {
+static int read_at(int fd, void *into, size_t length, off_t at) {
   for (size_t done = 0; done < length;) {
     ssize_t got = pread(fd, (char *)into + done, length - done, at + done);
-    if (got <= 0) {
-      if (got == 0) errno = ENODATA;
-      fail("the root's device");
-    }
+    if (got <= 0) return 0;
     done += got;
   }
+  return 1;
 }
 
 static uint32_t word(const uint8_t *bytes) {
@@ -46,29 +44,38 @@ static uint32_t word(const uint8_t *bytes) {
   return value;
 }
 
-void read_config(const char *device, struct config *config) {
-  int fd = open(device, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) fail(device);
+/* Where the header is on a device; 0 where it has none. */
+static off_t find_header(int fd, struct header *header) {
   uint8_t super[SUPER_BLOCKS + 4];
-  read_at(fd, super, sizeof super, SUPER_OFFSET);
-  errno = EINVAL;
-  if (word(super) != SUPER_MAGIC) fail("no EROFS on the root's device");
+  if (!read_at(fd, super, sizeof super, SUPER_OFFSET) || word(super) != SUPER_MAGIC) return 0;
   off_t end = (off_t)word(super + SUPER_BLOCKS) * BLOCK;
+  if (!read_at(fd, header, sizeof *header, end)) return 0;
+  if (memcmp(header->magic, MAGIC, sizeof header->magic) != 0 || header->version != VERSION ||
+      header->length > BODY_MAX)
+    return 0;
+  return end;
+}
+
+int read_config(const char *device, struct config *config) {
+  int fd = open(device, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
   struct header header;
-  read_at(fd, &header, sizeof header, end);
-  errno = EINVAL;
-  if (memcmp(header.magic, MAGIC, sizeof header.magic) != 0 || header.version != VERSION ||
-      header.length > BODY_MAX)
-    fail("the host does not say what to run");
+  off_t end = find_header(fd, &header);
+  if (end == 0) {
+    close(fd);
+    return 0;
+  }
   char *body = malloc(header.length + 1);
   /* Each list has fewer texts than the body has bytes, and ends with NULL. */
   char **lists = calloc(2 * (size_t)header.length + 2, sizeof *lists);
   if (body == NULL || lists == NULL) fail("memory");
-  read_at(fd, body, header.length, end + sizeof header);
+  errno = ENODATA;
+  if (!read_at(fd, body, header.length, end + sizeof header)) fail(device);
   body[header.length] = 0;
   close(fd);
   *config = (struct config){
-      .arguments = lists, .environment = lists + header.length + 1, .user = "", .directory = ""};
+      .arguments = lists, .environment = lists + header.length + 1,
+      .user = "", .directory = "", .upper = ""};
   char **argument = config->arguments;
   char **variable = config->environment;
   for (char *text = body; text < body + header.length; text += strlen(text) + 1) {
@@ -78,6 +85,9 @@ void read_config(const char *device, struct config *config) {
       case 'u': config->user = text + 1; break;
       case 'd': config->directory = text + 1; break;
       case 't': config->terminal = 1; break;
+      case 'c': config->changes = 1; break;
+      case 'w': config->upper = text + 1; break;
     }
   }
+  return 1;
 }

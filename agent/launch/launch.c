@@ -31,8 +31,17 @@
 #define STATUS_NOT_STARTED 125
 #define STATUS_SIGNAL 128
 
-/* 10 s in steps of 10 ms. */
-#define DEVICE_STEPS 1000
+/* Where the guest finds what it has changed (src/image/debian-root/configure-script.ts). */
+#define CHANGES "dev/pando-changes"
+
+/* Linux, Documentation/filesystems/ext4/super.rst: where the super block is, and s_uuid in it. */
+#define EXT4_SUPER 1024
+#define EXT4_UUID 0x68
+
+/* A minute in steps of 10 ms: a busy host gives a guest little time. */
+#define DEVICE_STEPS 6000
+/* Steps between two looks for devices that a driver has found since. */
+#define DRIVER_STEPS 10
 
 static _Noreturn void power_off(int status) {
   tcdrain(STDOUT_FILENO);
@@ -63,20 +72,72 @@ static void mount_at(const char *type, const char *path, unsigned long flags, co
   if (mount(type, path, type, flags, data) < 0) fail(path);
 }
 
-/* The first of the devices that a root can be on; a driver may need a moment to find it. */
-static const char *wait_for_root(void) {
-  static const char *const devices[] = {"/dev/pmem0", "/dev/vda"};
+/* Waits until `found` says that a device is there, and gives it drivers meanwhile. */
+static void wait_for(int (*found)(void *), void *what, const char *name) {
   for (int step = 0; step < DEVICE_STEPS; step++) {
-    for (size_t index = 0; index < sizeof devices / sizeof *devices; index++)
-      if (access(devices[index], R_OK) == 0) return devices[index];
+    if (found(what)) return;
+    if (step % DRIVER_STEPS == 0) load_drivers();
     nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
   }
   errno = ENODEV;
-  fail("no device for the root");
+  fail(name);
+}
+
+struct root {
+  const char *device;
+  struct config config;
+};
+
+/* The first of the devices that a root can be on with a root on it: a user's disk has none. */
+static int find_root(void *into) {
+  static const char *const devices[] = {"/dev/pmem0", "/dev/vda"};
+  struct root *root = into;
+  for (size_t index = 0; index < sizeof devices / sizeof *devices; index++) {
+    root->device = devices[index];
+    if (read_config(root->device, &root->config)) return 1;
+  }
+  return 0;
+}
+
+struct upper {
+  char device[sizeof "/dev/vda"];
+  const char *uuid;
+};
+
+/* The disk whose ext4 has the UUID (Linux, Documentation/filesystems/ext4/super.rst). */
+static int find_upper(void *into) {
+  struct upper *upper = into;
+  for (char letter = 'a'; letter <= 'z'; letter++) {
+    unsigned char super[EXT4_UUID + 16];
+    char text[33];
+    snprintf(upper->device, sizeof upper->device, "/dev/vd%c", letter);
+    int fd = open(upper->device, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) continue;
+    ssize_t got = pread(fd, super, sizeof super, EXT4_SUPER);
+    close(fd);
+    if (got != sizeof super) continue;
+    for (int byte = 0; byte < 16; byte++)
+      snprintf(text + 2 * byte, 3, "%02x", super[EXT4_UUID + byte]);
+    if (strcmp(text, upper->uuid) == 0) return 1;
+  }
+  return 0;
+}
+
+/* What the guest writes: in memory, or on a disk. */
+static void mount_upper(const char *uuid) {
+  if (*uuid == 0) {
+    mount_at("tmpfs", "/upper", 0, "mode=0755");
+    return;
+  }
+  struct upper upper = {.uuid = uuid};
+  wait_for(find_upper, &upper, "no disk for what the guest writes");
+  load_module("ext4");
+  mkdir("/upper", 0755);
+  if (mount(upper.device, "/upper", "ext4", MS_NOATIME, NULL) < 0) fail("ext4 on the guest's disk");
 }
 
 /* The image, and above it what the guest writes. */
-static void mount_root(const char *device) {
+static void mount_root(const char *device, const char *upper) {
   /* The checksum that erofs asks for by its name in the crypto interface, which is no dependency. */
   load_module("crc32c_generic");
   load_module("erofs");
@@ -85,7 +146,7 @@ static void mount_root(const char *device) {
   int memory = strncmp(device, "/dev/pmem", 9) == 0;
   if (mount(device, "/lower", "erofs", MS_RDONLY, memory ? "dax=always" : NULL) < 0)
     fail("erofs on the root's device");
-  mount_at("tmpfs", "/upper", 0, "mode=0755");
+  mount_upper(upper);
   mkdir("/upper/work", 0700);
   mkdir("/upper/data", 0700);
   /* An overlay's own attributes are those of its upper directory. */
@@ -110,6 +171,12 @@ static void mount_system(void) {
   symlink("fd/0", "dev/stdin");
   symlink("fd/1", "dev/stdout");
   symlink("fd/2", "dev/stderr");
+}
+
+/* The overlay's upper directory, for a guest that is to hand over what it has changed. */
+static void show_changes(void) {
+  if (mkdir(CHANGES, 0700) < 0 || mount("/upper/data", CHANGES, NULL, MS_BIND, NULL) < 0)
+    fail(CHANGES);
 }
 
 /* The terminal behind /dev/console, which itself can control no session. */
@@ -145,15 +212,15 @@ int main(void) {
   mount_at("devtmpfs", "/dev", 0, NULL);
   mount_at("proc", "/proc", 0, NULL);
   mount_at("sysfs", "/sys", 0, NULL);
-  load_drivers();
-  const char *device = wait_for_root();
-  struct config config;
-  read_config(device, &config);
-  mount_root(device);
+  struct root root;
+  wait_for(find_root, &root, "no device for the root");
+  struct config config = root.config;
+  mount_root(root.device, config.upper);
   int console = open_console();
   if (console < 0) fail("console");
   if (chdir("/root") < 0) fail("/root");
   mount_system();
+  if (config.changes) show_changes();
   if (mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0) fail("root");
   if (!config.terminal) set_raw(console);
   connect_console(console);

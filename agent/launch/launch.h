@@ -10,7 +10,7 @@ _Noreturn void fail(const char *what);
 /* Reads a file of at most `size` - 1 bytes and ends it with a zero; -1 where it cannot be read. */
 long read_text(const char *path, char *text, size_t size);
 
-/* Loads the drivers of all devices that there are; modules.c. */
+/* Loads the drivers of all devices that there are by now; modules.c. */
 void load_drivers(void);
 /* Loads a module with what it depends on; one that the kernel has built in or has not is left out. */
 void load_module(const char *name);
@@ -22,10 +22,14 @@ struct config {
   const char *user;
   const char *directory;
   int terminal;
+  /* The overlay's upper directory is shown at CHANGES. */
+  int changes;
+  /* UUID of the ext4 that is the overlay's upper file system, 32 digits; empty for a tmpfs. */
+  const char *upper;
 };
 
-/* Reads it from behind the file system of a device. */
-void read_config(const char *device, struct config *config);
+/* Reads it from behind the file system of a device; 0 where the device has no such file system. */
+int read_config(const char *device, struct config *config);
 
 /* In the child: becomes the user, goes to the directory, becomes the program; user.c. */
 _Noreturn void run_program(struct config *config);

@@ -103,7 +103,7 @@ static void load_bus(const char *path) {
 }
 
 void load_drivers(void) {
-  /* A driver of one bus makes the devices of the next. */
+  /* A driver of one bus makes the devices of the next, the last of them when it has time (nd_device_register). */
   load_bus("/sys/bus/acpi/devices");
   load_bus("/sys/bus/virtio/devices");
   load_bus("/sys/bus/nd/devices");

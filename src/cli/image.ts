@@ -10,6 +10,7 @@ import { inspectInitrdFile, inspectKernelFile, inspectRoot } from '../image/insp
 import { importOciImage, pullImage } from '../image/oci/pull.js';
 import type { ProgressSink } from '../image/progress.js';
 import { type Image, ImageStore } from '../image/store.js';
+import { pullDebianPackages } from '../provision/debian.js';
 import {
   imageObject,
   imageTable,
@@ -50,13 +51,15 @@ function isFile(path: string): boolean {
 interface PullFlags extends Output {
   readonly kernelPackage?: string;
   readonly name?: string;
+  readonly packages?: string;
 }
 
 async function pull(what: string, flags: PullFlags): Promise<void> {
-  const { kernelPackage, name } = flags;
+  const { kernelPackage, name, packages } = flags;
   if (what.includes('/')) {
-    if (kernelPackage !== undefined) {
-      throw new PandoError('OPTION_CONFLICT', '--kernel-package is for pulling debian', {
+    if (kernelPackage !== undefined || packages !== undefined) {
+      const given = packages === undefined ? '--kernel-package' : '--packages';
+      throw new PandoError('OPTION_CONFLICT', `${given} is for pulling debian`, {
         remedy: 'an image of a registry is run with the kernel of debian',
       });
     }
@@ -71,13 +74,19 @@ async function pull(what: string, flags: PullFlags): Promise<void> {
       remedy: `pull debian, or of a registry, such as docker.io/library/${what}`,
     });
   }
-  const image = await withProgress((progress) =>
-    pullDebian({
-      progress,
-      ...(kernelPackage === undefined ? {} : { kernelPackage }),
-      ...(name === undefined ? {} : { name }),
-    }),
-  );
+  const choice = {
+    ...(kernelPackage === undefined ? {} : { kernelPackage }),
+    ...(name === undefined ? {} : { name }),
+  };
+  if (packages !== undefined) {
+    const names = packages.split(',').filter((each) => each !== '');
+    const root = await withProgress((progress) =>
+      pullDebianPackages({ ...choice, progress, packages: names }),
+    );
+    print(flags, root.manifest, rootText(root.manifest));
+    return;
+  }
+  const image = await withProgress((progress) => pullDebian({ ...choice, progress }));
   print(flags, imageObject(image), imageText(image));
 }
 
@@ -200,6 +209,7 @@ export function registerImageCommand(program: Command): void {
       '--kernel-package <name>',
       `kernel package or metapackage (default: ${DEFAULT_KERNEL_PACKAGE})`,
     )
+    .option('--packages <list>', 'a root file system of these Debian packages, with commas between')
     .option('--name <image>', 'name of the image')
     .option(...json)
     .action(pull);

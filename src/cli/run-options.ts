@@ -1,6 +1,7 @@
 /** The options of `pando run`: from text to checked values. */
 import { PandoError } from '../error.js';
 import type { Isolation } from '../fleet/fleet.js';
+import { EXT4_LEAST, EXT4_MOST } from '../image/ext4/format-ext4.js';
 import type {
   AcceleratorName,
   DiskOptions,
@@ -40,6 +41,7 @@ export interface RunFlags {
   readonly disk?: readonly string[];
   readonly rng?: boolean;
   readonly balloon?: boolean;
+  readonly diskSize?: string;
   readonly force?: boolean;
   readonly net?: string;
   readonly publish?: readonly string[];
@@ -68,6 +70,8 @@ export interface RunOptions {
   readonly rng: boolean;
   /** Undefined: where the guest has the driver. */
   readonly balloon: boolean | undefined;
+  /** Bytes of a disk for what a program in an image writes. */
+  readonly diskSize: number | undefined;
   readonly net: VmNetworkOptions | undefined;
 }
 
@@ -109,8 +113,17 @@ function parseDisk(text: string): DiskOptions {
   });
 }
 
+/** @throws PandoError SIZE_INVALID, DISK_SIZE_INVALID */
+function parseDiskSize(text: string): number {
+  const bytes = parseSize('--disk-size', text);
+  if (bytes >= EXT4_LEAST && bytes <= EXT4_MOST) return bytes;
+  throw new PandoError('DISK_SIZE_INVALID', `--disk-size ${text} is no size of a disk`, {
+    remedy: 'give 16M to 1T',
+  });
+}
+
 /**
- * @throws PandoError DISK_INVALID, SIZE_INVALID, NUMBER_INVALID, CHOICE_INVALID, SERIAL_INVALID,
+ * @throws PandoError DISK_INVALID, DISK_SIZE_INVALID, SIZE_INVALID, NUMBER_INVALID, CHOICE_INVALID, SERIAL_INVALID,
  * SERIAL_PATTERN_WITHOUT_NUMBER, UNTIL_EMPTY, OPTION_CONFLICT
  */
 export function parseRunOptions(flags: RunFlags): RunOptions {
@@ -140,6 +153,7 @@ export function parseRunOptions(flags: RunFlags): RunOptions {
     disks: (flags.disk ?? []).map(parseDisk),
     rng: flags.rng === true,
     balloon: flags.balloon,
+    diskSize: flags.diskSize === undefined ? undefined : parseDiskSize(flags.diskSize),
     net: parseNetwork(flags, count),
   };
 }

@@ -82,6 +82,7 @@ export interface RootProgram {
 function rootOf(
   { image, command }: RootProgram,
   flags: RunFlags,
+  diskBytes: number | undefined,
   streams: Streams,
   progress: ProgressLine,
 ): Promise<RootBoot> {
@@ -95,18 +96,30 @@ function rootOf(
   }
   const terminal = streams.input?.isTTY === true && streams.out.isTTY === true;
   const { image: kernel, append } = flags;
-  return prepareRoot({ image, command, terminal, kernel, append }, progress.sink).finally(() =>
-    progress.end(),
-  );
+  const choice = { image, command, terminal, kernel, append, diskBytes };
+  return prepareRoot(choice, progress.sink).finally(() => progress.end());
 }
 
-/** The root as memory that the guest maps, where that fits behind its RAM, else as its first disk. */
-function rootDevice(
-  { device, deviceBytes }: RootBoot,
-  { memory, disks }: RunOptions,
+/**
+ * The root as memory that the guest maps, where that fits behind its RAM, else as its first disk; and the disk
+ * for what it writes as its last.
+ */
+function rootDevices(
+  { device, deviceBytes, scratch }: RootBoot,
+  { memory, disks: given }: RunOptions,
 ): Pick<VmOptions, 'pmem' | 'disks'> {
-  if (pmemFits(deviceBytes, memory)) return { pmem: device };
+  const last = scratch === undefined ? [] : [{ path: scratch, mode: 'cow' } as const];
+  const disks = [...given, ...last];
+  if (pmemFits(deviceBytes, memory)) return { pmem: device, disks };
   return { disks: [{ path: device, mode: 'ro' }, ...disks] };
+}
+
+/** @throws PandoError OPTION_CONFLICT */
+function checkDiskSize({ diskSize }: RunOptions, program: RootProgram | undefined): void {
+  if (diskSize === undefined || program !== undefined) return;
+  throw new PandoError('OPTION_CONFLICT', '--disk-size is for a root file system', {
+    remedy: 'name an image to run, or give a disk with --disk FILE,rw',
+  });
 }
 
 /**
@@ -122,6 +135,7 @@ export async function run(
   program?: RootProgram,
 ): Promise<number> {
   const options = parseRunOptions(flags);
+  checkDiskSize(options, program);
   const target = options.report === undefined ? undefined : await reportTarget(options.report);
   if (target !== undefined) await checkReportFile(target.path);
   const wanted = target !== undefined && target.kind !== 'json';
@@ -144,7 +158,7 @@ export async function run(
   // A guest that gets its drivers for other devices has this one's, too.
   const balloon = options.balloon ?? (devices && flags.kernel === undefined);
   const modules = devices || balloon;
-  const root = program && (await rootOf(program, flags, streams, progress));
+  const root = program && (await rootOf(program, flags, options.diskSize, streams, progress));
   const image =
     captured ??
     root ??
@@ -159,7 +173,7 @@ export async function run(
         initrd: image.initrd,
         modules: 'modules' in image ? image.modules : undefined,
         disks,
-        ...(root === undefined ? {} : rootDevice(root, options)),
+        ...(root === undefined ? {} : rootDevices(root, options)),
         rng,
         balloon,
         net,
@@ -254,6 +268,10 @@ export function registerRunCommand(program: Command): void {
       'disk: a raw file or block device, and ro, rw or cow; repeatable',
       repeated,
       [],
+    )
+    .option(
+      '--disk-size <size>',
+      'with an image: what the program writes goes to a disk of this size, not to RAM; gone with the VM',
     )
     .option('--net <kind>', 'network: none, user (no privilege needed) or passt', 'none')
     .option(

@@ -114,6 +114,14 @@ export function parseStanza(stanza: string): Map<string, string> {
   return fields;
 }
 
+const SELECTION = /^[a-z0-9][a-z0-9.+-]+(=[\w.+:~-]+)?$/i;
+
+/** @throws PandoError PACKAGE_NAME_INVALID */
+function checkSelection(selection: string): void {
+  if (SELECTION.test(selection)) return;
+  throw new PandoError('PACKAGE_NAME_INVALID', `${JSON.stringify(selection)} names no package`);
+}
+
 function parseRecord(stanza: string): PackageRecord | undefined {
   const fields = parseStanza(stanza);
   const name = fields.get('Package');
@@ -227,9 +235,7 @@ export class Apt {
    * @throws PandoError PACKAGE_NAME_INVALID, PACKAGE_NOT_FOUND, PACKAGE_LISTS_FAILED, TOOL_MISSING
    */
   async show(selection: string): Promise<PackageRecord> {
-    if (!/^[a-z0-9][a-z0-9.+-]+(=[\w.+:~-]+)?$/i.test(selection)) {
-      throw new PandoError('PACKAGE_NAME_INVALID', `${JSON.stringify(selection)} names no package`);
-    }
+    checkSelection(selection);
     let record = await this.lookUp(selection);
     if (record === undefined && !this.updated) {
       await this.update();
@@ -251,12 +257,91 @@ export class Apt {
   }
 
   /**
+   * The packages that a new system with these consists of: the essential ones, these, and all that they
+   * depend on; what they merely recommend is left out.
+   * @param selections `name` or `name=version`
+   * @returns in the order in which APT would install them
+   * @throws PandoError PACKAGE_NAME_INVALID, PACKAGES_UNRESOLVABLE, PACKAGE_LISTS_FAILED, TOOL_MISSING
+   */
+  async resolve(selections: readonly string[]): Promise<PackageRecord[]> {
+    for (const selection of selections) checkSelection(selection);
+    const options = ['install', '--simulate', '--no-install-recommends', '?essential'];
+    let simulated = await this.apt('apt-get', [...options, ...selections]);
+    if (simulated.status !== 0 && !this.updated) {
+      await this.update();
+      simulated = await this.apt('apt-get', [...options, ...selections]);
+    }
+    const found = simulated.stdout.matchAll(/^Inst (\S+) \((\S+) /gm);
+    const chosen = [...found].map(([, name = '', version = '']) => ({ name, version }));
+    if (simulated.status === 0 && chosen.length > 0) return this.records(chosen);
+    const { stdout, stderr } = simulated;
+    const unmet = /The following packages have unmet dependencies:\n([\s\S]*)/.exec(stdout)?.[1];
+    const reason = tail(unmet ?? stderr);
+    throw new PandoError('PACKAGES_UNRESOLVABLE', `${selections.join(', ')}: ${reason}`, {
+      remedy: "`apt-cache policy NAME` shows what the machine's package sources have",
+    });
+  }
+
+  /** The records of packages of these versions, in the same order. */
+  private async records(
+    chosen: readonly { readonly name: string; readonly version: string }[],
+  ): Promise<PackageRecord[]> {
+    const words = chosen.map(({ name, version }) => `${name}=${version}`);
+    const { stdout } = await this.apt('apt-cache', ['show', ...words]);
+    const records = new Map<string, PackageRecord>();
+    for (const stanza of stdout.split(/\n\n+/)) {
+      const record = parseRecord(stanza);
+      if (record !== undefined) records.set(`${record.name}=${record.version}`, record);
+    }
+    return words.map((word) => {
+      const record = records.get(word);
+      if (record !== undefined) return record;
+      throw new PandoError('PACKAGE_NOT_FOUND', `the package sources have no record of ${word}`, {
+        remedy: 'pull again; `apt-get update` if it stays so',
+      });
+    });
+  }
+
+  /**
+   * Downloads packages, or finds them among earlier downloads.
+   * @returns the paths of files with the records' sizes and SHA-256, in the same order
+   * @throws PandoError what `download` throws
+   */
+  async downloadAll(records: readonly PackageRecord[]): Promise<string[]> {
+    const missing: PackageRecord[] = [];
+    for (const record of records) {
+      if ((await hashIfPresent(this.placeOf(record))) !== record.sha256) missing.push(record);
+    }
+    if (missing.length > 1) {
+      const size = missing.reduce((sum, record) => sum + record.size, 0);
+      const phase = `downloading ${missing.length} packages (${(size / 1e6).toFixed(1)} MB)`;
+      const words = missing.map(({ name, version }) => `${name}=${version}`);
+      await this.apt('apt-get', ['download', ...words], phase);
+      const folder = join(this.folder, 'download');
+      const wanted = new Map(missing.map((record) => [record.sha256, record]));
+      for (const name of await readdir(folder)) {
+        const record = wanted.get(await sha256OfFile(join(folder, name)));
+        if (record !== undefined) await rename(join(folder, name), this.placeOf(record));
+        else await rm(join(folder, name), { force: true });
+      }
+    }
+    // One by one, what has not come, and why.
+    const paths: string[] = [];
+    for (const record of records) paths.push(await this.download(record));
+    return paths;
+  }
+
+  private placeOf({ name, sha256 }: PackageRecord): string {
+    return join(this.packages, `${name}_${sha256}.deb`);
+  }
+
+  /**
    * Downloads a package, or finds it among earlier downloads.
    * @returns the path of a file with the record's size and SHA-256
    * @throws PandoError PACKAGE_DOWNLOAD_FAILED, PACKAGE_HASH_WRONG, TOOL_MISSING
    */
   async download(record: PackageRecord): Promise<string> {
-    const path = join(this.packages, `${record.name}_${record.sha256}.deb`);
+    const path = this.placeOf(record);
     if ((await hashIfPresent(path)) === record.sha256) return path;
     const phase = `downloading ${record.name} (${(record.size / 1e6).toFixed(1)} MB)`;
     const args = ['download', `${record.name}=${record.version}`];

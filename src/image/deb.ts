@@ -1,11 +1,11 @@
 /**
- * Takes single files out of a Debian package (deb(5)). dpkg-deb unpacks the archive's members and
+ * Reads Debian packages (deb(5)). dpkg-deb unpacks the archive's members and
  * compression to a tar stream; nothing of the package is run and nothing is written.
  */
 import type { Readable } from 'node:stream';
 import { PandoError } from '../error.js';
 import { notStarted, start, tail } from './subprocess.js';
-import { readTarFile, readTarFiles, type TarFile } from './tar.js';
+import { readTarFile, readTarFiles, type TarEntry, type TarFile, TarReader } from './tar.js';
 
 /**
  * @param file the package
@@ -19,7 +19,7 @@ export async function readPackageFile(
   wanted: (path: string) => boolean,
   limit: number,
 ): Promise<TarFile> {
-  const found = await unpacking(file, (stream) => readTarFile(stream, wanted, limit));
+  const found = await unpacking(file, DATA, (stream) => readTarFile(stream, wanted, limit));
   if (found !== undefined) return found;
   throw new PandoError(
     'PACKAGE_FILE_MISSING',
@@ -40,8 +40,32 @@ export async function readPackageFiles(
   limit: number,
   take: (file: TarFile) => void,
 ): Promise<void> {
-  await unpacking(file, async (stream) => {
+  await unpacking(file, DATA, async (stream) => {
     for await (const found of readTarFiles(stream, wanted, limit)) take(found);
+    return undefined;
+  });
+}
+
+/** One of a package's two archives: its files, or what dpkg knows and runs. */
+export type PackageArchive = '--fsys-tarfile' | '--ctrl-tarfile';
+const DATA = '--fsys-tarfile';
+
+/**
+ * Hands every entry of one of a package's archives to `take`, in order.
+ * @throws PandoError PACKAGE_MALFORMED, TAR_MALFORMED, TAR_UNSUPPORTED, TOOL_MISSING, and what `take` throws
+ */
+export async function readPackageEntries(
+  file: string,
+  archive: PackageArchive,
+  take: (entry: TarEntry, contents: AsyncIterable<Uint8Array>) => Promise<void>,
+): Promise<void> {
+  await unpacking(file, archive, async (stream) => {
+    const reader = new TarReader(stream);
+    for (let entry = await reader.next(); entry !== undefined; entry = await reader.next()) {
+      await take(entry, reader.contents());
+    }
+    // Whoever writes the stream would take an early end for a broken pipe.
+    await reader.drain();
     return undefined;
   });
 }
@@ -49,9 +73,10 @@ export async function readPackageFiles(
 /** Gives `read` the tar stream in a package; what it returns is not undefined when it has read enough. */
 async function unpacking<T>(
   file: string,
+  archive: PackageArchive,
   read: (stream: Readable) => Promise<T | undefined>,
 ): Promise<T | undefined> {
-  const child = start('dpkg-deb', ['--fsys-tarfile', file]);
+  const child = start('dpkg-deb', [archive, file]);
   let stderr = '';
   child.stderr?.setEncoding('utf8').on('data', (piece: string) => {
     stderr += piece;

@@ -13,7 +13,7 @@ import { registerStore } from './downloads.js';
 import { initrdEntries, listApplets } from './initrd.js';
 import { prepareKernel } from './kernel-file.js';
 import { isModule, KernelModules, MODULE_LIMIT } from './kernel-modules.js';
-import type { ObjectReference, PackageProvenance } from './manifest.js';
+import type { ObjectReference, PackageProvenance, RootFileSystem } from './manifest.js';
 import { checkImageName, DEFAULT_COMMAND_LINE } from './manifest.js';
 import { type ProgressSink, silent } from './progress.js';
 import { type Image, ImageStore, sha256 } from './store.js';
@@ -74,7 +74,7 @@ export async function resolveKernel(
   );
 }
 
-function provenance(record: PackageRecord): PackageProvenance {
+export function provenance(record: PackageRecord): PackageProvenance {
   const { name, version, architecture, sha256: hash, size } = record;
   return { name, version, architecture, sha256: hash, size };
 }
@@ -160,42 +160,91 @@ async function pullInitrd(
   return store.put(writeCpio(initrdEntries(bytes, await listApplets(bytes, cache))));
 }
 
+/** The root file system that an image of this name has already, and the packages in it. */
+async function storedRoot(
+  store: ImageStore,
+  name: string,
+): Promise<{ readonly root?: RootFileSystem; readonly packages: readonly PackageProvenance[] }> {
+  if (!(await store.names()).includes(name)) return { packages: [] };
+  try {
+    const { root, provenance: from } = await store.manifest(name);
+    // Behind the kernel's and busybox.
+    return root === undefined ? { packages: [] } : { root, packages: from.packages.slice(2) };
+  } catch (cause) {
+    if (cause instanceof PandoError && cause.code === 'MANIFEST_INVALID') return { packages: [] };
+    throw cause;
+  }
+}
+
+/** What pulling works with. */
+export interface Pulling {
+  readonly apt: Apt;
+  readonly store: ImageStore;
+  readonly cache: string;
+  readonly progress: ProgressSink;
+}
+
+/**
+ * Lets `work` pull from the machine's package sources.
+ * @throws PandoError what Apt.open and `work` throw
+ */
+export async function withSources<T>(
+  options: PullOptions,
+  work: (pulling: Pulling) => Promise<T>,
+): Promise<T> {
+  const { store = new ImageStore(), cache = cacheDirectory(), progress = silent } = options;
+  await registerStore(store, cache);
+  const apt = await Apt.open(cache, progress);
+  try {
+    return await work({ apt, store, cache, progress });
+  } finally {
+    await apt.dispose();
+  }
+}
+
+/**
+ * Makes the image of kernel and busybox; a root file system that an image of that name has stays its.
+ * @throws PandoError what Apt, deb, the loader and the store throw
+ */
+export async function pullBoot(
+  { apt, store, cache, progress }: Pulling,
+  options: Pick<PullOptions, 'kernelPackage' | 'name'>,
+): Promise<Image> {
+  const name = checkImageName(options.name ?? DEFAULT_IMAGE_NAME);
+  progress('resolving packages');
+  const kernelRecord = await resolveKernel(apt, options.kernelPackage ?? DEFAULT_KERNEL_PACKAGE);
+  const busyboxRecord = await apt.show(BUSYBOX_PACKAGE);
+  const pulled =
+    (await storedKernel(store, name, kernelRecord)) ??
+    (await pullKernel(apt, store, kernelRecord, progress));
+  const initrd = await pullInitrd(apt, store, busyboxRecord, cache, progress);
+  const { root, packages } = await storedRoot(store, name);
+  return store.commit({
+    format: root === undefined ? 1 : 2,
+    name,
+    created: new Date().toISOString(),
+    kernel: pulled.kernel,
+    initrd,
+    ...(pulled.modules === undefined ? {} : { modules: pulled.modules, agent: agentDigest() }),
+    commandLine: DEFAULT_COMMAND_LINE,
+    ...(root === undefined ? {} : { root }),
+    provenance: {
+      kind: 'debian',
+      kernelFile: pulled.kernelFile,
+      kernelFileSha256: pulled.kernelFileSha256,
+      packages: [provenance(kernelRecord), provenance(busyboxRecord), ...packages],
+    },
+  });
+}
+
 /**
  * Gets a kernel and busybox from the host's package sources and makes an image of them. What an
  * earlier pull of the same packages left is used again once its hashes have been checked.
  * @throws PandoError what Apt, deb, the loader and the store throw
  */
-export async function pullDebian(options: PullOptions = {}): Promise<Image> {
-  const { store = new ImageStore(), cache = cacheDirectory(), progress = silent } = options;
-  const name = checkImageName(options.name ?? DEFAULT_IMAGE_NAME);
-  await registerStore(store, cache);
-  const apt = await Apt.open(cache, progress);
-  try {
-    progress('resolving packages');
-    const kernelRecord = await resolveKernel(apt, options.kernelPackage ?? DEFAULT_KERNEL_PACKAGE);
-    const busyboxRecord = await apt.show(BUSYBOX_PACKAGE);
-    const pulled =
-      (await storedKernel(store, name, kernelRecord)) ??
-      (await pullKernel(apt, store, kernelRecord, progress));
-    const initrd = await pullInitrd(apt, store, busyboxRecord, cache, progress);
-    return await store.commit({
-      format: 1,
-      name,
-      created: new Date().toISOString(),
-      kernel: pulled.kernel,
-      initrd,
-      ...(pulled.modules === undefined ? {} : { modules: pulled.modules, agent: agentDigest() }),
-      commandLine: DEFAULT_COMMAND_LINE,
-      provenance: {
-        kind: 'debian',
-        kernelFile: pulled.kernelFile,
-        kernelFileSha256: pulled.kernelFileSha256,
-        packages: [provenance(kernelRecord), provenance(busyboxRecord)],
-      },
-    });
-  } finally {
-    await apt.dispose();
-  }
+export function pullDebian(options: PullOptions = {}): Promise<Image> {
+  checkImageName(options.name ?? DEFAULT_IMAGE_NAME);
+  return withSources(options, (pulling) => pullBoot(pulling, options));
 }
 
 /**

@@ -29,6 +29,10 @@ export interface Launch {
   readonly directory: string;
   /** The console is somebody's terminal: it edits lines and sends signals. */
   readonly terminal: boolean;
+  /** The guest sees what it has changed, at /dev/pando-changes. */
+  readonly changes?: boolean;
+  /** UUID, 32 digits, of the ext4 that takes what the guest writes; in its memory when absent. */
+  readonly upper?: string;
 }
 
 /**
@@ -67,6 +71,8 @@ export function formatLaunch(launch: Launch): Uint8Array {
     ['u', launch.user],
     ['d', launch.directory],
     ...(launch.terminal ? [['t', ''] as const] : []),
+    ...(launch.upper === undefined ? [] : [['w', launch.upper] as const]),
+    ...(launch.changes === true ? [['c', ''] as const] : []),
   ];
   const wrong = fields.find(([, text]) => text.includes('\0'));
   const body = Buffer.from(fields.map(([letter, text]) => `${letter}${text}\0`).join(''));

@@ -41,7 +41,7 @@ export interface Provenance {
   readonly kernelFileSha256?: string;
   /** The initrd's file, for an imported one. */
   readonly initrdFile?: string;
-  /** Packages in the order kernel, busybox; empty for an import. */
+  /** Packages in the order kernel, busybox, those of the root file system; empty for an import. */
   readonly packages: readonly PackageProvenance[];
   /** What an OCI image was asked for as: a registry's reference, or a folder or file. */
   readonly reference?: string;
@@ -251,9 +251,9 @@ export function hashesIn(json: string): string[] {
 }
 
 /** All objects that an image consists of. */
-export function objectsOf({ kernel, initrd, root }: Manifest): ObjectReference[] {
+export function objectsOf({ kernel, initrd, modules, root }: Manifest): ObjectReference[] {
   const layers = root?.layers.flatMap(({ index, data }) => [index, data]) ?? [];
-  const all = [kernel, initrd, root?.metadata, ...(root?.data ?? []), ...layers];
+  const all = [kernel, initrd, modules, root?.metadata, ...(root?.data ?? []), ...layers];
   return all.filter((reference) => reference !== undefined);
 }
 

@@ -1,10 +1,12 @@
 /** What a VM is made of that runs a program in an image's root file system. */
+import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PandoError } from '../error.js';
 import { mergeCommandLine } from '../loader/command-line.js';
 import { DEFAULT_IMAGE_NAME, ensureImage } from './debian.js';
+import { formatExt4 } from './ext4/format-ext4.js';
 import { formatLaunch, launchInitrd, launchOf } from './launch.js';
 import { pullImage } from './oci/pull.js';
 import { parseImageReference, storeNameOf } from './oci/reference.js';
@@ -12,7 +14,7 @@ import type { ProgressSink } from './progress.js';
 import { ImageStore, type RootImage } from './store.js';
 
 /** The kernel says nothing: what the console shows is the program's. */
-const COMMAND_LINE = 'console=ttyS0 retain_initrd quiet loglevel=0';
+export const COMMAND_LINE = 'console=ttyS0 retain_initrd quiet loglevel=0';
 
 /** What to run. */
 export interface RootChoice {
@@ -24,6 +26,8 @@ export interface RootChoice {
   readonly terminal: boolean;
   /** Image whose kernel is booted; by default the image's own, or Debian's when it has none. */
   readonly kernel?: string | undefined;
+  /** Bytes of a disk that takes what the guest writes; its memory takes it when absent. */
+  readonly diskBytes?: number | undefined;
   /** More of the kernel's command line. */
   readonly append?: string | undefined;
 }
@@ -38,6 +42,8 @@ export interface RootBoot {
   readonly device: readonly string[];
   /** Bytes of all of them. */
   readonly deviceBytes: number;
+  /** File of an empty file system, to be a `cow` disk of each VM. */
+  readonly scratch: string | undefined;
   /** Deletes what was written for this VM; VMs keep what they have opened. */
   close(): Promise<void>;
 }
@@ -67,7 +73,10 @@ export async function prepareRoot(choice: RootChoice, progress: ProgressSink): P
   const store = new ImageStore();
   const root = await findRoot(store, choice.image, progress);
   const launch = launchOf(root.name, root.config, choice.command, choice.terminal);
-  const configuration = formatLaunch(launch);
+  const uuid = randomBytes(16);
+  const { diskBytes } = choice;
+  const upper = diskBytes === undefined ? {} : { upper: uuid.toString('hex') };
+  const configuration = formatLaunch({ ...launch, ...upper });
   const own = root.manifest.kernel === undefined ? DEFAULT_IMAGE_NAME : root.name;
   const image = await ensureImage(choice.kernel ?? own, { store, progress, modules: true });
   if (image.modulesPath === undefined) {
@@ -80,9 +89,11 @@ export async function prepareRoot(choice: RootChoice, progress: ProgressSink): P
   const initrd = store.objectPath(await store.put(launchInitrd()));
   const folder = await mkdtemp(join(tmpdir(), 'pando-launch-'));
   const file = join(folder, 'configuration');
+  const scratch = diskBytes === undefined ? undefined : join(folder, 'scratch.img');
   const close = () => rm(folder, { recursive: true, force: true });
   try {
     await writeFile(file, configuration, { mode: 0o600 });
+    if (scratch !== undefined) await formatExt4(scratch, diskBytes ?? 0, uuid);
   } catch (cause) {
     await close();
     throw cause;
@@ -94,6 +105,7 @@ export async function prepareRoot(choice: RootChoice, progress: ProgressSink): P
     commandLine: mergeCommandLine(COMMAND_LINE, choice.append ?? ''),
     device: [...root.paths, file],
     deviceBytes: root.bytes + configuration.length,
+    scratch,
     close,
   };
 }

@@ -90,13 +90,86 @@ class Measured {
   }
 }
 
-/** Copies one entry's content into the data blob; returns where it begins. */
-async function storeContent(reader: TarReader, size: number, data: ObjectWriter): Promise<number> {
-  if (size === 0) return 0;
-  const offset = data.size;
-  for await (const piece of reader.contents()) await data.write(piece);
-  await data.write(new Uint8Array(-size & (PAGE - 1)));
-  return offset;
+/** A layer that is being stored, entry by entry. `finish` or `abort` it. */
+export class LayerWriter {
+  private entries = 0;
+
+  private constructor(
+    private readonly store: ImageStore,
+    private readonly limits: LayerLimits,
+    private readonly data: ObjectWriter,
+    private readonly index: ObjectWriter,
+  ) {}
+
+  /** @throws PandoError STORE_WRITE_FAILED, DIRECTORY_NOT_WRITABLE */
+  static async open(store: ImageStore, limits: LayerLimits = LAYER_LIMITS): Promise<LayerWriter> {
+    const data = await store.create();
+    const index = await store.create().catch(async (cause) => {
+      await data.abort();
+      throw cause;
+    });
+    const writer = new LayerWriter(store, limits, data, index);
+    try {
+      await index.write(Buffer.from(LAYER_INDEX_HEADER));
+    } catch (cause) {
+      await writer.abort();
+      throw cause;
+    }
+    return writer;
+  }
+
+  /**
+   * @param contents the bytes of a file: as many as `entry.size` says
+   * @throws PandoError LAYER_ENTRY_INVALID, LAYER_TOO_LARGE, STORE_WRITE_FAILED, and what `contents` throws
+   */
+  async add(
+    entry: TarEntry,
+    contents: AsyncIterable<Uint8Array> | Iterable<Uint8Array> = [],
+  ): Promise<void> {
+    if (++this.entries > this.limits.entries) {
+      throw new PandoError(
+        'LAYER_TOO_LARGE',
+        `a layer has more than ${this.limits.entries} entries`,
+      );
+    }
+    checkEntry(entry);
+    const dataOffset = await this.content(entry.size, contents);
+    const kept = [...entry.xattrs].filter(
+      ([name]) => isStorableXattr(name) && !name.startsWith(OVERLAY_XATTRS),
+    );
+    const line = formatLayerEntry({ ...entry, xattrs: new Map(kept), dataOffset });
+    await this.index.write(Buffer.from(line));
+    if (this.index.size > INDEX_LIMIT) {
+      throw new PandoError(
+        'LAYER_TOO_LARGE',
+        `a layer's names and attributes have more than ${INDEX_LIMIT} bytes`,
+      );
+    }
+  }
+
+  /** Copies one entry's content into the data blob; returns where it begins. */
+  private async content(
+    size: number,
+    contents: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  ): Promise<number> {
+    if (size === 0) return 0;
+    const offset = this.data.size;
+    for await (const piece of contents) await this.data.write(piece);
+    await this.data.write(new Uint8Array(-size & (PAGE - 1)));
+    return offset;
+  }
+
+  async finish(): Promise<Pick<StoredLayer, 'index' | 'data'>> {
+    const index = await this.store.adopt(this.index);
+    if (this.data.size > 0) return { index, data: await this.store.adopt(this.data) };
+    await this.data.abort();
+    return { index };
+  }
+
+  /** Also after a failure of `finish`. */
+  async abort(): Promise<void> {
+    await Promise.allSettled([this.data.abort(), this.index.abort()]);
+  }
 }
 
 /**
@@ -112,40 +185,16 @@ export async function storeLayer(
 ): Promise<StoredLayer> {
   const measured = new Measured(stream, limits.bytes);
   const reader = new TarReader(measured);
-  const data = await store.create();
-  const index = await store.create().catch(async (cause) => {
-    await data.abort();
-    throw cause;
-  });
+  const writer = await LayerWriter.open(store, limits);
   try {
-    const write = (text: string) => index.write(Buffer.from(text));
-    await write(LAYER_INDEX_HEADER);
-    let entries = 0;
     for (let entry = await reader.next(); entry !== undefined; entry = await reader.next()) {
-      if (++entries > limits.entries) {
-        throw new PandoError('LAYER_TOO_LARGE', `a layer has more than ${limits.entries} entries`);
-      }
-      checkEntry(entry);
-      const dataOffset = await storeContent(reader, entry.size, data);
-      const kept = [...entry.xattrs].filter(
-        ([name]) => isStorableXattr(name) && !name.startsWith(OVERLAY_XATTRS),
-      );
-      await write(formatLayerEntry({ ...entry, xattrs: new Map(kept), dataOffset }));
-      if (index.size > INDEX_LIMIT) {
-        throw new PandoError(
-          'LAYER_TOO_LARGE',
-          `a layer's names and attributes have more than ${INDEX_LIMIT} bytes`,
-        );
-      }
+      await writer.add(entry, reader.contents());
     }
     await reader.drain();
     const diffId = `sha256:${measured.hash.digest('hex')}`;
-    const stored = { diffId, index: await store.adopt(index) };
-    if (data.size > 0) return { ...stored, data: await store.adopt(data) };
-    await data.abort();
-    return stored;
+    return { diffId, ...(await writer.finish()) };
   } catch (cause) {
-    await Promise.allSettled([reader.stop(), data.abort(), index.abort()]);
+    await Promise.allSettled([reader.stop(), writer.abort()]);
     throw cause;
   }
 }
