@@ -14,7 +14,7 @@ import { bootToShell, debianImage } from './testing/boot.js';
 
 /** `PANDO_DISK_KERNEL=linux-image-amd64`: another of Debian's kernels, by hand; `…_MIB=200` writes more. */
 const KERNEL = process.env.PANDO_DISK_KERNEL;
-const MIB = Number(process.env.PANDO_DISK_MIB ?? 48);
+const MIB = Number(process.env.PANDO_DISK_MIB ?? 24);
 const MKFS = '/usr/sbin/mkfs.ext4';
 
 const found = spawnSync('ldd', [MKFS], { encoding: 'utf8' });
