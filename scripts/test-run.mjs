@@ -38,8 +38,8 @@ function limiter(parent, limit) {
 }
 
 /**
- * The exit status of the runner. Its own time-out holds for each test; for a whole file it does so on Node.js 20
- * alone, so files are ended from here.
+ * The exit status of the runner. Its own time-out holds for each test; for a whole file it does so up to Node.js 22,
+ * so files are ended from here.
  */
 export async function runTests(files, { cwd, stdio = 'inherit', limit = FILE_LIMIT_MS }) {
   // Tests wait for time-outs and for each other's processes: one more than there are processors.
