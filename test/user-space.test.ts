@@ -37,6 +37,10 @@ const COMMANDS = [
 const image = await debianImage();
 const space = await UserSpace.open();
 
+/** Parts of debug.py that this host lacks: monitors of virtual hosts leave some out. */
+const lacking = (await space.runHere('python3.11 debug.py probe', SCRIPTS)).trim();
+COMMANDS.push(`python3.11 debug.py ${lacking}`);
+
 const sha256 = (text: string): string => createHash('sha256').update(text, 'latin1').digest('hex');
 
 /** The text of a guest's file. */
@@ -78,17 +82,25 @@ test('programs print the same bytes in a guest as on the host', async (t) => {
       assert.ok(flags.split(/\s+/).includes(name), name);
   });
   const environment = Object.entries(ENVIRONMENT).map(([name, value]) => `${name}=${value}`);
+  /** The whole of what a command prints in the guest is `expected`. */
+  const printsThere = async (command: string, expected: string): Promise<void> => {
+    // In and out as on the host: programs buffer what they write to a file or terminal in other ways.
+    const shell = `cd /tests; { ${command}; } 2>&1 < /dev/null | cat > /tmp/out`;
+    await console.run(`${environment.join(' ')} chroot /debian /bin/bash -c '${shell}'; true`);
+    const [sum] = (await console.run('sha256sum /debian/tmp/out')).split(' ');
+    if (sum === sha256(expected)) return;
+    const guest = await fetchFile(console, '/debian/tmp/out');
+    assert.fail(differences(guest, expected));
+  };
   for (const command of COMMANDS) {
     await t.test(command, async () => {
       const host = await space.runHere(command, SCRIPTS);
       assert.ok(host.length > 2000, `the script works on the host:\n${host.slice(-2000)}`);
-      // In and out as on the host: programs buffer what they write to a file or terminal in other ways.
-      const shell = `cd /tests; { ${command}; } 2>&1 < /dev/null | cat > /tmp/out`;
-      await console.run(`${environment.join(' ')} chroot /debian /bin/bash -c '${shell}'; true`);
-      const [sum] = (await console.run('sha256sum /debian/tmp/out')).split(' ');
-      if (sum === sha256(host)) return;
-      const guest = await fetchFile(console, '/debian/tmp/out');
-      assert.fail(differences(guest, host));
+      await printsThere(command, host);
     });
   }
+  await t.test('debug.py prints what the manuals say, parts that this host lacks too', async () => {
+    const expected = await readFile(join(SCRIPTS, 'debug.txt'), 'latin1');
+    await printsThere('python3.11 debug.py', expected);
+  });
 });
