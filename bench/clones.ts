@@ -1,0 +1,158 @@
+/**
+ * What a machine costs that goes on from a snapshot: time to its first instruction and to the first output of
+ * a command typed on its console, and memory of many, beside clones of a running VM and beside boots.
+ *
+ *     npm run bench -- clones [--runs 10] [--counts 1,4,16,64] [--settle 10] [--json FILE]
+ *
+ * Times are those of this process, which has had VMs. Memory: USS and PSS (/proc/PID/smaps_rollup) of a
+ * process that has nothing but the machines.
+ */
+import { writeFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { summarise } from '#dist/bench/statistics.js';
+import { formatTable, styleFor } from '#dist/cli/terminal/text-table.js';
+import { VmProcess } from '#dist/fleet/process.js';
+import { ensureImage } from '#dist/image/debian.js';
+import { readProcessMemory } from '#dist/measure/process-memory.js';
+import { ownProcess } from '#dist/platform/v8-flags.js';
+import { SnapshotStore } from '#dist/snapshot/snapshot-store.js';
+import { Vm } from '#dist/vm/vm.js';
+import { GuestConsole } from './guest-console.js';
+
+ownProcess();
+const { values } = parseArgs({
+  options: {
+    runs: { type: 'string', default: '10' },
+    counts: { type: 'string', default: '1,4,16,64' },
+    settle: { type: 'string', default: '10' },
+    json: { type: 'string' },
+  },
+});
+const RUNS = Number(values.runs);
+const COUNTS = values.counts.split(',').map(Number);
+const NAME = `bench-clones-${process.pid}`;
+const PATIENCE = 300;
+const COMMAND = 'echo pando-$((40+2))\n';
+const ANSWER = /pando-42/;
+const PROMPT = /\/root # /;
+
+const image = await ensureImage();
+const options = {
+  kernel: image.kernelPath,
+  initrd: image.initrdPath,
+  commandLine: image.commandLine,
+  memory: 2 ** 30,
+  accelerator: 'wasm',
+} as const;
+const style = styleFor(process.stdout);
+const times: { what: string; first: number[]; answer: number[] }[] = [];
+const memory: { what: string; count: number; uss: number; pss: number }[] = [];
+
+const say = (what: string): boolean => process.stderr.write(`${what}\n`);
+
+/**
+ * Times a VM from `began` on: its first instruction, and the answer to a command.
+ * @param boots a kernel that boots takes no commands: they wait for its shell
+ */
+async function timed(
+  vm: Vm,
+  began: number,
+  boots: boolean,
+): Promise<[first: number, answer: number]> {
+  const entered = new Promise<number>((resolve) => {
+    vm.onStage(({ name, ms }) => {
+      if (name === 'vmm_init_end') resolve(ms);
+    });
+  });
+  const console = new GuestConsole(vm);
+  vm.start();
+  const first = await entered;
+  if (boots) await console.expect(PROMPT, PATIENCE);
+  console.type(COMMAND);
+  await console.expect(ANSWER, PATIENCE);
+  return [first - began, performance.now() - began];
+}
+
+async function series(what: string, make: () => Promise<Vm>, boots = false): Promise<void> {
+  say(what);
+  const one = { what, first: [] as number[], answer: [] as number[] };
+  for (let run = 0; run < RUNS; run += 1) {
+    const began = performance.now();
+    const vm = await make();
+    const [first, answer] = await timed(vm, began, boots);
+    one.first.push(first);
+    one.answer.push(answer);
+    await vm.close();
+  }
+  times.push(one);
+}
+
+/** Machines of the snapshot in a process that has nothing else. */
+async function measured(count: number): Promise<void> {
+  say(`memory of ${count}`);
+  const host = new VmProcess();
+  try {
+    for (let index = 0; index < count; index += 1) {
+      (await host.createVm({ snapshot: NAME })).start();
+    }
+    await sleep(Number(values.settle) * 1000);
+    const { uss, pss } = readProcessMemory(host.pid);
+    memory.push({ what: 'restored, one process', count, uss, pss });
+  } finally {
+    host.kill();
+    await host.ended;
+  }
+}
+
+try {
+  const parent = await Vm.create(options);
+  parent.start();
+  await new GuestConsole(parent).expect(PROMPT, PATIENCE);
+  await parent.trim();
+  await parent.snapshot({ name: NAME });
+  await series('restored from a snapshot', () => Vm.restore({ snapshot: NAME }));
+  await series('clone of a running VM', async () => {
+    const [clone] = await parent.clone();
+    if (clone?.status === 'fulfilled') return clone.value;
+    throw clone?.reason;
+  });
+  await parent.close();
+  await series('booted, warm process', () => Vm.create(options), true);
+  for (const count of COUNTS) await measured(count);
+} finally {
+  await new SnapshotStore().remove(NAME).catch(() => 0);
+}
+
+const shown = (list: readonly number[]): string =>
+  list.length === 0 ? '-' : summarise(list).median.toFixed(1);
+const most = (list: readonly number[]): string =>
+  list.length === 0 ? '-' : summarise(list).highest.toFixed(1);
+const mib = (bytes: number): string => (bytes / 2 ** 20).toFixed(1);
+const right = (title: string) => ({ title, align: 'right' }) as const;
+const first = { title: 'machine', align: 'left' } as const;
+process.stdout.write(
+  formatTable(
+    [
+      first,
+      right('first instruction, ms'),
+      right('highest'),
+      right('answer, ms'),
+      right('highest'),
+    ],
+    times.map((one) => [
+      ...[one.what, shown(one.first), most(one.first), shown(one.answer), most(one.answer)],
+    ]),
+    style,
+  ),
+);
+process.stdout.write(
+  formatTable(
+    [first, right('machines'), right('USS each, MiB'), right('PSS each, MiB')],
+    memory.map(({ what, count, uss, pss }) => [
+      ...[what, String(count), mib(uss / count), mib(pss / count)],
+    ]),
+    style,
+  ),
+);
+if (values.json !== undefined) writeFileSync(values.json, JSON.stringify({ times, memory }));
