@@ -15,6 +15,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import type { PandoError } from '../error.js';
 import { Apt, parseStanza } from './apt.js';
 import { readPackageFile } from './deb.js';
 import { kernelDependency, resolveKernel } from './debian.js';
@@ -78,12 +79,13 @@ class Repository {
     version: string,
     depends: string,
     files: Readonly<Record<string, string>>,
+    more = '',
   ): void {
     const root = join(this.folder, 'build', name);
     mkdirSync(join(root, 'DEBIAN'), { recursive: true });
     const control =
       `Package: ${name}\nVersion: ${version}\nArchitecture: amd64\nMaintainer: nobody\n` +
-      `${depends === '' ? '' : `Depends: ${depends}\n`}Description: test\n`;
+      `${depends === '' ? '' : `Depends: ${depends}\n`}${more}Description: test\n`;
     writeFileSync(join(root, 'DEBIAN', 'control'), control);
     for (const [path, content] of Object.entries(files)) {
       mkdirSync(join(root, path, '..'), { recursive: true });
@@ -127,6 +129,17 @@ describe('private APT', { skip }, () => {
     repository.add('linux-image-loop', '1', 'linux-image-loop', {});
     repository.add('changed', '1', '', { 'etc/changed': 'as signed' });
     writeFileSync(join(repository.packages, 'changed_1_amd64.deb'), 'not as signed');
+    repository.add('base', '1', '', { 'etc/base': 'base' }, 'Essential: yes\n');
+    repository.add(
+      'tool',
+      '2',
+      'library (>= 1)',
+      { 'usr/bin/tool': 'tool' },
+      'Recommends: extra\n',
+    );
+    repository.add('library', '1', '', { 'usr/lib/library': 'library' });
+    repository.add('extra', '1', '', { 'usr/bin/extra': 'extra' });
+    repository.add('unmet', '1', 'library (>= 2)', {});
   });
   after(() => rmSync(repository.folder, { recursive: true, force: true }));
 
@@ -143,6 +156,29 @@ describe('private APT', { skip }, () => {
       const found = await readPackageFile(path, (name) => name.startsWith('boot/vmlinuz-'), 100);
       assert.equal(found.path, 'boot/vmlinuz-1-test');
       assert.equal(Buffer.from(found.bytes).toString(), 'kernel bytes');
+    });
+  });
+
+  it('chooses what a new system consists of, and downloads it', async () => {
+    await repository.use(async (apt) => {
+      const records = await apt.resolve(['tool']);
+      assert.deepEqual(records.map(({ name }) => name).sort(), ['base', 'library', 'tool']);
+      const names = records.map(({ name }) => name);
+      assert.ok(names.indexOf('library') < names.indexOf('tool'), names.join(' '));
+      const files = await apt.downloadAll(records);
+      assert.deepEqual(
+        files.map((file) => sha256(readFileSync(file))),
+        records.map((record) => record.sha256),
+      );
+      const { ino } = statSync(files[0]!);
+      assert.equal(statSync((await apt.downloadAll(records))[0]!).ino, ino);
+      await assert.rejects(apt.resolve(['tool', 'unmet']), (error: PandoError) => {
+        assert.equal(error.code, 'PACKAGES_UNRESOLVABLE');
+        assert.match(error.message, /unmet : Depends: library \(>= 2\)/);
+        return true;
+      });
+      await assert.rejects(apt.resolve(['missing']), { code: 'PACKAGES_UNRESOLVABLE' });
+      await assert.rejects(apt.resolve(['-o=x']), { code: 'PACKAGE_NAME_INVALID' });
     });
   });
 
