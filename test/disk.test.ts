@@ -49,7 +49,7 @@ test('a file system on a disk outlives a reboot of its guest', { skip }, async (
   const image =
     KERNEL === undefined
       ? await debianImage()
-      : await debianImage(`disk-${KERNEL.slice(-20)}`, KERNEL);
+      : await debianImage(`disk-${KERNEL.slice(-20).replaceAll('+', '-')}`, KERNEL);
   const modules = join(folder, 'modules');
   const modulesOf = readFileSync(image.modulesPath ?? '');
   writeFileSync(modules, Buffer.concat([modulesOf, mkfsArchive()]));
