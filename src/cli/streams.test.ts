@@ -63,7 +63,7 @@ function pando(words: readonly string[], out: number | 'pipe', err: number | 'pi
   return spawnSync(process.execPath, [PROGRAM, ...words], {
     encoding: 'utf8',
     stdio: [...stdio],
-    timeout: 120_000,
+    timeout: 600_000,
   });
 }
 
