@@ -26,7 +26,7 @@ test('what is measured has a profile and deduplicated pages, on a machine that n
   await promisify(execFile)(
     process.execPath,
     [PANDO, 'bench', 'footprint', '--accel', 'wasm', '--memory', '256M', ...words, '--json', json],
-    { env: { ...process.env, PANDO_STORE: folder }, timeout: 300_000 },
+    { env: { ...process.env, PANDO_STORE: folder }, timeout: 900_000 },
   );
   assert.equal((await readdir(join(folder, 'profiles'))).length, 1);
   assert.equal((await readdir(join(folder, 'deduplicated'))).length, 1);

@@ -93,5 +93,7 @@ test('a kernel and an initrd given by path share as the image of the same kernel
   assert.deepEqual(await readdir(mine), ['initrd', 'vmlinux']);
   assert.deepEqual(await readdir(join(folder, 'mine')), ['build']);
   const { sha256 } = image.manifest.kernel;
-  assert.deepEqual(await readdir(join(folder, 'store', 'deduplicated')), [`${sha256}-wasm-1-256`]);
+  assert.deepEqual(await readdir(join(folder, 'store', 'deduplicated')), [
+    `${sha256}-wasm-1-max-256`,
+  ]);
 });

@@ -21,7 +21,7 @@ async function qemu(
 ): Promise<{ status: number | null; out: string; err: string }> {
   const child = spawn(process.execPath, [PANDO, 'qemu', ...words], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    timeout: 300_000,
+    timeout: 900_000,
   });
   let out = '';
   let err = '';

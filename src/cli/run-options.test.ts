@@ -29,6 +29,8 @@ test('the defaults are one VM of 1 GiB on the interactive console', () => {
     disks: [],
     rng: false,
     net: undefined,
+    balloon: undefined,
+    diskSize: undefined,
   });
 });
 
