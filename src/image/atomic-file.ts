@@ -1,7 +1,7 @@
 /**
  * Files that appear whole or not at all, after POSIX rename(2), link(2) and fsync(2): content goes to
  * a temporary file of an own name, reaches the disk, and takes its final name in one step. A process
- * that dies half-way leaves nothing but that temporary file, which the next ones delete by its age.
+ * that dies half-way leaves nothing but that temporary file, which the next ones delete.
  */
 import { randomBytes } from 'node:crypto';
 import { existsSync, readlinkSync } from 'node:fs';
@@ -16,9 +16,13 @@ export const STALE_AFTER_MS = 60 * 60 * 1000;
 /** Write in pieces of this many bytes, so that progress and signals get their turn. */
 const PIECE = 4 * 1024 * 1024;
 
-/** Numbers of processes mean something in here alone: the inode of the PID namespace (pid_namespaces(7)). */
+/**
+ * Numbers of processes mean something in here alone: the inode of the PID namespace (pid_namespaces(7)).
+ * Empty where there is no /proc: then age alone counts.
+ */
 function pidNamespace(): string {
-  return /[0-9]+/.exec(readlinkSync('/proc/self/ns/pid'))?.[0] ?? '';
+  const link = '/proc/self/ns/pid';
+  return existsSync(link) ? (/[0-9]+/.exec(readlinkSync(link))?.[0] ?? '') : '';
 }
 
 /** A name in `folder` that no other process has; it tells which process had it. */

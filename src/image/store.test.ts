@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import { mkdtemp, open, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { STALE_AFTER_MS } from './atomic-file.js';
 import type { KernelManifest, ObjectReference } from './manifest.js';
@@ -126,11 +126,14 @@ describe('image store', () => {
     assert.ok(statSync(join(temporary, partial)).size < size, 'killed half-way');
     assert.deepEqual(await readdir(join(folder, 'objects')), []);
 
-    // A young left-over may be another process's work; an old one goes at the next write.
+    // What may be another process's work stays while it is young; what a dead one left goes at the next write.
+    const [, namespace, word] = partial.split('-');
+    const foreign = join(temporary, `${process.pid}-1${namespace}-${word}`);
+    writeFileSync(foreign, '');
     await store.put(new Uint8Array([1]));
-    assert.deepEqual(await readdir(temporary), [partial]);
+    assert.deepEqual(await readdir(temporary), [basename(foreign)]);
     const old = new Date(Date.now() - STALE_AFTER_MS - 1000);
-    utimesSync(join(temporary, partial), old, old);
+    utimesSync(foreign, old, old);
     await store.put(new Uint8Array([2]));
     assert.deepEqual(await readdir(temporary), []);
   });
