@@ -12,6 +12,7 @@
  */
 import { realpathSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { formatTable, styleFor } from '#dist/cli/terminal/text-table.js';
 import { VmProcess } from '#dist/fleet/process.js';
 import type { RemoteVm } from '#dist/fleet/remote-vm.js';
 import { prepareRoot, type RootBoot } from '#dist/image/root-boot.js';
@@ -124,6 +125,10 @@ try {
 } finally {
   await root.close();
 }
-const head = ['root', "root's files, RSS", 'PSS', "a guest's cache grew by", 'USS of a process'];
+const titles = ["root's files, RSS", 'PSS', "a guest's cache grew by", 'USS of a process'];
+const columns = [
+  { title: 'root', align: 'left' as const },
+  ...titles.map((title) => ({ title, align: 'right' as const })),
+];
 console.log(`${COUNT} VMs of ${MEMORY / MIB} MiB, image ${values.image}; MiB`);
-for (const row of [head, ...rows]) console.log(row.map((cell) => cell.padEnd(25)).join(''));
+console.log(formatTable(columns, rows, styleFor(process.stdout)));

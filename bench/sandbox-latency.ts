@@ -5,6 +5,7 @@
  *     npm run bench -- sandbox-latency [sandboxes, default 20] [commands, default 200]
  */
 import { Sandbox } from 'pando';
+import { quantile } from '#dist/bench/statistics.js';
 
 const [sandboxes = 20, commands = 200] = process.argv.slice(2).map(Number);
 
@@ -16,10 +17,7 @@ async function timed(act: () => Promise<unknown>): Promise<number> {
 
 function line(what: string, times: readonly number[]): void {
   const sorted = [...times].sort((a, b) => a - b);
-  const at = (share: number): string =>
-    (sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? Number.NaN).toFixed(
-      1,
-    );
+  const at = (share: number): string => quantile(sorted, share).toFixed(1);
   console.log(`${what.padEnd(20)} p50 ${at(0.5)}  p99 ${at(0.99)}  of ${sorted.length}`);
 }
 

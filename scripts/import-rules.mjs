@@ -65,7 +65,6 @@ const ALLOWED = {
     'sandbox',
     'cli/terminal',
     'server',
-    'sandbox',
     'snapshot',
     'bench',
     'debug',

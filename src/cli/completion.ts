@@ -16,12 +16,13 @@ const key = (node: CommandNode): string => node.path.join(' ');
 /** Text within single quotes of a shell. */
 const quoted = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`;
 
-/** Shell code that finds in `path` the command that the words before the cursor name. */
-function findCommand(root: CommandNode, word: string): string {
+/** Shell code that adds a word before the cursor to the command that the words so far name, in a variable. */
+function findCommand(root: CommandNode, variable: string, word: string): string {
   const known = commandsOf(root).filter(({ path }) => path.length > 0);
+  const longer = `$${variable}\${${variable}:+ }${word}`;
   return [
-    `    case "$path\${path:+ }${word}" in`,
-    `      ${known.map((node) => quoted(key(node))).join('|')}) path="$path\${path:+ }${word}" ;;`,
+    `    case "${longer}" in`,
+    `      ${known.map((node) => quoted(key(node))).join('|')}) ${variable}="${longer}" ;;`,
     '      *) break ;;',
     '    esac',
   ].join('\n');
@@ -36,7 +37,7 @@ _pando() {
   local word="\${COMP_WORDS[COMP_CWORD]}" path='' words='' before at
   for ((at = 1; at < COMP_CWORD; at++)); do
     before="\${COMP_WORDS[at]}"
-${findCommand(root, '$before')}
+${findCommand(root, 'path', '$before')}
   done
   case "$path" in
 ${cases.join('\n')}
@@ -69,7 +70,7 @@ _pando() {
   local path_words=("\${words[@]:1:$((CURRENT - 2))}") word command=''
   local -a commands options
   for word in "\${path_words[@]}"; do
-${findCommand(root, '$word').replaceAll('path', 'command')}
+${findCommand(root, 'command', '$word')}
   done
   case "$command" in
 ${cases.join('\n')}

@@ -22,7 +22,7 @@ export interface Cost {
 /** Measures what VMs add to the PSS of this process (proc(5), smaps_rollup). */
 export function memoryMeter(): (count: number) => number {
   const before = readProcessMemory().pss;
-  return (count) => Math.max(0, readProcessMemory().pss - before) / Math.max(1, count);
+  return (count) => Math.max(0, readProcessMemory().pss - before) / count;
 }
 
 export interface Clones {

@@ -33,6 +33,11 @@ function redirect(command: Command, out: Output): void {
   for (const inner of command.commands) redirect(inner, out);
 }
 
+/** Values of an option that may come more than once. */
+export function repeated(value: string, all: readonly string[]): readonly string[] {
+  return [...all, value];
+}
+
 /** Adds a verb to the program. */
 export type Registration = (program: Command) => void;
 

@@ -13,6 +13,7 @@ import { wasmRefusal } from '../vm/options.js';
 import type { VmOptions } from '../vm/types.js';
 import { Vm } from '../vm/vm.js';
 import { checkMemory } from './memory-check.js';
+import { repeated } from './program.js';
 import {
   checkReportFile,
   formatReport,
@@ -247,11 +248,6 @@ function checkDetachedOptions(command: Command, words: readonly string[]): void 
   throw new PandoError('OPTION_CONFLICT', `-d makes a sandbox, which takes no ${what}`, {
     remedy: 'run commands in it with pando exec',
   });
-}
-
-/** Values of an option that may come more than once. */
-function repeated(value: string, all: readonly string[]): readonly string[] {
-  return [...all, value];
 }
 
 /** Adds the command to the program. */

@@ -57,3 +57,6 @@ export interface LogEvent {
 
 /** Seconds that a sandbox lives when its creator does not say. */
 export const DEFAULT_TIMEOUT = 300;
+
+/** The port that clients name for requests to the sandbox itself. */
+export const ENVD_PORT = 49983;

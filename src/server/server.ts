@@ -8,13 +8,19 @@ import type { Duplex } from 'node:stream';
 import { PandoError, traceOf } from '../error.js';
 import { coded } from '../system-error.js';
 import { ControlPlane } from './control-plane.js';
-import { ENVD_PORT, Envd } from './envd/envd.js';
+import { Envd } from './envd/envd.js';
 import type { HostedSandbox } from './hosted-sandbox.js';
 import { answerOf, header, RequestError, sendError, sendJson } from './http.js';
 import { ApiKeys } from './keys.js';
 import { listen } from './listen.js';
 import { metricsText } from './metrics.js';
-import { DEFAULT_LIMITS, DEFAULT_TIMEOUT, type LogEvent, type ServerOptions } from './options.js';
+import {
+  DEFAULT_LIMITS,
+  DEFAULT_TIMEOUT,
+  ENVD_PORT,
+  type LogEvent,
+  type ServerOptions,
+} from './options.js';
 import { type Destination, destinationOf, forwardRequest, forwardUpgrade } from './ports.js';
 import { SandboxTable } from './sandbox-table.js';
 

@@ -5,6 +5,7 @@
 import { createReadStream, createWriteStream } from 'node:fs';
 import { lstat, mkdir, readdir, stat } from 'node:fs/promises';
 import { basename, join, posix } from 'node:path';
+import { json as jsonOf } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { PandoError } from '../../error.js';
 import { checkName } from '../../sandbox/copy.js';
@@ -47,10 +48,9 @@ class GuestFiles {
     const headers = { ...this.access, 'content-type': 'application/json' };
     const path = `/filesystem.Filesystem/${name}`;
     const response = await this.daemon.send('POST', path, headers, JSON.stringify(fields));
-    let text = '';
-    for await (const piece of response) text += String(piece);
-    if (response.statusCode === 200) return JSON.parse(text) as Reply;
-    const { code, message } = JSON.parse(text) as { code: string; message: string };
+    const reply = await jsonOf(response);
+    if (response.statusCode === 200) return reply as Reply;
+    const { code, message } = reply as { code: string; message: string };
     if (code === 'not_found') return undefined;
     throw new PandoError('COPY_FAILED', message);
   }
@@ -83,9 +83,7 @@ class GuestFiles {
 
   async #checked(response: Awaited<ReturnType<Daemon['send']>>) {
     if (response.statusCode === 200) return response;
-    let text = '';
-    for await (const piece of response) text += String(piece);
-    throw new PandoError('COPY_FAILED', (JSON.parse(text) as { message: string }).message);
+    throw new PandoError('COPY_FAILED', ((await jsonOf(response)) as { message: string }).message);
   }
 }
 

@@ -10,9 +10,11 @@ import { type IncomingMessage, request } from 'node:http';
 import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { json as jsonOf, text as textOf } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PandoError, reasonOf } from '../../error.js';
 import { storeDirectory } from '../../image/directories.js';
+import { ENVD_PORT } from '../../server/options.js';
 
 /** Seconds that a sandbox of the command line may live: setTimeout's longest, 24 days. */
 export const LONGEST_LIFE = 2_147_000;
@@ -40,6 +42,11 @@ function socketPath(): string {
   return join(socketFolder(), `${store}.sock`);
 }
 
+/** Where the server of a socket writes its log. */
+function logOf(path: string): string {
+  return path.replace(/sock$/, 'log');
+}
+
 async function answers(path: string): Promise<boolean> {
   const socket = createConnection(path);
   try {
@@ -57,7 +64,7 @@ async function answers(path: string): Promise<boolean> {
 /** Starts the server if it does not run. @throws PandoError SERVER_NOT_STARTED */
 async function ensureServer(path: string): Promise<void> {
   if (await answers(path)) return;
-  const log = openSync(path.replace(/sock$/, 'log'), 'a', 0o600);
+  const log = openSync(logOf(path), 'a', 0o600);
   const limits = ['--max-timeout', String(LONGEST_LIFE), '--max-sandboxes', '1000'];
   const words = [
     'serve',
@@ -79,7 +86,7 @@ async function ensureServer(path: string): Promise<void> {
     // Another that was started at the same time may have the socket: then this one has ended.
     if (Date.now() - began > START_LIMIT) {
       throw new PandoError('SERVER_NOT_STARTED', `nothing answers on ${path}`, {
-        remedy: `see ${path.replace(/sock$/, 'log')}`,
+        remedy: `see ${logOf(path)}`,
       });
     }
     await sleep(ASK_EVERY);
@@ -142,7 +149,7 @@ export class Daemon {
       sent.destroy();
       answer.catch(() => undefined);
       throw new PandoError('SERVER_LOST', `the server gave no answer: ${reasonOf(error)}`, {
-        remedy: `see ${this.socket.replace(/sock$/, 'log')}`,
+        remedy: `see ${logOf(this.socket)}`,
         cause: error,
       });
     }
@@ -152,8 +159,7 @@ export class Daemon {
   async call<Body>(method: string, path: string, fields?: object): Promise<Body> {
     const body = fields === undefined ? undefined : JSON.stringify(fields);
     const response = await this.send(method, path, {}, body);
-    let text = '';
-    for await (const piece of response) text += String(piece);
+    const text = await textOf(response);
     const { statusCode = 0 } = response;
     const value = text === '' ? undefined : (JSON.parse(text) as unknown);
     if (statusCode < 300) return value as Body;
@@ -168,9 +174,7 @@ export class Daemon {
     for (let token: string | undefined = ''; token !== undefined; ) {
       const query = token === '' ? '' : `&nextToken=${token}`;
       const response = await this.send('GET', `/v2/sandboxes?order=asc${query}`, {});
-      let text = '';
-      for await (const piece of response) text += String(piece);
-      all.push(...(JSON.parse(text) as ListedSandbox[]));
+      all.push(...((await jsonOf(response)) as ListedSandbox[]));
       token = response.headers['x-next-token'] as string | undefined;
     }
     return all;
@@ -194,7 +198,7 @@ export class Daemon {
     const detail = await this.call<ListedSandbox>('GET', `/sandboxes/${sandboxID}`);
     return {
       'e2b-sandbox-id': sandboxID,
-      'e2b-sandbox-port': '49983',
+      'e2b-sandbox-port': String(ENVD_PORT),
       'x-access-token': detail.envdAccessToken ?? '',
     };
   }

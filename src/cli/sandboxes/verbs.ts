@@ -2,7 +2,9 @@
 import type { Command } from 'commander';
 import { PandoError } from '../../error.js';
 import { table } from '../image-text.js';
+import { repeated } from '../program.js';
 import { STANDARD_STREAMS } from '../terminal/standard-streams.js';
+import { mebibytes } from '../terminal/units.js';
 import { copy } from './copy.js';
 import { Daemon, type ListedSandbox, LONGEST_LIFE } from './daemon.js';
 import { type ExecFlags, execIn } from './exec.js';
@@ -105,7 +107,6 @@ interface Stats {
 async function stats(words: readonly string[]): Promise<void> {
   const daemon = await Daemon.reach();
   const wanted = words.length > 0 ? words : (await daemon.list()).map(({ sandboxID }) => sandboxID);
-  const mebibytes = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
   const rows: string[][] = [];
   for (const word of wanted) {
     const { sandboxID, metadata } = await daemon.find(word);
@@ -148,10 +149,6 @@ async function fork(word: string, flags: { readonly count: string }): Promise<vo
   for (const { sandbox } of results) if (sandbox !== undefined) print(sandbox.sandboxID);
   const failed = results.find(({ error }) => error !== undefined);
   if (failed !== undefined) throw new PandoError('FORK_FAILED', failed.error?.message ?? '');
-}
-
-function repeated(word: string, words: readonly string[]): readonly string[] {
-  return [...words, word];
 }
 
 export function registerSandboxCommands(program: Command): void {

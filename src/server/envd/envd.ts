@@ -13,8 +13,6 @@ import { guestFigures } from './guest-figures.js';
 import { addProcessService } from './process-service.js';
 import { isSigned } from './signature.js';
 
-/** The port that clients name for requests to the sandbox itself. */
-export const ENVD_PORT = 49983;
 /** The version of envd whose interface this is: what clients ask of later ones, they do not ask here. */
 export const ENVD_VERSION = '0.5.7';
 

@@ -108,20 +108,22 @@ const andNot: Emit = (builder, operation, cursor) => {
   });
 };
 
-/** The even doublewords, multiplied. */
-const multiplyEven: Emit = (builder, operation, cursor) => {
-  const { code } = builder;
-  const even = lanes(4, [0, 2, 0, 2]);
-  const push = source16(builder, operation, cursor);
-  setXmm(builder, operation.r, () => {
-    xmm(builder, operation.r);
-    xmm(builder, operation.r);
-    code.vector('i8x16.shuffle', even);
-    push();
-    push();
-    code.vector('i8x16.shuffle', even).vector('i64x2.extmul_low_i32x4_u');
-  });
-};
+/** The even doublewords, multiplied with their signs or without. */
+export const multiplyEven =
+  (name: 'i64x2.extmul_low_i32x4_s' | 'i64x2.extmul_low_i32x4_u'): Emit =>
+  (builder, operation, cursor) => {
+    const { code } = builder;
+    const even = lanes(4, [0, 2, 0, 2]);
+    const push = source16(builder, operation, cursor);
+    setXmm(builder, operation.r, () => {
+      xmm(builder, operation.r);
+      xmm(builder, operation.r);
+      code.vector('i8x16.shuffle', even);
+      push();
+      push();
+      code.vector('i8x16.shuffle', even).vector(name);
+    });
+  };
 
 function shift(match: RegExpExecArray): Emit {
   const [name, limit] = SHIFTS[match[1] ?? ''] ?? ['i64x2.shl', 64];
@@ -202,7 +204,7 @@ export const SSE_INTEGER_EMITTERS: readonly Emitter[] = [
   }),
   sseEmitter(new RegExp(`^(${Object.keys(BINARY).join('|')})_X$`), binary),
   sseEmitter(/^PANDN_X$/, () => andNot),
-  sseEmitter(/^PMULUDQ_X$/, () => multiplyEven),
+  sseEmitter(/^PMULUDQ_X$/, () => multiplyEven('i64x2.extmul_low_i32x4_u')),
   sseEmitter(new RegExp(`^(${Object.keys(SHIFTS).join('|')})_XI$`), shift, { vectors: 'b' }),
   sseEmitter(/^PS([RL])LDQ$/, shiftBytes, { vectors: 'b' }),
   sseEmitter(/^PUNPCK([LH])(BW|WD|DQ)_X$|^PUNPCK[LH]QDQ$/, (match) => {

@@ -1,6 +1,6 @@
 /** SSE3, SSSE3 and SSE4.1 on XMM registers (core/sse4.ts, core/sse4-move.ts). */
 import * as L from '../layout.js';
-import { lanes } from './emit-sse-integer.js';
+import { lanes, multiplyEven } from './emit-sse-integer.js';
 import type { Emit, Emitter } from './emitter.js';
 import type { FunctionBuilder } from './function-builder.js';
 import { CPU, POINTER, R64 } from './locals.js';
@@ -177,21 +177,6 @@ const multiplyRounded: Emit = (builder, operation, cursor) => {
   });
 };
 
-/** The even doublewords, multiplied with their signs. */
-const multiplyEven: Emit = (builder, operation, cursor) => {
-  const { code } = builder;
-  const even = lanes(4, [0, 2, 0, 2]);
-  const push = source16(builder, operation, cursor);
-  setXmm(builder, operation.r, () => {
-    xmm(builder, operation.r);
-    xmm(builder, operation.r);
-    code.vector('i8x16.shuffle', even);
-    push();
-    push();
-    code.vector('i8x16.shuffle', even).vector('i64x2.extmul_low_i32x4_s');
-  });
-};
-
 const blendBySigns = (match: RegExpExecArray): Emit => {
   const [name, count] = SIGNS[match[0]] ?? ['i8x16.shr_s', 7];
   return (builder, operation, cursor) => {
@@ -331,7 +316,7 @@ export const SSE4_EMITTERS: readonly Emitter[] = [
   sseEmitter(/^PALIGNR_X$/, () => align),
   sseEmitter(new RegExp(`^(${oneOf(NEIGHBOURS)})_X$`), neighbours),
   sseEmitter(/^PMULHRSW_X$/, () => multiplyRounded),
-  sseEmitter(/^PMULDQ$/, () => multiplyEven),
+  sseEmitter(/^PMULDQ$/, () => multiplyEven('i64x2.extmul_low_i32x4_s')),
   sseEmitter(new RegExp(`^(${oneOf(SIGNS)})$`), blendBySigns),
   sseEmitter(new RegExp(`^(${oneOf(BLENDS)})$`), blend),
   sseEmitter(/^PTEST$/, () => testBits, { flags: 'set' }),
