@@ -21,7 +21,7 @@ function own(vm: Vm): { readonly all: number; readonly text: number } {
 const SUMS = 'sha256sum $(find /bin /sbin /etc /init -xdev -type f) | sha256sum';
 
 test('a second guest shares what it wrote as the first did, works on, and boots again', async (t) => {
-  const folder = await mkdtemp(join(tmpdir(), 'pando-booted-'));
+  const folder = await mkdtemp(join(tmpdir(), 'pando-deduplicated-'));
   t.after(() => rm(folder, { recursive: true, force: true }));
   for (const part of ['objects', 'manifests']) {
     await cp(join(storeDirectory(), part), join(folder, part), { recursive: true });

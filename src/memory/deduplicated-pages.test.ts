@@ -11,7 +11,7 @@ import { discardZeroPages } from './zero-pages.js';
 
 const PAGE = 4096;
 const RAM = 1 << 20;
-const folder = mkdtempSync(join(tmpdir(), 'pando-booted-'));
+const folder = mkdtempSync(join(tmpdir(), 'pando-deduplicated-'));
 after(() => rmSync(folder, { recursive: true }));
 
 /** Guest RAM with pages that hold their number, as a boot would leave them. */

@@ -43,7 +43,7 @@ export interface GuestOptions {
   readonly commandLine: string;
   readonly load: LoadMode;
   readonly tier: TierChoice;
-  /** File of the pages that guests of this image have alike once they have deduplicated, see DeduplicatedPages. */
+  /** File of the pages that guests of this image have alike once they have booted, see DeduplicatedPages. */
   readonly deduplicated: string | undefined;
   /** Open; closed by whoever opened them. */
   readonly devices: OpenDevices;

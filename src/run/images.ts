@@ -128,7 +128,7 @@ const alignPmem = (bytes: number) => Math.ceil(bytes / PMEM_ALIGNMENT) * PMEM_AL
 
 /** Whether files of so many bytes fit behind RAM; all in bytes. */
 export function pmemFits(bytes: number, memory: number): boolean {
-  return alignPmem(memory) + alignPmem(bytes) <= LOW_MEMORY_LIMIT;
+  return machineBytes(memory, [bytes]) <= LOW_MEMORY_LIMIT;
 }
 
 /**
