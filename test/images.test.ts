@@ -16,11 +16,10 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { ImageStore, PandoError, Vm, type VmOptions } from 'pando';
 import { storeDirectory } from '#dist/image/directories.js';
 import { MALFORMED } from '#dist/loader/testing/malformed.js';
+import { collectGarbage } from '#dist/platform/testing/garbage.js';
 import { bootToShell, debianImage } from './testing/boot.js';
 import { Console } from './testing/console.js';
 
@@ -97,8 +96,7 @@ const GUEST_RAM = 64 << 20;
 
 /** Descriptors of this process, its mappings of image files, and of guests' RAM. */
 async function resources(): Promise<{ files: number; images: number; guests: number }> {
-  setFlagsFromString('--expose-gc');
-  runInNewContext('gc')();
+  collectGarbage();
   await new Promise((resolve) => setTimeout(resolve, 50));
   const maps = (await readFile('/proc/self/maps', 'utf8')).split('\n');
   const isGuest = (line: string): boolean => {

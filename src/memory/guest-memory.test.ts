@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { Worker } from 'node:worker_threads';
 import { addressOf, viewOf } from '../host/libc.js';
 import { readMappings, readProcessMemory } from '../measure/process-memory.js';
+import { collectGarbage } from '../platform/testing/garbage.js';
 import { GuestMemory } from './guest-memory.js';
 
 const MIB = 1 << 20;
@@ -97,12 +96,10 @@ test('clearing leaves the control area alone, releasing gives back everything', 
 });
 
 test('200 guests that come and go leave no mapping and no memory behind', async () => {
-  setFlagsFromString('--expose-gc');
-  const collect = runInNewContext('gc') as () => void;
   const mappings = (): number => readFileSync('/proc/self/maps', 'latin1').split('\n').length;
   const settle = async (): Promise<void> => {
     for (let i = 0; i < 4; i++) {
-      collect();
+      collectGarbage();
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
   };

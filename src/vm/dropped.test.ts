@@ -2,24 +2,12 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { deaf } from '../accel/conformance/testing/console-guests.js';
 import { GuestCode } from '../accel/conformance/testing/guest.js';
 import { held } from '../accel/conformance/testing/held.js';
 import { ACCELERATORS, absence, Subject } from '../accel/conformance/testing/subject.js';
+import { collectedUntil, collectGarbage } from '../platform/testing/garbage.js';
 import type { VmExit } from './types.js';
-
-setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc') as () => void;
-
-async function collected(condition: () => boolean): Promise<void> {
-  for (let tries = 0; !condition(); tries += 1) {
-    assert.ok(tries < 200, 'nothing has been collected in 20 s');
-    await sleep(100);
-    collect();
-  }
-}
 
 for (const accelerator of ACCELERATORS) {
   describe(`dropped VMs on ${accelerator}`, { skip: absence(accelerator) }, () => {
@@ -40,12 +28,12 @@ for (const accelerator of ACCELERATORS) {
           await Subject.create(accelerator, deaf());
         };
         await makeAndDrop();
-        await collected(() => warnings.length >= 3);
+        await collectedUntil(() => warnings.length >= 3);
         for (const warning of warnings) {
           assert.equal(warning.code, 'VM_NOT_CLOSED');
           assert.match(warning.message, /VM \d+, made at .*subject\.js/);
         }
-        await collected(() => held().descriptors <= before.descriptors);
+        await collectedUntil(() => held().descriptors <= before.descriptors);
         assert.equal(held().ofMachines, before.ofMachines);
       } finally {
         process.off('warning', hear);
@@ -70,7 +58,7 @@ for (const accelerator of ACCELERATORS) {
         ended = true;
       });
       while (!ended) {
-        collect();
+        collectGarbage();
         await sleep(20);
       }
       assert.deepEqual(await exited, { kind: 'poweroff' });
