@@ -4,9 +4,10 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { get, type IncomingMessage } from 'node:http';
 import { createInterface } from 'node:readline';
+import type { Duplex } from 'node:stream';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { CommandExitError, FileNotFoundError, Sandbox, TimeoutError } from 'e2b';
+import { CommandExitError, FileNotFoundError, GitAuthError, Sandbox, TimeoutError } from 'e2b';
 import { debianImage } from './testing/boot.js';
 
 const MAIN = fileURLToPath(import.meta.resolve('#dist/cli/main.js'));
@@ -84,12 +85,46 @@ test('a command in the background: input, list, another client that listens, the
   await assert.rejects(sleeping.wait(), CommandExitError);
 });
 
-test('a command that takes too long is killed', async () => {
-  await assert.rejects(sandbox.commands.run('sleep 1000', { timeoutMs: 2000 }), TimeoutError);
-  // The limit of a process is the server's own; its client has gone before.
-  while ((await sandbox.commands.list()).length > 0) await sandbox.commands.run('true');
-  const { stdout } = await sandbox.commands.run('ps | grep -c "[s]leep 1000" || true');
-  assert.equal(stdout, '0\n');
+/** A command of three processes, each of which sleeps for so many seconds. */
+const sleepers = (seconds: number) =>
+  `sleep ${seconds} & sleep ${seconds} & sleep ${seconds}; true`;
+
+async function gone(seconds: number): Promise<void> {
+  const left = `ps -o args | grep -c '^sleep ${seconds}' || true`;
+  while ((await sandbox.commands.run(left)).stdout !== '0\n');
+}
+
+test('a process group ends by its time, by kill, and with a client that says so', async () => {
+  await assert.rejects(sandbox.commands.run(sleepers(1001), { timeoutMs: 2000 }), TimeoutError);
+  await gone(1001);
+
+  const killed = await sandbox.commands.run(sleepers(1002), { background: true, timeoutMs: 0 });
+  assert.equal(await killed.kill(), true);
+  await gone(1002);
+
+  const envs = { PANDO_END_WITH_CLIENT: '1' };
+  const stop = new AbortController();
+  const options = { envs, timeoutMs: 0, signal: stop.signal };
+  const aborted = await sandbox.commands.run(`env; ${sleepers(1003)}`, {
+    ...options,
+    background: true,
+    onStdout: () => stop.abort(),
+  });
+  await assert.rejects(aborted.wait());
+  assert.doesNotMatch(aborted.stdout, /PANDO_END/, 'it is not for the command');
+  await gone(1003);
+
+  const script = `
+    import { Sandbox } from 'e2b';
+    const sandbox = await Sandbox.connect('${sandbox.sandboxId}');
+    const onStdout = () => process.kill(process.pid, 'SIGKILL');
+    await sandbox.commands.run('echo; ${sleepers(1004)}', {
+      envs: { PANDO_END_WITH_CLIENT: '1' }, timeoutMs: 0, onStdout,
+    });`;
+  const client = spawn(process.execPath, ['--input-type=module', '--eval', script]);
+  assert.deepEqual(await once(client, 'exit'), [null, 'SIGKILL']);
+  await gone(1004);
+  assert.deepEqual(await sandbox.commands.list(), []);
 });
 
 test('a terminal', async () => {
@@ -210,6 +245,98 @@ test('a server in the sandbox, by its host name', async () => {
   assert.doesNotMatch(request, new RegExp(KEY), 'a key is not for the guest');
 });
 
+/** An RFC 6455 server: it shakes hands, then sends back all that comes. */
+const WEBSOCKET = `#!/bin/sh
+while IFS= read -r line; do
+  line=$(printf %s "$line" | tr -d '\\r')
+  case $line in Sec-WebSocket-Key:*) key=\${line#*: };; '') break;; esac
+done
+accept=$(printf %s258EAFA5-E914-47DA-95CA-C5AB0DC85B11 "$key" | sha1sum | xxd -r -p | base64)
+printf 'HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n'
+printf 'Sec-WebSocket-Accept: %s\\r\\n\\r\\n' "$accept"
+exec cat`;
+
+test('WebSocket to a server in the sandbox, by host name and by header', async () => {
+  await sandbox.files.write('/tmp/websocket', WEBSOCKET);
+  const serve = 'chmod +x /tmp/websocket; nc -ll -p 8090 -e /tmp/websocket';
+  const serving = await sandbox.commands.run(serve, { background: true, timeoutMs: 0 });
+  const open = async (own: Record<string, string>): Promise<[IncomingMessage, Duplex]> => {
+    const headers = {
+      ...own,
+      connection: 'Upgrade',
+      upgrade: 'websocket',
+      'Sec-WebSocket-Version': '13',
+      // The key and its answer of RFC 6455, section 1.3.
+      'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==',
+    };
+    const request = get({ host: url.hostname, port: url.port, headers });
+    const upgraded = new Promise<[IncomingMessage, Duplex] | undefined>((resolve, reject) => {
+      request.once('upgrade', (response, socket) => resolve([response, socket]));
+      // Until the server in the guest listens.
+      request.once('response', (response) =>
+        response.resume().once('close', () => resolve(undefined)),
+      );
+      request.once('error', reject);
+    });
+    return (await upgraded) ?? open(own);
+  };
+  const masked = Buffer.from('818537fa213d7f9f4d5158', 'hex');
+  const ways = [
+    { host: sandbox.getHost(8090) },
+    { 'e2b-sandbox-id': sandbox.sandboxId, 'e2b-sandbox-port': '8090' },
+  ];
+  for (const way of ways) {
+    const [response, socket] = await open(way);
+    assert.equal(response.headers['sec-websocket-accept'], 's3pPLMBiTxaQ9kYGzzhZRbK+xOo=');
+    socket.end(masked);
+    const pieces: Buffer[] = [];
+    for await (const piece of socket) pieces.push(piece as Buffer);
+    assert.ok(Buffer.concat(pieces).equals(masked));
+  }
+  await serving.kill();
+});
+
+/** Says what it was called with, as git says it for `status` and `branch`. */
+const GIT = `#!/bin/sh
+echo "$GIT_TERMINAL_PROMPT $PWD: $*" >> /tmp/git-calls
+case "$*" in
+  *status*) printf '## main...origin/main [ahead 2]\\n M changed\\n?? new one\\n';;
+  *branch*) printf 'main\\t*\\nother\\t\\n';;
+  *clone*) echo 'fatal: Authentication failed' >&2; exit 128;;
+esac`;
+
+test('the commands of git, by a program of that name: the image has none', async () => {
+  await sandbox.files.write('/usr/local/bin/git', GIT);
+  await sandbox.commands.run('chmod +x /usr/local/bin/git; : > /tmp/git-calls');
+  const { git } = sandbox;
+  await git.init('/tmp/a repository', { initialBranch: 'main' });
+  await git.add('/tmp/a repository', { files: ["it's"] });
+  await git.commit('/tmp/a repository', 'One $message', { authorName: 'A B', authorEmail: 'a@b' });
+  const { currentBranch, ahead, fileStatus } = await git.status('/tmp/a repository');
+  assert.deepEqual([currentBranch, ahead], ['main', 2]);
+  assert.deepEqual(
+    fileStatus.map(({ name, status }) => [name, status]),
+    [
+      ['changed', 'modified'],
+      ['new one', 'untracked'],
+    ],
+  );
+  assert.deepEqual(await git.branches('/tmp/a repository'), {
+    branches: ['main', 'other'],
+    currentBranch: 'main',
+  });
+  await assert.rejects(git.clone('https://example.invalid/a.git'), GitAuthError);
+  const calls = (await sandbox.files.read('/tmp/git-calls')).trim().split('\n');
+  assert.deepEqual(calls, [
+    '0 /root: init --initial-branch main /tmp/a repository',
+    "0 /root: -C /tmp/a repository add -- it's",
+    '0 /root: -C /tmp/a repository -c user.name=A B -c user.email=a@b commit -m One $message',
+    '0 /root: -C /tmp/a repository status --porcelain=1 -b',
+    '0 /root: -C /tmp/a repository branch --format=%(refname:short)\t%(HEAD)',
+    '0 /root: clone https://example.invalid/a.git',
+  ]);
+});
+
 test('listing, pausing, copying, writing down, ending', async () => {
   const found = Sandbox.list({ query: { metadata: { 'a b': 'c&d=' }, state: ['running'] } });
   assert.deepEqual(
@@ -230,7 +357,8 @@ test('listing, pausing, copying, writing down, ending', async () => {
   assert.equal((await counting.wait()).stdout, 'still here');
 
   await sandbox.files.write('/root/before', 'copied');
-  const forks = await sandbox.fork({ ...TIMEOUTS, count: 2 });
+  const forks = await sandbox.fork({ ...TIMEOUTS, count: 5 });
+  assert.equal(forks.length, 5);
   const [snapshot] = await Promise.all([
     sandbox.createSnapshot({ ...TIMEOUTS, name: 'one' }),
     ...forks.map(async (fork) => {
@@ -264,7 +392,7 @@ test('listing, pausing, copying, writing down, ending', async () => {
 test('keys; figures; a graceful stop', async () => {
   await assert.rejects(Sandbox.create({ apiKey: 'e2b_ffffffffff' }), /API key/);
   const figures = await fetch(`${url.origin}/metrics`, { headers: { 'x-api-key': KEY } });
-  assert.match(await figures.text(), /^pando_sandboxes_created_total 4$/m);
+  assert.match(await figures.text(), /^pando_sandboxes_created_total 7$/m);
   assert.equal((await fetch(`${url.origin}/health`)).status, 200);
   const short = await Sandbox.create({ ...TIMEOUTS, timeoutMs: 1000 });
   while (await short.isRunning()) await fetch(`${url.origin}/health`);

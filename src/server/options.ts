@@ -60,3 +60,9 @@ export const DEFAULT_TIMEOUT = 300;
 
 /** The port that clients name for requests to the sandbox itself. */
 export const ENVD_PORT = 49983;
+
+/**
+ * A client that goes and one that wants to come back look alike to a server: both close their connection. The
+ * environment of a command, or of its sandbox, has this variable with the value 1 when it shall not go on.
+ */
+export const END_WITH_CLIENT = 'PANDO_END_WITH_CLIENT';

@@ -2,6 +2,7 @@
 import { constants } from 'node:os';
 import type { Readable } from 'node:stream';
 import { PandoError } from '../../error.js';
+import { END_WITH_CLIENT } from '../../server/options.js';
 import { STANDARD_STREAMS, type Streams } from '../terminal/standard-streams.js';
 import { Daemon } from './daemon.js';
 
@@ -134,7 +135,8 @@ export async function execIn(
     process: {
       cmd,
       args,
-      envs: { ...term, ...environmentOf(flags.env) },
+      // No verb comes back to a command whose terminal has gone.
+      envs: { ...term, ...environmentOf(flags.env), [END_WITH_CLIENT]: '1' },
       ...(flags.workdir !== undefined && { cwd: flags.workdir }),
     },
     stdin: flags.interactive === true,

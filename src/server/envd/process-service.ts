@@ -2,6 +2,7 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { ConnectRouter, HandlerContext } from '@connectrpc/connect';
 import { RequestError } from '../http.js';
+import { END_WITH_CLIENT } from '../options.js';
 import {
   Process,
   type ProcessEventSchema,
@@ -38,13 +39,14 @@ function sizeOf(terminal: PTY): TerminalSize {
 async function startOf(request: StartRequest, context: HandlerContext): Promise<ProcessStart> {
   const { process: config, pty, tag, stdin = true } = request;
   if (config === undefined || config.cmd === '') throw new RequestError(400, 'no command');
-  const { users } = sandboxOf(context);
+  const { users, options } = sandboxOf(context);
   const name = userOf(context);
   const user = await users.find(name);
+  const { [END_WITH_CLIENT]: endsWithClients = options.env[END_WITH_CLIENT], ...env } = config.envs;
   return {
     command: config.cmd,
     arguments: config.args,
-    env: { ...config.envs },
+    env,
     cwd: config.cwd === undefined ? user.home : await users.path(config.cwd, name),
     user: user.name,
     tag,
@@ -52,6 +54,7 @@ async function startOf(request: StartRequest, context: HandlerContext): Promise<
     terminal: pty === undefined ? undefined : sizeOf(pty),
     // The client's limit for the call is one for the command, whether the client still listens or not.
     timeout: context.timeoutMs(),
+    endsWithClients: endsWithClients === '1',
   };
 }
 
@@ -88,6 +91,8 @@ async function* events(
 ): AsyncGenerator<{ readonly event: EventInit }, void, void> {
   const leave = (): void => process.leave(listener);
   context.signal.addEventListener('abort', leave, { once: true });
+  // The client may have gone while the process was started.
+  if (context.signal.aborted) leave();
   try {
     yield { event: { event: { case: 'start', value: { pid: process.pid } } } };
     const idle = keepAliveOf(context);

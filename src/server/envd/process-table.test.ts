@@ -10,7 +10,7 @@ const guest = new HostSandbox();
 after(() => guest.close());
 const IDLE = 60_000;
 
-const start = (script: string, stdin = false) => ({
+const start = (script: string, stdin = false, endsWithClients = false) => ({
   command: '/bin/sh',
   arguments: ['-c', script],
   env: { B: 'own' },
@@ -20,6 +20,7 @@ const start = (script: string, stdin = false) => ({
   stdin,
   terminal: undefined,
   timeout: undefined,
+  endsWithClients,
 });
 
 async function all(listener: Subscription<ProcessHappening>): Promise<string[]> {
@@ -44,6 +45,16 @@ test('a client hears all, from the beginning to the end', async () => {
   assert.deepEqual(await all(process.first), ['stdout all own\n', 'end 3']);
   await process.ended;
   assert.throws(() => processes.get(process.pid), RequestError);
+});
+
+test('one that ends with its clients goes on until the last of them goes', async () => {
+  const process = await table().start(start('cat & cat', true, true));
+  const second = process.listen();
+  process.leave(process.first);
+  await process.write(Buffer.from('heard\n'));
+  assert.deepEqual(await second.next(IDLE), { kind: 'stdout', data: Buffer.from('heard\n') });
+  process.leave(second);
+  await process.ended;
 });
 
 test('a process outlives its client; another client hears it from then on', async () => {

@@ -1,7 +1,8 @@
 /**
- * The processes that clients have started in a sandbox. A process outlives the connection that started it;
- * its output goes to the clients that listen, and to nobody when none does.
+ * The processes that clients have started in a sandbox. A process outlives the connection that started it,
+ * unless its client wants otherwise; its output goes to the clients that listen, and to nobody when none does.
  */
+import { constants } from 'node:os';
 import type { Readable, Writable } from 'node:stream';
 import { PandoError } from '../../error.js';
 import type { Exec } from '../../sandbox/exec.js';
@@ -21,6 +22,8 @@ export interface ProcessStart {
   readonly terminal: TerminalSize | undefined;
   /** Milliseconds until it is killed. */
   readonly timeout: number | undefined;
+  /** Whether it is killed when no client listens any more. */
+  readonly endsWithClients: boolean;
 }
 
 export interface TerminalSize {
@@ -39,6 +42,7 @@ export type ProcessHappening =
 
 /** Pieces of output that wait for a client before the process waits. */
 const QUEUE = 16;
+const { SIGKILL } = constants.signals;
 
 /** A process of a client. */
 export class HostedProcess {
@@ -58,7 +62,7 @@ export class HostedProcess {
     input.on('error', () => undefined);
     this.ended = this.#run(outputs);
     if (start.timeout !== undefined) {
-      this.#timer = setTimeout(() => void this.signal(9), start.timeout);
+      this.#timer = setTimeout(() => void this.signal(SIGKILL), start.timeout);
     }
   }
 
@@ -89,8 +93,10 @@ export class HostedProcess {
   }
 
   leave(listener: Subscription<ProcessHappening>): void {
-    this.#listeners.delete(listener);
+    const listened = this.#listeners.delete(listener);
     listener.end();
+    const unheard = listened && this.#listeners.size === 0;
+    if (unheard && this.start.endsWithClients) void this.signal(SIGKILL);
   }
 
   async #run([stdout, stderr]: readonly [Readable, Readable]): Promise<void> {
