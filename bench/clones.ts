@@ -13,7 +13,7 @@ import { parseArgs } from 'node:util';
 import { summarise } from '#dist/bench/statistics.js';
 import { formatTable, styleFor } from '#dist/cli/terminal/text-table.js';
 import { VmProcess } from '#dist/fleet/process.js';
-import { ensureImage } from '#dist/image/debian.js';
+import { ensureImage } from '#dist/image/ensure-image.js';
 import { readProcessMemory } from '#dist/measure/process-memory.js';
 import { ownProcess } from '#dist/platform/v8-flags.js';
 import { SnapshotStore } from '#dist/snapshot/snapshot-store.js';

@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { ensureImage } from '#dist/image/debian.js';
+import { ensureImage } from '#dist/image/ensure-image.js';
 import { ownProcess } from '#dist/platform/v8-flags.js';
 import { WorkerPool } from '#dist/run/wasm/pool.js';
 import { Vm } from '#dist/vm/vm.js';

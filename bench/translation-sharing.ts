@@ -9,7 +9,7 @@
  * grew code by more than 15 %.
  */
 import type { TranslationCounters } from '#dist/accel/wasm/translate/service.js';
-import { ensureImage } from '#dist/image/debian.js';
+import { ensureImage } from '#dist/image/ensure-image.js';
 import { ownProcess } from '#dist/platform/v8-flags.js';
 import { WorkerPool } from '#dist/run/wasm/pool.js';
 import { Vm } from '#dist/vm/vm.js';

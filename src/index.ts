@@ -7,21 +7,17 @@ export { PandoError, type PandoErrorDetail } from './error.js';
 export type { Observation } from './fleet/observation.js';
 export { VmProcess, type VmProcessOptions } from './fleet/process.js';
 export type { RemoteVm } from './fleet/remote-vm.js';
-export {
-  DEFAULT_IMAGE_NAME,
-  DEFAULT_KERNEL_PACKAGE,
-  ensureImage,
-  type PullOptions,
-  pullDebian,
-} from './image/debian.js';
+export { DEFAULT_KERNEL_PACKAGE, type PullOptions, pullDebian } from './image/debian.js';
+export { ensureImage } from './image/ensure-image.js';
 export { type ImportOptions, importImage } from './image/import.js';
-export type {
-  ContainerConfig,
-  Manifest,
-  ObjectReference,
-  PackageProvenance,
-  Provenance,
-  RootFileSystem,
+export {
+  type ContainerConfig,
+  DEFAULT_IMAGE_NAME,
+  type Manifest,
+  type ObjectReference,
+  type PackageProvenance,
+  type Provenance,
+  type RootFileSystem,
 } from './image/manifest.js';
 export { importOciImage, type OciOptions, pullImage } from './image/oci/pull.js';
 export type { ProgressSink } from './image/progress.js';

@@ -2,11 +2,12 @@
 import { statSync } from 'node:fs';
 import type { Command } from 'commander';
 import { PandoError } from '../error.js';
-import { DEFAULT_IMAGE_NAME, DEFAULT_KERNEL_PACKAGE, pullDebian } from '../image/debian.js';
+import { DEFAULT_KERNEL_PACKAGE, pullDebian } from '../image/debian.js';
 import { pruneDownloads } from '../image/downloads.js';
 import { writeFolderInitrd } from '../image/folder.js';
 import { importImage } from '../image/import.js';
 import { inspectInitrdFile, inspectKernelFile, inspectRoot } from '../image/inspect.js';
+import { DEFAULT_IMAGE_NAME } from '../image/manifest.js';
 import { importOciImage, pullImage } from '../image/oci/pull.js';
 import type { ProgressSink } from '../image/progress.js';
 import { type Image, ImageStore } from '../image/store.js';

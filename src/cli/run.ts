@@ -4,11 +4,11 @@ import { PandoError } from '../error.js';
 import { type Makers, shareImages } from '../fleet/fleet.js';
 import { VM_PROCESS_ENTRY } from '../fleet/process.js';
 import { chooseBootImage } from '../image/boot-image.js';
-import { prepareRoot, type RootBoot } from '../image/root-boot.js';
+import type { RootBoot } from '../image/root-boot.js';
 import { availableMemory } from '../measure/capabilities.js';
 import { chooseAccelerator } from '../run/accelerators.js';
 import { pmemFits } from '../run/images.js';
-import { snapshotMachine } from '../snapshot/open-snapshot.js';
+import type { BootedMachine } from '../snapshot/open-snapshot.js';
 import { wasmRefusal } from '../vm/options.js';
 import type { VmOptions } from '../vm/types.js';
 import { Vm } from '../vm/vm.js';
@@ -80,7 +80,7 @@ export interface RootProgram {
 }
 
 /** @throws PandoError OPTION_CONFLICT, and what `prepareRoot` throws */
-function rootOf(
+async function rootOf(
   { image, command }: RootProgram,
   flags: RunFlags,
   diskBytes: number | undefined,
@@ -97,6 +97,7 @@ function rootOf(
   }
   const terminal = streams.input?.isTTY === true && streams.out.isTTY === true;
   const { image: kernel, append } = flags;
+  const { prepareRoot } = await import('../image/root-boot.js');
   const choice = { image, command, terminal, kernel, append, diskBytes };
   return prepareRoot(choice, progress.sink).finally(() => progress.end());
 }
@@ -143,7 +144,7 @@ export async function run(
   const page = wanted ? await import('./run-page.js') : undefined;
   let maps: readonly MappedGuest[] = [];
   if (flags.force !== true && flags.snapshot === undefined) checkMemory(options, availableMemory());
-  const captured = flags.snapshot === undefined ? undefined : await snapshotMachine(flags.snapshot);
+  const captured = flags.snapshot === undefined ? undefined : await machineOf(flags.snapshot);
   // Probed once: each process of a VM would do it again.
   const accelerator =
     captured?.accelerator ??
@@ -215,6 +216,12 @@ export async function run(
     }
   }
   return status;
+}
+
+/** The machine of a snapshot. @throws PandoError as `snapshotMachine` */
+async function machineOf(snapshot: string): Promise<BootedMachine> {
+  const { snapshotMachine } = await import('../snapshot/open-snapshot.js');
+  return snapshotMachine(snapshot);
 }
 
 /** Options of the machine, which a snapshot has. */

@@ -2,7 +2,8 @@
 
 import { PandoError } from '../error.js';
 import { mergeCommandLine } from '../loader/command-line.js';
-import { DEFAULT_IMAGE_NAME, ensureImage } from './debian.js';
+import { ensureImage } from './ensure-image.js';
+import { DEFAULT_IMAGE_NAME } from './manifest.js';
 import type { ProgressSink } from './progress.js';
 
 /** What the user said. */

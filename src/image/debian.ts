@@ -14,14 +14,13 @@ import { initrdEntries, listApplets } from './initrd.js';
 import { prepareKernel } from './kernel-file.js';
 import { isModule, KernelModules, MODULE_LIMIT } from './kernel-modules.js';
 import type { ObjectReference, PackageProvenance, RootFileSystem } from './manifest.js';
-import { checkImageName, DEFAULT_COMMAND_LINE } from './manifest.js';
+import { checkImageName, DEFAULT_COMMAND_LINE, DEFAULT_IMAGE_NAME } from './manifest.js';
 import { type ProgressSink, silent } from './progress.js';
 import { type Image, ImageStore, sha256 } from './store.js';
 import type { TarFile } from './tar.js';
 
 /** A metapackage: it depends on the current kernel. */
 export const DEFAULT_KERNEL_PACKAGE = 'linux-image-cloud-amd64';
-export const DEFAULT_IMAGE_NAME = 'debian';
 const BUSYBOX_PACKAGE = 'busybox-static';
 
 /** A kernel of a distribution has about 12 MB; more than this is none. */
@@ -245,30 +244,4 @@ export async function pullBoot(
 export function pullDebian(options: PullOptions = {}): Promise<Image> {
   checkImageName(options.name ?? DEFAULT_IMAGE_NAME);
   return withSources(options, (pulling) => pullBoot(pulling, options));
-}
-
-/**
- * Opens an image, pulling it first when it is Debian's and is missing or damaged.
- * @param name `debian`, or any image of the store
- * @param options `modules`: Debian's is pulled again when it lacks the kernel's modules or this release's agent
- * @throws PandoError IMAGE_NOT_FOUND for a missing image that is not Debian's, and what pulling throws
- */
-export async function ensureImage(
-  name: string = DEFAULT_IMAGE_NAME,
-  options: Pick<PullOptions, 'store' | 'cache' | 'progress'> & { readonly modules?: boolean } = {},
-): Promise<Image> {
-  const store = options.store ?? new ImageStore();
-  try {
-    const image = await store.open(name);
-    // An image of an earlier version: it lacks the modules, or has another agent.
-    const { agent } = image.manifest;
-    const complete = image.modulesPath !== undefined && agent === agentDigest();
-    const lacks = options.modules === true && !complete;
-    if (!lacks || name !== DEFAULT_IMAGE_NAME) return image;
-  } catch (cause) {
-    if (name !== DEFAULT_IMAGE_NAME || !(cause instanceof PandoError)) throw cause;
-    const curable = ['IMAGE_NOT_FOUND', 'OBJECT_MISSING', 'OBJECT_DAMAGED', 'MANIFEST_INVALID'];
-    if (!curable.includes(cause.code)) throw cause;
-  }
-  return pullDebian({ ...options, store, name });
 }

@@ -13,6 +13,9 @@ import { JsonFields } from './json-fields.js';
  */
 export const DEFAULT_COMMAND_LINE = 'console=ttyS0 retain_initrd';
 
+/** Image that is booted where none is named; it is pulled when it is missing. */
+export const DEFAULT_IMAGE_NAME = 'debian';
+
 /** An object of the store. */
 export interface ObjectReference {
   /** 64 lower-case hexadecimal digits; also the object's file name. */

@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PandoError } from '../error.js';
 import { mergeCommandLine } from '../loader/command-line.js';
-import { DEFAULT_IMAGE_NAME, ensureImage } from './debian.js';
+import { ensureImage } from './ensure-image.js';
 import { formatExt4 } from './ext4/format-ext4.js';
 import { formatLaunch, launchInitrd, launchOf } from './launch.js';
-import { pullImage } from './oci/pull.js';
+import { DEFAULT_IMAGE_NAME } from './manifest.js';
 import { parseImageReference, storeNameOf } from './oci/reference.js';
 import type { ProgressSink } from './progress.js';
 import { ImageStore, type RootImage } from './store.js';
@@ -60,6 +60,7 @@ async function findRoot(
   } catch (cause) {
     const missing = cause instanceof PandoError && cause.code === 'IMAGE_NOT_FOUND';
     if (!missing) throw cause;
+    const { pullImage } = await import('./oci/pull.js');
     return pullImage(image, { store, progress });
   }
 }

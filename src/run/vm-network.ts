@@ -1,8 +1,9 @@
-/** The network of one VM: from options to the link that its device is plugged into. */
+/**
+ * The network of one VM: from options to the link that its device is plugged into. Most VMs have none, so what makes
+ * one is loaded with the first.
+ */
 import type { FrameLink } from '../devices/frame-link.js';
-import { Network } from '../net/network.js';
 import type { NetworkOptions } from '../net/options.js';
-import { PasstLink } from '../net/passt.js';
 import type { LinkStatistics, NetworkLink, PublishedAddress } from '../net/vm-link.js';
 
 export type { LinkStatistics, PublishedAddress };
@@ -46,11 +47,13 @@ export async function openVmNetwork(
   if (net === 'user') return openUserNetwork({ mode: 'user' });
   if (!('mode' in net)) return { link: net, close: () => net.close() };
   if (net.mode === 'user') return openUserNetwork(net);
+  const { PasstLink } = await import('../net/passt.js');
   const link = await PasstLink.open();
   return { link, another: net, close: () => link.close() };
 }
 
 async function openUserNetwork(options: UserNetworkOptions): Promise<VmNetwork> {
+  const { Network } = await import('../net/network.js');
   const network = new Network(options);
   try {
     const publish = options.publish ?? [];

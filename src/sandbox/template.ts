@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PandoError } from '../error.js';
-import { ensureImage } from '../image/debian.js';
+import { ensureImage } from '../image/ensure-image.js';
 import type { ProgressSink } from '../image/progress.js';
 import { SnapshotStore } from '../snapshot/snapshot-store.js';
 import { VERSION } from '../version.js';

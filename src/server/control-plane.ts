@@ -1,6 +1,6 @@
 /** E2B's control plane: sandboxes are made, found, paused, copied and ended by it. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { DEFAULT_IMAGE_NAME } from '../image/debian.js';
+import { DEFAULT_IMAGE_NAME } from '../image/manifest.js';
 import { accessAnswer, detailAnswer, listAnswer } from './answers.js';
 import { guestFigures } from './envd/guest-figures.js';
 import { asks, type Body, flagField, integerField, textField, textsField } from './fields.js';
