@@ -3,42 +3,25 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { get, type IncomingMessage } from 'node:http';
-import { createInterface } from 'node:readline';
 import type { Duplex } from 'node:stream';
 import { after, before, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { CommandExitError, FileNotFoundError, GitAuthError, Sandbox, TimeoutError } from 'e2b';
-import { debianImage } from './testing/boot.js';
+import { type Served, serve, TIMEOUTS } from './testing/served.js';
 
-const MAIN = fileURLToPath(import.meta.resolve('#dist/cli/main.js'));
 const KEY = 'e2b_0123456789';
-/** Long enough for a machine with other work. */
-const TIMEOUTS = { requestTimeoutMs: 300_000, timeoutMs: 600_000 };
-
+let served: Served;
 let server: ChildProcess;
 let url: URL;
 let sandbox: Sandbox;
 
 before(async () => {
-  await debianImage();
-  server = spawn(process.execPath, [MAIN, 'serve', '--listen', '127.0.0.1:0', '--api-key', KEY], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  for await (const line of createInterface({ input: server.stdout! })) {
-    const [, address] = /^pando serve: (\S+)$/.exec(line) ?? [];
-    if (address === undefined) continue;
-    url = new URL(address);
-    break;
-  }
-  process.env.E2B_API_URL = url.origin;
-  process.env.E2B_SANDBOX_URL = url.origin;
+  served = await serve(['--api-key', KEY]);
+  ({ server, url } = served);
   process.env.E2B_API_KEY = KEY;
   sandbox = await Sandbox.create({ ...TIMEOUTS, metadata: { 'a b': 'c&d=' }, envs: { X: 'y' } });
 });
 
-after(() => {
-  if (server.exitCode === null) server.kill('SIGKILL');
-});
+after(() => served.kill());
 
 test('commands: output, status, environment, folder, user', async () => {
   const run = await sandbox.commands.run('echo $X $Z; pwd; id -u', { envs: { Z: 'z' } });

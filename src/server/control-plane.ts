@@ -1,6 +1,5 @@
 /** E2B's control plane: sandboxes are made, found, paused, copied and ended by it. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { DEFAULT_IMAGE_NAME } from '../image/manifest.js';
 import { accessAnswer, detailAnswer, listAnswer } from './answers.js';
 import { guestFigures } from './envd/guest-figures.js';
 import { asks, type Body, flagField, integerField, textField, textsField } from './fields.js';
@@ -8,39 +7,19 @@ import type { HostedOptions, HostedSandbox } from './hosted-sandbox.js';
 import { answerOf, RequestError, readJson, sendJson } from './http.js';
 import { listed, pageOf } from './listing.js';
 import { DEFAULT_TIMEOUT, type ServerLimits } from './options.js';
+import { type Call, type Route, route, routeOf } from './routes.js';
 import type { SandboxTable } from './sandbox-table.js';
-import {
-  isSnapshotOf,
-  listSnapshots,
-  removeSnapshot,
-  snapshotMemory,
-  takeSnapshot,
-} from './snapshots.js';
+import { listSnapshots, removeSnapshot, takeSnapshot } from './snapshots.js';
+import type { TemplateRoutes } from './templates/template-routes.js';
+import { CLIENT_TEMPLATE, sourceOf } from './templates/template-source.js';
+import type { TemplateStore } from './templates/template-store.js';
 
-/** The template that clients name when their user names none. */
-const CLIENT_TEMPLATE = 'base';
 const FORKS_MAX = 100;
 /** What clients can ask for, and sandboxes here do not have: asked for, it is refused. */
 const UNKNOWN = ['volumeMounts', 'iam', 'mcp', 'network', 'allow_internet_access'];
 
-/** A request to the control plane, read. */
-interface Call {
-  readonly owner: string;
-  readonly query: URLSearchParams;
-  readonly body: Body;
-  readonly response: ServerResponse;
-  /** What the path names. */
-  readonly id: string;
-}
-
-type Handler = (call: Call) => Promise<void> | void;
-
-function pattern(path: string): RegExp {
-  return new RegExp(`^${path.replaceAll('{id}', '([A-Za-z0-9._-]{1,64})')}$`);
-}
-
 export class ControlPlane {
-  readonly #routes: readonly (readonly [method: string, path: RegExp, handler: Handler])[];
+  readonly #routes: readonly Route[];
 
   /** @param domain of the host names of sandboxes, with the server's port */
   constructor(
@@ -48,14 +27,15 @@ export class ControlPlane {
     private readonly limits: ServerLimits,
     private readonly memory: number,
     private readonly domain: () => string,
+    private readonly templates: TemplateStore,
+    templateRoutes: TemplateRoutes,
   ) {
-    const route = (method: string, path: string, handler: Handler) =>
-      [method, pattern(path), handler] as const;
     const sandbox = (method: string, path: string, handler: (h: HostedSandbox, c: Call) => void) =>
-      route(method, `(?:/v2)?/sandboxes/{id}${path}`, (call) =>
+      route(method, `(?:/v2)?/sandboxes/{}${path}`, (call) =>
         handler(this.table.get(call.id, call.owner), call),
       );
     this.#routes = [
+      ...templateRoutes.routes,
       route('POST', '(?:/v2)?/sandboxes', (call) => this.#create(call)),
       route('GET', '(?:/v2)?/sandboxes', (call) => this.#list(call)),
       sandbox('GET', '', (hosted, { response }) =>
@@ -83,8 +63,8 @@ export class ControlPlane {
       ),
       sandbox('GET', '/metrics', (hosted, { response }) => this.#metrics(hosted, response)),
       route('GET', '/snapshots', (call) => this.#snapshots(call)),
-      route('DELETE', '/templates/{id}', async ({ owner, id, response }) => {
-        await removeSnapshot(owner, id);
+      route('DELETE', '/templates/{}', async ({ owner, id, response }) => {
+        if (!(await templates.remove(owner, id))) await removeSnapshot(owner, id);
         done(response);
       }),
     ];
@@ -97,15 +77,9 @@ export class ControlPlane {
     request: IncomingMessage,
     response: ServerResponse,
   ): Promise<void> {
-    const { pathname } = url;
-    const known = this.#routes.filter(([, path]) => path.test(pathname));
-    if (known.length === 0) throw new RequestError(404, `there is nothing at ${pathname}`);
-    const found = known.find(([method]) => method === request.method);
-    if (found === undefined) throw new RequestError(405, `${request.method} of ${pathname}`);
-    const [, path, handler] = found;
+    const { handler, id, part } = routeOf(this.#routes, request.method, url.pathname);
     const body = await readJson(request, this.limits.body);
-    const id = path.exec(pathname)?.[1] ?? '';
-    await handler({ owner, query: url.searchParams, body, response, id });
+    await handler({ owner, query: url.searchParams, body, request, response, id, part });
   }
 
   #timeout(body: Body): number {
@@ -120,19 +94,19 @@ export class ControlPlane {
     const template = textField(body, 'templateID') ?? CLIENT_TEMPLATE;
     const timeout = this.#timeout(body);
     const autoResume = body.autoResume ?? {};
-    const snapshot = isSnapshotOf(owner, template);
+    const { source, memory, defaults } = await sourceOf(this.templates, owner, template);
     const options: HostedOptions = {
       owner,
       template,
-      memory: snapshot ? await snapshotMemory(template) : this.memory,
+      memory: memory ?? this.memory,
       metadata: textsField(body, 'metadata'),
-      env: Object.fromEntries(textsField(body, 'envVars')),
+      ...defaults,
+      // In a map the names of JavaScript's own properties are plain names.
+      env: Object.fromEntries([...Object.entries(defaults.env), ...textsField(body, 'envVars')]),
       onTimeout: flagField(body, 'autoPause') === true ? 'pause' : 'kill',
       autoResume:
         typeof autoResume === 'object' && flagField(autoResume as Body, 'enabled') === true,
     };
-    const image = template === CLIENT_TEMPLATE ? DEFAULT_IMAGE_NAME : template;
-    const source = snapshot ? { snapshot: template } : { image };
     const hosted = await this.table.create(source, options, timeout);
     sendJson(response, 201, accessAnswer(hosted, this.domain()));
   }

@@ -45,6 +45,14 @@ export function textsField(body: Body, name: string): ReadonlyMap<string, string
   return new Map(entries as [string, string][]);
 }
 
+/** A list of strings; empty when absent. @throws RequestError 400 */
+export function wordsField(body: Body, name: string): string[] {
+  const value = body[name] ?? [];
+  const isWords = Array.isArray(value) && value.every((word) => typeof word === 'string');
+  if (isWords) return value;
+  throw new RequestError(400, `${name} is no list of strings`);
+}
+
 /** Whether a field asks for something: present, and not empty. */
 export function asks(body: Body, name: string): boolean {
   const value = body[name] ?? undefined;

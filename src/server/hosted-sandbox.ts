@@ -14,6 +14,10 @@ export interface HostedOptions {
   readonly memory: number;
   readonly metadata: ReadonlyMap<string, string>;
   readonly env: Readonly<Record<string, string>>;
+  /** Whose its commands and files are when a request does not say; root when absent. */
+  readonly user?: string;
+  /** Where its commands run when a request does not say; the user's home when absent. */
+  readonly cwd?: string;
   /** What happens when its time is over. */
   readonly onTimeout: 'kill' | 'pause';
   /** A request to it resumes it. */
@@ -56,7 +60,7 @@ export class HostedSandbox {
   ) {
     const own = { E2B_SANDBOX: 'true', E2B_SANDBOX_ID: id };
     this.processes = new ProcessTable(sandbox, processLimit, own);
-    this.users = new GuestUsers(sandbox, DEFAULT_USER);
+    this.users = new GuestUsers(sandbox, options.user ?? DEFAULT_USER);
   }
 
   get state(): SandboxState {

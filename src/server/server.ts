@@ -23,6 +23,8 @@ import {
 } from './options.js';
 import { type Destination, destinationOf, forwardRequest, forwardUpgrade } from './ports.js';
 import { SandboxTable } from './sandbox-table.js';
+import { TemplateRoutes, UPLOAD_PATH } from './templates/template-routes.js';
+import { TemplateStore } from './templates/template-store.js';
 
 const DEFAULT_MEMORY = 512 * 2 ** 20;
 /** How long a request may take to arrive, in milliseconds. */
@@ -56,6 +58,7 @@ export class Server implements AsyncDisposable {
   readonly #table: SandboxTable;
   readonly #envd: Envd;
   readonly #control: ControlPlane;
+  readonly #templates: TemplateRoutes;
   readonly #log: (event: LogEvent) => void;
   /** Connections that have changed their protocol: the HTTP server does not know them any more. */
   readonly #upgraded = new Set<Duplex>();
@@ -76,12 +79,12 @@ export class Server implements AsyncDisposable {
     this.#keys = new ApiKeys(apiKeys);
     this.#table = new SandboxTable(limits, this.#log);
     this.#envd = new Envd(limits);
-    this.#control = new ControlPlane(
-      this.#table,
-      limits,
-      options.memory ?? DEFAULT_MEMORY,
-      () => `${this.#domain}:${this.port}`,
-    );
+    const memory = options.memory ?? DEFAULT_MEMORY;
+    const templates = new TemplateStore();
+    this.#templates = new TemplateRoutes(templates, this.#table, limits, memory, this.#log);
+    const at = (): string => `${this.#domain}:${this.port}`;
+    const control = [this.#table, limits, memory, at, templates, this.#templates] as const;
+    this.#control = new ControlPlane(...control);
     this.#http = createServer({
       headersTimeout: limits.head,
       requestTimeout: REQUEST_LIMIT,
@@ -185,6 +188,9 @@ export class Server implements AsyncDisposable {
       const hosted = this.#table.list().find((each) => this.#envd.signedFor(each, url, request));
       if (hosted === undefined) throw new RequestError(401, 'the signature is not valid');
       await this.#envd.answer(hosted, url, request, response);
+    } else if (url.pathname.startsWith(UPLOAD_PATH)) {
+      const token = url.pathname.slice(UPLOAD_PATH.length);
+      await this.#templates.receive(token, request, response);
     } else {
       const owner = this.#keys.ownerOf(request);
       if (url.pathname === '/metrics') {
@@ -221,6 +227,7 @@ export class Server implements AsyncDisposable {
     const closed = new Promise((resolve) => this.#http.close(resolve));
     this.#http.closeIdleConnections();
     await this.#table.close();
+    await this.#templates.close();
     this.#http.closeAllConnections();
     for (const socket of this.#upgraded) socket.destroy();
     await closed;

@@ -47,7 +47,7 @@ async function startOf(request: StartRequest, context: HandlerContext): Promise<
     command: config.cmd,
     arguments: config.args,
     env,
-    cwd: config.cwd === undefined ? user.home : await users.path(config.cwd, name),
+    cwd: config.cwd ? await users.path(config.cwd, name) : (options.cwd ?? user.home),
     user: user.name,
     tag,
     stdin,

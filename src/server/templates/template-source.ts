@@ -1,0 +1,51 @@
+/** What a sandbox goes on from when a client names a template: a snapshot, a build, or an image of the store. */
+import { DEFAULT_IMAGE_NAME } from '../../image/manifest.js';
+import { ImageStore } from '../../image/store.js';
+import type { SandboxOptions } from '../../sandbox/sandbox.js';
+import type { HostedOptions } from '../hosted-sandbox.js';
+import { RequestError } from '../http.js';
+import { isSnapshotOf, snapshotMemory } from '../snapshots.js';
+import { buildSnapshot, type TemplateStore } from './template-store.js';
+
+/** The template that clients name when their user names none. */
+export const CLIENT_TEMPLATE = 'base';
+/** The image of that template, as builds name it. */
+const CLIENT_IMAGES = ['e2bdev/base', 'e2bdev/base:latest', CLIENT_TEMPLATE];
+
+export interface TemplateSource {
+  readonly source: Pick<SandboxOptions, 'image' | 'snapshot'>;
+  /** Bytes of guest RAM; whatever is wanted when absent. */
+  readonly memory?: number;
+  readonly defaults: Pick<HostedOptions, 'env' | 'user' | 'cwd'>;
+}
+
+const PLAIN: TemplateSource['defaults'] = { env: {} };
+
+/** @throws RequestError 404 */
+export async function sourceOf(
+  templates: TemplateStore,
+  owner: string,
+  template: string,
+): Promise<TemplateSource> {
+  if (template === CLIENT_TEMPLATE)
+    return { source: { image: DEFAULT_IMAGE_NAME }, defaults: PLAIN };
+  if (isSnapshotOf(owner, template)) {
+    const memory = await snapshotMemory(template);
+    return { source: { snapshot: template }, memory, defaults: PLAIN };
+  }
+  const build = await templates.build(owner, template);
+  if (build === undefined) return { source: { image: template }, defaults: PLAIN };
+  const { memory, state } = build;
+  return { source: { snapshot: buildSnapshot(owner, build.buildID) }, memory, defaults: state };
+}
+
+/** What a build begins with that names an image. @throws RequestError 404 */
+export async function sourceOfImage(image: string): Promise<TemplateSource> {
+  if (CLIENT_IMAGES.includes(image)) {
+    return { source: { image: DEFAULT_IMAGE_NAME }, defaults: PLAIN };
+  }
+  if ((await new ImageStore().names()).includes(image))
+    return { source: { image }, defaults: PLAIN };
+  const remedy = 'images are base, and those of the store: pando image ls';
+  throw new RequestError(404, `there is no image ${image}; ${remedy}`);
+}
