@@ -365,6 +365,7 @@ for (const [index, row] of [...SSE_ROWS, ...SSE4_ROWS].entries()) {
     test(`${row.encoding} ${row.mnemonic} ${row.operands}, ${form} form`, { skip }, () => {
       const random = new Random(0x9e3779b9 ^ (index * 2 + (memory ? 1 : 0)));
       const forms = Array.from({ length: ENCODINGS }, () => place(row, memory, random));
+      subject.translate(forms.map(({ at }) => at));
       for (let state = 0; state < STATES; state++) {
         const item = makeCase(forms[state % ENCODINGS] as Coded, random);
         assert.deepEqual(compare(item), [], `state ${state}: ${describe(item)}`);

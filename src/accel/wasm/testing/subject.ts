@@ -142,6 +142,7 @@ export class Subject implements Processor {
   readonly code: Uint8Array;
   /** With 32-bit code: SP instead of ESP, in a stack segment that begins here. */
   stackBase: number | undefined;
+  readonly #interpret: (budget: number) => number;
   readonly #run: (cpu: number, budget: number) => number;
   readonly #bytes: Uint8Array;
   readonly #words: DataView;
@@ -170,6 +171,7 @@ export class Subject implements Processor {
       this.#newTier = newTier;
       this.#tier = newTier();
     }
+    this.#interpret = (budget) => core.run(VCPU_BLOCKS, budget);
     this.#run = (cpu, budget) => this.#tier?.runTranslated(budget) ?? core.run(cpu, budget);
     this.#pageTables();
     this.#descriptors();
@@ -295,6 +297,36 @@ export class Subject implements Processor {
     this.#tier = this.#newTier();
   }
 
+  #enterCode(): void {
+    const cpu = VCPU_BLOCKS;
+    const words = this.#words;
+    const wide = this.bits === 64;
+    const stack = this.stackBase === undefined ? MODE_STACK32 | MODE_FLAT : 0;
+    words.setUint32(cpu + MODE, wide ? MODE_CODE64 : MODE_CODE32 | stack, true);
+    words.setBigUint64(cpu + SEG_BASE + SEG_SS * 8, BigInt(this.stackBase ?? 0), true);
+    const attributes = wide ? CODE_ATTRIBUTES : CODE32_ATTRIBUTES;
+    words.setUint32(cpu + SEG_ATTR + SEG_CS * 4, attributes, true);
+    words.setUint32(cpu + SEG_SEL + SEG_CS * 4, SELECTOR_CODE, true);
+  }
+
+  /**
+   * Translates what is at these addresses together, where everything is translated before it runs: V8 takes
+   * milliseconds for each module, however small.
+   */
+  translate(addresses: readonly number[]): void {
+    if (!this.#tier) return;
+    this.#enterCode();
+    const enter = (address: number): void =>
+      this.#words.setBigUint64(VCPU_BLOCKS + RIP, BigInt(address), true);
+    for (const address of addresses) {
+      enter(address);
+      // Only lists the block: it is hot before it first runs.
+      this.#interpret(1);
+    }
+    enter(READ_FLAGS);
+    this.#run(VCPU_BLOCKS, 1);
+  }
+
   /** `runs` limits the calls of `run`: one for each slice of a repeated string operation. */
   execute(before: Uint8Array, after: Uint8Array, runs = RUN_LIMIT): number {
     const cpu = VCPU_BLOCKS;
@@ -305,13 +337,7 @@ export class Subject implements Processor {
     words.setUint32(cpu + CC_OP, 0, true);
     words.setUint32(cpu + FLAGS, input.getUint32(STATE_FLAGS, true), true);
     words.setUint32(cpu + EXC_VECTOR, 0, true);
-    const wide = this.bits === 64;
-    const stack = this.stackBase === undefined ? MODE_STACK32 | MODE_FLAT : 0;
-    words.setUint32(cpu + MODE, wide ? MODE_CODE64 : MODE_CODE32 | stack, true);
-    words.setBigUint64(cpu + SEG_BASE + SEG_SS * 8, BigInt(this.stackBase ?? 0), true);
-    const attributes = wide ? CODE_ATTRIBUTES : CODE32_ATTRIBUTES;
-    words.setUint32(cpu + SEG_ATTR + SEG_CS * 4, attributes, true);
-    words.setUint32(cpu + SEG_SEL + SEG_CS * 4, SELECTOR_CODE, true);
+    this.#enterCode();
     const floating = before.length >= STATE_SIZE;
     if (floating) this.#loadFx(before.subarray(STATE_FX));
     const start = input.getUint32(STATE_RIP, true);
@@ -322,7 +348,7 @@ export class Subject implements Processor {
       if (result !== EXIT_BUDGET || words.getUint32(cpu + RIP, true) !== start) break;
     }
     after.set(this.#bytes.subarray(cpu, cpu + STATE_FLAGS));
-    if (!wide) narrowState(after);
+    if (this.bits === 32) narrowState(after);
     if (floating) this.#storeFx(after.subarray(STATE_FX));
     if (result === EXIT_SHUTDOWN) return words.getUint32(cpu + EXC_VECTOR, true) - 1;
     if (result !== EXIT_BUDGET) throw new Error(`run returned ${result}`);
