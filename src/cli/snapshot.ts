@@ -136,7 +136,7 @@ async function inspect(name: string, flags: Output): Promise<void> {
     [pages, 'pages'],
     [state, 'state'],
   ] as const) {
-    await store.locate(reference, what);
+    store.locate(reference, what);
   }
   const rows = [
     ['created', `${manifest.created} by Pando ${manifest.pando}`],

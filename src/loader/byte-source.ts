@@ -44,7 +44,7 @@ export class BytesSource implements ByteSource {
 }
 
 /** Longer than the kernel's tick, by which files are stamped (1 to 10 ms). */
-const STAMP_SETTLES_MS = 20;
+export const STAMP_SETTLES_MS = 20;
 
 /**
  * A source over an open regular file. The size is taken once; a file that shrinks afterwards gives
@@ -153,7 +153,7 @@ export class FileSource implements ByteSource {
   }
 }
 
-function identityOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
+export function identityOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
   return [dev, ino, size, mtimeNs, ctimeNs].join(':');
 }
 

@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { dirname } from 'node:path';
 import { CONTROL_BYTES, VM_CONTROL as KVM_VM_CONTROL } from '../accel/kvm/layout.js';
 import { GUEST_BASE, VM_CONTROL as WASM_VM_CONTROL } from '../accel/wasm/layout.js';
-import type { EntryState } from '../arch/entry-state.js';
+import { type EntryState, pvhEntryState } from '../arch/entry-state.js';
 import { PAGE_SIZE, VM_GENERATION_ID_ADDRESS } from '../arch/layout.js';
 import type { BalloonHost } from '../backend/balloon-host.js';
 import type { VsockHost } from '../backend/vsock-host.js';
@@ -65,6 +65,9 @@ export function closeStart({ layout, disks }: GuestStart): void {
   closeLayers(disks);
 }
 
+/** Of vCPUs that get the registers of a capture. */
+const NO_ENTRY = pvhEntryState(0, 0);
+
 export class Guest {
   readonly memory: GuestRam;
   readonly control: VmControl;
@@ -99,7 +102,7 @@ export class Guest {
       this.control = new VmControl(memory.buffer, controlOffset);
       this.control.initialise();
       if (start === undefined) this.#placed = this.#place();
-      const entry = this.#writeBootData();
+      const entry = start === undefined ? this.#writeBootData() : NO_ENTRY;
       execution = execute(this.control);
       this.execution = execution;
       this.#hostEnds = new HostEnds(execution.board, options.devices, (address, length, zeros) =>
@@ -145,7 +148,6 @@ export class Guest {
   }
 
   #goOn({ layout, state }: GuestStart): void {
-    this.memory.clear();
     this.#layout = layout.share();
     this.#layout.map(this.memory);
     this.execution.restore(state);

@@ -30,6 +30,7 @@ import {
   parseSnapshot,
   type SnapshotManifest,
 } from './manifest.js';
+import { SeenFiles } from './seen-files.js';
 
 const MANIFEST_SUFFIX = '.json';
 /** Objects younger than this may belong to a snapshot whose manifest is still to come. */
@@ -39,6 +40,8 @@ const GRACE_MS = 60 * 60 * 1000;
 export type Sink = (bytes: Uint8Array) => Promise<void>;
 
 export class SnapshotStore {
+  /** What has been read here. */
+  readonly seen = new SeenFiles();
   readonly #store: string;
   readonly #folder: string;
   readonly #objects: string;
@@ -106,6 +109,7 @@ export class SnapshotStore {
 
   /** A file's content, see file-content.ts. */
   contentOf(path: string): Promise<ObjectReference> {
+    this.seen.see(path);
     return contentOf(path, this.#store);
   }
 
@@ -146,11 +150,13 @@ export class SnapshotStore {
    * @throws PandoError SNAPSHOT_NOT_FOUND, SNAPSHOT_NAME_INVALID, and what `parseSnapshot` throws
    */
   async manifest(name: string): Promise<SnapshotManifest> {
+    const path = this.#manifest(name);
     let text: string;
     try {
-      text = await readFile(this.#manifest(name), 'utf8');
+      this.seen.see(path);
+      text = await readFile(path, 'utf8');
     } catch (cause) {
-      if (cause instanceof PandoError || reasonOf(cause) !== 'ENOENT') throw cause;
+      if (reasonOf(cause) !== 'ENOENT') throw cause;
       throw new PandoError('SNAPSHOT_NOT_FOUND', `there is no snapshot ${name}`, {
         remedy: 'see `pando snapshot ls`',
       });
@@ -171,18 +177,18 @@ export class SnapshotStore {
    * The path of an object.
    * @throws PandoError SNAPSHOT_OBJECT_MISSING, SNAPSHOT_OBJECT_SIZE
    */
-  async locate({ sha256, size }: ObjectReference, what: string): Promise<string> {
+  locate({ sha256, size }: ObjectReference, what: string): string {
     const path = join(this.#objects, sha256);
-    const found = await stat(path).catch(() => undefined);
+    const found = this.seen.see(path);
     if (found === undefined) {
       throw new PandoError('SNAPSHOT_OBJECT_MISSING', `the snapshot's ${what} ${sha256} is gone`, {
         remedy: 'make the snapshot again',
       });
     }
-    if (found.size !== size) {
+    if (found !== size) {
       throw new PandoError(
         'SNAPSHOT_OBJECT_SIZE',
-        `the snapshot's ${what} has ${found.size} bytes, not ${size}`,
+        `the snapshot's ${what} has ${found} bytes, not ${size}`,
         { remedy: 'make the snapshot again: this one is damaged' },
       );
     }
@@ -194,7 +200,7 @@ export class SnapshotStore {
    * @throws PandoError SNAPSHOT_OBJECT_MISSING, SNAPSHOT_OBJECT_SIZE, SNAPSHOT_OBJECT_DAMAGED
    */
   async locateWhole(reference: ObjectReference, what: string): Promise<string> {
-    const path = await this.locate(reference, what);
+    const path = this.locate(reference, what);
     const { sha256 } = await this.contentOf(path);
     if (sha256 !== reference.sha256) throw damaged(what);
     return path;
@@ -205,7 +211,7 @@ export class SnapshotStore {
    * @throws PandoError SNAPSHOT_OBJECT_MISSING, SNAPSHOT_OBJECT_SIZE, SNAPSHOT_OBJECT_DAMAGED
    */
   async read(reference: ObjectReference, what: string): Promise<Buffer> {
-    const bytes = await readFile(await this.locate(reference, what));
+    const bytes = await readFile(this.locate(reference, what));
     const sha256 = createHash('sha256').update(bytes).digest('hex');
     if (sha256 !== reference.sha256) throw damaged(what);
     return bytes;
@@ -216,15 +222,15 @@ export class SnapshotStore {
    * found; it may have been pruned there.
    */
   async locateImage(reference: ObjectReference, what: string): Promise<string> {
-    const kept = await this.locate(reference, what);
+    const kept = this.locate(reference, what);
     const { objects, files } = storeFolders(this.#store);
     for (const folder of [objects, files]) {
       const path = join(folder, reference.sha256);
-      if ((await stat(path).catch(() => undefined))?.size === reference.size) return path;
+      if (this.seen.see(path) === reference.size) return path;
     }
     const path = join(files, reference.sha256);
     await link(kept, path).catch(() => undefined);
-    return (await stat(path).catch(() => undefined)) === undefined ? kept : path;
+    return this.seen.see(path) === undefined ? kept : path;
   }
 
   /**

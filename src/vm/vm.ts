@@ -21,8 +21,8 @@ import { type FinalCause, Lifecycle } from '../run/lifecycle.js';
 import { failureEvent } from '../run/reporter.js';
 import type { LinkStatistics, PublishedAddress } from '../run/vm-network.js';
 import { WorkerPool } from '../run/wasm/pool.js';
+import { type HeldSnapshot, holdSnapshot } from '../snapshot/held-snapshots.js';
 import { checkSnapshotName, type SnapshotManifest } from '../snapshot/manifest.js';
-import { openSnapshot } from '../snapshot/open-snapshot.js';
 import { openSnapshotDevices } from '../snapshot/snapshot-devices.js';
 import { writeSnapshot } from '../snapshot/write-snapshot.js';
 import { coded } from '../system-error.js';
@@ -339,15 +339,14 @@ export class Vm implements AsyncDisposable {
     place: string,
   ): Promise<Vm> {
     signal?.throwIfAborted();
-    const snapshot = await openSnapshot(name);
-    let images: GuestImages | undefined;
+    const arrived = WorkerPool.shared().expect();
+    let held: HeldSnapshot | undefined;
     try {
-      const { manifest, kernel, initrd, modules, pmem, start } = snapshot;
-      const { machine } = manifest;
+      held = await holdSnapshot(name);
+      const { snapshot, images } = held;
+      const { machine } = snapshot.manifest;
       chooseAccelerator(machine.accelerator);
       if (machine.accelerator === 'kvm') VcpuThreads.shared().prepare(machine.cpus);
-      const { memory } = machine;
-      images = openImages({ kernel, initrd, modules, pmem, memory, immutable: true });
       const profile = profilePath(images.kernel);
       if (machine.accelerator === 'wasm' && machine.tier !== '0') {
         WorkerPool.shared().prepare(profile);
@@ -360,12 +359,12 @@ export class Vm implements AsyncDisposable {
         deduplicated: undefined,
         devices,
       } as const;
-      const vm = await Vm.#goOn(machineOptions, start, place);
+      const vm = await Vm.#goOn(machineOptions, snapshot.start, place);
       vm.#stopAt(signal);
       return vm;
     } finally {
-      images?.close();
-      snapshot.close();
+      held?.release();
+      await arrived();
     }
   }
 

@@ -1,7 +1,8 @@
 /**
  * What runs the VMs of a process on the wasm accelerator: worker threads, as many as there are processors,
  * however many VMs there are, and a translator. They start behind the first VM, which the thread that made
- * it drives until then, and end with the last. A process that has one VM does without workers.
+ * it drives until then. After the last they wait for another one for a while, with what they have translated;
+ * the process may end meanwhile. A process that has one VM does without workers.
  */
 import type { TranslationCounters } from '../../accel/wasm/translate/service.js';
 import { TranslatorThread } from '../../accel/wasm/translate/thread.js';
@@ -17,6 +18,9 @@ import { Restarts } from './restarts.js';
 import { SCHEDULE_SLOTS, Schedule } from './schedule.js';
 import type { WorkerCommand } from './worker.js';
 import { connect, Workers } from './workers.js';
+
+/** How long threads without a VM wait for one, in milliseconds. */
+const IDLE_TIME = 2000;
 
 /** A VM that has a slot. */
 interface Tenant {
@@ -55,6 +59,8 @@ export class WorkerPool {
   /** Files of the profiles that the VMs use, with how many use each. */
   readonly #profiles = new Map<string, number>();
   #hasWorkers = true;
+  /** The end of threads that wait for a VM. */
+  #cleanup: NodeJS.Timeout | undefined;
   readonly #workers = new Workers({
     schedule: this.schedule,
     restarts: new Restarts(),
@@ -68,7 +74,7 @@ export class WorkerPool {
     },
     died: (error, slots) => this.#workerDied(error, slots),
     vacant: () => this.#startWorkers(),
-    loaded: () => void this.#dismiss(),
+    loaded: () => void this.#rest(),
   });
   readonly #own = new OwnThread(
     this.schedule,
@@ -146,10 +152,11 @@ export class WorkerPool {
    */
   expect(): () => Promise<void> {
     this.#expected += 1;
+    this.#keepThreads();
     return () => {
       this.#expected -= 1;
       this.#leaveProfiles();
-      return this.#dismiss();
+      return this.#rest();
     };
   }
 
@@ -158,9 +165,9 @@ export class WorkerPool {
     this.#profiles.set(profile, (this.#profiles.get(profile) ?? 0) + change);
   }
 
-  /** Profiles that no VM uses are brought up to date and forgotten. */
+  /** Profiles that no VM uses are brought up to date and forgotten; without any VM the next one may be of them. */
   #leaveProfiles(): void {
-    if (this.#expected > 0) return;
+    if (this.#expected > 0 || this.#tenants.size === 0) return;
     for (const [profile, users] of this.#profiles) {
       if (users > 0) continue;
       this.#profiles.delete(profile);
@@ -173,6 +180,7 @@ export class WorkerPool {
    * @param profile file of a kernel's profile (accel/wasm/translate/profile.ts)
    */
   prepare(profile?: string): void {
+    this.#keepThreads();
     this.#countProfile(profile, 0);
     if (this.#translatorRestarts.allowed) this.#startTranslator();
     if (profile !== undefined) this.#translator?.useProfile(profile);
@@ -184,7 +192,7 @@ export class WorkerPool {
     const generation = 2 * this.#translators++ + 1;
     const translator = new TranslatorThread(generation, {
       died: (error) => this.#translatorDied(error),
-      loaded: () => void this.#dismiss(),
+      loaded: () => void this.#rest(),
       kept: boundProfiles,
     });
     this.#translator = translator;
@@ -201,7 +209,6 @@ export class WorkerPool {
     this.#workers.send({ kind: 'attach', machine });
     // The first one starts when this thread has begun to drive: the guest's entry does not wait for it.
     if (this.#workers.size > 0) this.#startWorkers();
-    this.schedule.announce();
   }
 
   #startWorkers(): void {
@@ -221,7 +228,7 @@ export class WorkerPool {
     this.schedule.announce();
   }
 
-  /** Forgets a VM that no thread runs; the last one ends the workers. */
+  /** Forgets a VM that no thread runs. */
   async release(slot: number): Promise<void> {
     const tenant = this.#tenants.get(slot);
     this.#tenants.delete(slot);
@@ -231,13 +238,37 @@ export class WorkerPool {
     this.#workers.send({ kind: 'detach', slot });
     this.schedule.free(slot);
     this.schedule.announce();
-    await this.#dismiss();
+    await this.#rest();
   }
 
-  /** Ends the threads when there is no VM and none to come; those that still load, once they have loaded. */
+  get #idle(): boolean {
+    return this.#tenants.size === 0 && this.#expected === 0;
+  }
+
+  /** Without a VM: profiles are brought up to date, and threads wait for the next VM. */
+  async #rest(): Promise<void> {
+    if (!this.#idle) return;
+    const translator = this.#translator;
+    if (translator?.loaded) await translator.saveProfiles();
+    if (!this.#idle) return;
+    this.#workers.keepProcess(false);
+    translator?.keepProcess(false);
+    clearTimeout(this.#cleanup);
+    this.#cleanup = setTimeout(() => void this.#dismiss(), IDLE_TIME).unref();
+  }
+
+  /** There is a VM, or one to come. */
+  #keepThreads(): void {
+    clearTimeout(this.#cleanup);
+    this.#workers.keepProcess(true);
+    this.#translator?.keepProcess(true);
+  }
+
+  /** Ends the threads; those that still load, once they have loaded. */
   async #dismiss(): Promise<void> {
-    if (this.#tenants.size > 0 || this.#expected > 0) return;
+    if (!this.#idle) return;
     this.#own.rest();
+    this.#profiles.clear();
     const translator = this.#translator?.loaded ? this.#translator : undefined;
     if (translator !== undefined) this.#translator = undefined;
     await this.#workers.dismiss();

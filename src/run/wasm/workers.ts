@@ -18,6 +18,7 @@ interface Member {
   readonly worker: Thread;
   readonly thread: number;
   readonly commands: MessagePort;
+  readonly events: MessagePort;
   readonly ended: Promise<void>;
   /** It has loaded its program. */
   loaded: boolean;
@@ -65,6 +66,16 @@ export class Workers {
 
   send(command: WorkerCommand): void {
     for (const { commands } of this.#members) commands.postMessage(command);
+  }
+
+  /** Whether the process stays for its workers. */
+  keepProcess(stays: boolean): void {
+    for (const { worker, events } of this.#members) {
+      for (const handle of [worker, events]) {
+        if (stays) handle.ref();
+        else handle.unref();
+      }
+    }
   }
 
   /** Gives each a translator, by a link of its own. */
@@ -129,6 +140,7 @@ export class Workers {
       worker,
       thread,
       commands: commands.port1,
+      events: events.port1,
       ended: new Promise((resolve) => {
         worker.once('exit', (status) => {
           commands.port1.close();

@@ -44,9 +44,15 @@ process.on('worker', (worker) => {
   worker.once('exit', () => threads.delete(worker));
 });
 
-/** Once the threads of VMs that have gone have gone, too: one that is still loading loads first. */
+/** Once the threads that wait for another VM have gone: one that is still loading loads first. */
 export async function threadsGone(): Promise<void> {
-  for (const worker of threads) {
-    if (threads.has(worker)) await once(worker, 'exit');
+  // They do not keep the process.
+  const stay = setInterval(() => undefined, 1000);
+  try {
+    for (const worker of threads) {
+      if (threads.has(worker)) await once(worker, 'exit');
+    }
+  } finally {
+    clearInterval(stay);
   }
 }

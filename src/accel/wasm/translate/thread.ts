@@ -18,6 +18,8 @@ export type TranslatorCommand =
   | { readonly kind: 'profile'; readonly path: string }
   /** The kernel of this profile is not used any more: bring it up to date, and forget it. */
   | { readonly kind: 'leave'; readonly path: string }
+  /** Bring the profiles up to date, and say so. */
+  | { readonly kind: 'save' }
   /** Answer with the counters. */
   | { readonly kind: 'counters' }
   /** Collect garbage. */
@@ -30,6 +32,8 @@ export type TranslatorAnswer =
   | { readonly kind: 'loaded' }
   /** It has written this profile. */
   | { readonly kind: 'kept'; readonly path: string }
+  /** All profiles are up to date. */
+  | { readonly kind: 'saved' }
   | { readonly kind: 'counters'; readonly counters: TranslationCounters };
 
 /** Words that the threads share: 1 once the translator has ended. */
@@ -59,9 +63,12 @@ export class TranslatorThread {
   readonly #words = new Int32Array(new SharedArrayBuffer(LINK.bytes));
   readonly #generation: number;
   #closing = false;
+  #stays = true;
   #loaded = false;
   /** Whoever waits for the counters, in the order of asking. */
   readonly #counted: ((counters: TranslationCounters) => void)[] = [];
+  /** Whoever waits for the profiles, in the order of asking. */
+  readonly #saved: (() => void)[] = [];
 
   /** @param generation higher than that of the one before */
   constructor(generation: number, { died, loaded, kept }: TranslatorListeners) {
@@ -72,6 +79,11 @@ export class TranslatorThread {
     this.#worker = startThread(new URL('./translator-worker.js', import.meta.url));
     this.#worker.on('message', (answer: TranslatorAnswer) => {
       if (answer.kind === 'counters') return this.#counted.shift()?.(answer.counters);
+      if (answer.kind === 'saved') {
+        this.#saved.shift()?.();
+        this.#refer();
+        return;
+      }
       if (answer.kind === 'kept') return kept(answer.path);
       this.#loaded = true;
       loaded();
@@ -111,6 +123,27 @@ export class TranslatorThread {
     this.#worker.postMessage({ kind: 'leave', path } satisfies TranslatorCommand);
   }
 
+  /** Resolves once all profiles in use are up to date, or the thread has ended. */
+  saveProfiles(): Promise<void> {
+    const saved = new Promise<void>((resolve) => {
+      this.#saved.push(resolve);
+    });
+    this.#worker.postMessage({ kind: 'save' } satisfies TranslatorCommand);
+    this.#refer();
+    return Promise.race([saved, this.#ended]);
+  }
+
+  /** Whether the process stays for its thread; it does for profiles that are being saved. */
+  keepProcess(stays: boolean): void {
+    this.#stays = stays;
+    this.#refer();
+  }
+
+  #refer(): void {
+    if (this.#stays || this.#saved.length > 0) this.#worker.ref();
+    else this.#worker.unref();
+  }
+
   /** What has been asked for and translated so far; undefined when the thread ends meanwhile. */
   counters(): Promise<TranslationCounters | undefined> {
     const answer = new Promise<TranslationCounters>((resolve) => {
@@ -125,7 +158,7 @@ export class TranslatorThread {
     this.#worker.postMessage({ kind: 'trim-heap' } satisfies TranslatorCommand);
   }
 
-  /** Ends the thread once the profiles that it has been told to leave are written. */
+  /** Ends the thread once the profiles are up to date. */
   close(): Promise<void> {
     this.#closing = true;
     this.#worker.postMessage({ kind: 'close' } satisfies TranslatorCommand);

@@ -127,14 +127,22 @@ function useProfile(path: string): void {
 /** A profile is written again when it would grow by more than this part. */
 const GROWTH = 0.05;
 
+function saveProfile(path: string, { held, made }: OpenProfile): void {
+  if (made.length <= held * GROWTH) return;
+  const regions = [...readProfile(path), ...made];
+  profiles.set(path, { held: regions.length, made: [] });
+  writeProfile(path, regions);
+  answer({ kind: 'kept', path });
+}
+
+function saveProfiles(): void {
+  for (const [path, profile] of profiles) saveProfile(path, profile);
+}
+
 function leaveProfile(path: string): void {
   const profile = profiles.get(path);
-  if (profile === undefined) return;
+  if (profile !== undefined) saveProfile(path, profile);
   profiles.delete(path);
-  const { held, made } = profile;
-  if (made.length <= held * GROWTH) return;
-  writeProfile(path, [...readProfile(path), ...made]);
-  answer({ kind: 'kept', path });
 }
 
 function answer(answered: TranslatorAnswer): void {
@@ -145,8 +153,14 @@ parentPort()?.on('message', (command: TranslatorCommand) => {
   if (command.kind === 'connect') connect(command.port);
   else if (command.kind === 'profile') useProfile(command.path);
   else if (command.kind === 'leave') leaveProfile(command.path);
-  else if (command.kind === 'counters') answer({ kind: 'counters', counters: releases.counters });
+  else if (command.kind === 'save') {
+    saveProfiles();
+    answer({ kind: 'saved' });
+  } else if (command.kind === 'counters') answer({ kind: 'counters', counters: releases.counters });
   else if (command.kind === 'trim-heap') globalThis.gc?.();
-  else process.exit();
+  else {
+    saveProfiles();
+    process.exit();
+  }
 });
 answer({ kind: 'loaded' });
