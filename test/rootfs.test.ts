@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { Sandbox } from 'pando';
 import { importOciImage } from '#dist/image/oci/pull.js';
 import { ImageStore } from '#dist/image/store.js';
 import { type TarMember, tarArchive } from '#dist/image/testing/tar-builder.js';
@@ -154,6 +155,22 @@ describe('a program in an image', () => {
     });
     assert.ok(mapped! < 500, `${mapped} kB of page cache for a mapped file of 3 MB`);
     assert.ok(read! > 2500, `${read} kB of page cache for a file of 3 MB on a disk`);
+  });
+
+  it('runs in a sandbox of the image, its fork, and one of a snapshot', async () => {
+    await using sandbox = await Sandbox.create({ image: NAME, memory: 256 * 2 ** 20 });
+    const script = 'id -un; pwd; echo $GREETING; md5sum < /large; ls /data; stat -c %u /data/low';
+    const large = createHash('md5').update(LARGE).digest('hex');
+    const expected = `www\n/srv/app\nhello world\n${large}  -\nhigh\nlow\n70000\n`;
+    assert.equal((await sandbox.exec(script, { check: true })).stdout, expected);
+    await sandbox.files.writeFile('/data/high', 'higher');
+    const [fork] = await sandbox.fork(1);
+    assert.ok(fork?.status === 'fulfilled');
+    await using copy = fork.value;
+    assert.equal((await copy.exec('cat /data/high; pwd')).stdout, 'higher/srv/app\n');
+    const again = await Sandbox.create({ image: NAME, memory: 256 * 2 ** 20, user: '0', cwd: '/' });
+    assert.equal((await again.exec('cat /data/high; pwd; id -u')).stdout, 'high/\n0\n');
+    await again.close();
   });
 
   it('that is not there is status 127', () => {

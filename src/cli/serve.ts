@@ -13,6 +13,7 @@ interface ServeFlags {
   readonly idle?: string;
   readonly apiKey?: readonly string[];
   readonly domain: string;
+  readonly pull?: boolean;
   readonly memory: string;
   readonly maxSandboxes: string;
   readonly maxMemory?: string;
@@ -44,6 +45,7 @@ async function serve(flags: ServeFlags): Promise<number> {
     ...(flags.idle !== undefined && { idle: parseSeconds('--idle', flags.idle) }),
     apiKeys: keys,
     domain: flags.domain,
+    ...(flags.pull !== undefined && { pull: flags.pull }),
     memory: parseSize('--memory', flags.memory),
     limits: {
       sandboxes: parseCount('--max-sandboxes', flags.maxSandboxes, 1, 100_000),
@@ -83,6 +85,7 @@ export function registerServeCommand(program: Command): void {
     .option('--idle <seconds>', 'stop after so long without sandboxes and requests')
     .option('--api-key <key...>', 'keys that clients must have (default: PANDO_API_KEY, or any)')
     .option('--domain <name>', 'ports of sandboxes are PORT-ID.NAME', 'localhost')
+    .option('--pull', 'let clients with keys build from images of registries')
     .option('-m, --memory <size>', 'memory of a sandbox', '512M')
     .option('--max-sandboxes <count>', 'sandboxes at a time', '64')
     .option('--max-memory <size>', 'memory of all sandboxes (default: 3/4 of the host)')

@@ -11,7 +11,8 @@ export const AGENT_PATH = '/sbin/pando-agent';
 
 let program: Buffer | undefined;
 
-function agentProgram(): Buffer {
+/** Its bytes. */
+export function agentProgram(): Buffer {
   program ??= readFileSync(new URL('../../agent/pando-agent', import.meta.url));
   return program;
 }

@@ -5,13 +5,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PandoError } from '../error.js';
 import { mergeCommandLine } from '../loader/command-line.js';
+import { ROOT_AGENT, withAgent } from './agent-root.js';
 import { ensureImage } from './ensure-image.js';
 import { formatExt4 } from './ext4/format-ext4.js';
-import { formatLaunch, launchInitrd, launchOf } from './launch.js';
+import { formatLaunch, type Launch, launchInitrd, launchOf } from './launch.js';
 import { DEFAULT_IMAGE_NAME } from './manifest.js';
 import { parseImageReference, storeNameOf } from './oci/reference.js';
 import type { ProgressSink } from './progress.js';
-import { ImageStore, type RootImage } from './store.js';
+import { type Image, ImageStore, type RootImage } from './store.js';
 
 /** The kernel says nothing: what the console shows is the program's. */
 export const COMMAND_LINE = 'console=ttyS0 retain_initrd quiet loglevel=0';
@@ -48,7 +49,11 @@ export interface RootBoot {
   close(): Promise<void>;
 }
 
-async function findRoot(
+/**
+ * A root of the store, or of a registry.
+ * @throws PandoError IMAGE_NOT_FOUND, IMAGE_WITHOUT_ROOT, and what pulling throws
+ */
+export async function findRoot(
   store: ImageStore,
   image: string,
   progress: ProgressSink,
@@ -65,28 +70,38 @@ async function findRoot(
   }
 }
 
-/**
- * Prepares a VM for a program in a root file system.
- * @throws PandoError IMAGE_NOT_FOUND, IMAGE_WITHOUT_ROOT, COMMAND_MISSING, COMMAND_INVALID,
- *   KERNEL_MODULES_MISSING, and what pulling and the store throw
- */
-export async function prepareRoot(choice: RootChoice, progress: ProgressSink): Promise<RootBoot> {
-  const store = new ImageStore();
-  const root = await findRoot(store, choice.image, progress);
-  const launch = launchOf(root.name, root.config, choice.command, choice.terminal);
+/** What of the machine a choice decides. */
+type Machine = Pick<RootChoice, 'kernel' | 'diskBytes' | 'append'>;
+
+/** The kernel that a root is booted with, and the modules that a root needs. */
+export async function kernelOf(
+  store: ImageStore,
+  { name, manifest }: Pick<RootImage, 'name' | 'manifest'>,
+  choice: string | undefined,
+  progress: ProgressSink,
+): Promise<Image & { readonly modulesPath: string }> {
+  const own = manifest.kernel === undefined ? DEFAULT_IMAGE_NAME : name;
+  const image = await ensureImage(choice ?? own, { store, progress, modules: true });
+  const { modulesPath } = image;
+  if (modulesPath !== undefined) return { ...image, modulesPath };
+  throw new PandoError(
+    'KERNEL_MODULES_MISSING',
+    `image ${image.name} has no modules: a root needs virtio_mmio, virtio_blk, erofs and overlay`,
+    { remedy: 'take the kernel of an image that was pulled, such as debian' },
+  );
+}
+
+async function assemble(
+  store: ImageStore,
+  root: RootImage,
+  launch: Launch,
+  { kernel, diskBytes, append }: Machine,
+  progress: ProgressSink,
+): Promise<RootBoot> {
   const uuid = randomBytes(16);
-  const { diskBytes } = choice;
   const upper = diskBytes === undefined ? {} : { upper: uuid.toString('hex') };
   const configuration = formatLaunch({ ...launch, ...upper });
-  const own = root.manifest.kernel === undefined ? DEFAULT_IMAGE_NAME : root.name;
-  const image = await ensureImage(choice.kernel ?? own, { store, progress, modules: true });
-  if (image.modulesPath === undefined) {
-    throw new PandoError(
-      'KERNEL_MODULES_MISSING',
-      `image ${image.name} has no modules: a root needs virtio_mmio, virtio_blk, erofs and overlay`,
-      { remedy: 'take the kernel of an image that was pulled, such as debian' },
-    );
-  }
+  const image = await kernelOf(store, root, kernel, progress);
   const initrd = store.objectPath(await store.put(launchInitrd()));
   const folder = await mkdtemp(join(tmpdir(), 'pando-launch-'));
   const file = join(folder, 'configuration');
@@ -103,10 +118,41 @@ export async function prepareRoot(choice: RootChoice, progress: ProgressSink): P
     kernel: image.kernelPath,
     initrd,
     modules: image.modulesPath,
-    commandLine: mergeCommandLine(COMMAND_LINE, choice.append ?? ''),
+    commandLine: mergeCommandLine(COMMAND_LINE, append ?? ''),
     device: [...root.paths, file],
     deviceBytes: root.bytes + configuration.length,
     scratch,
     close,
   };
+}
+
+/**
+ * Prepares a VM for a program in a root file system.
+ * @throws PandoError IMAGE_NOT_FOUND, IMAGE_WITHOUT_ROOT, COMMAND_MISSING, COMMAND_INVALID,
+ *   KERNEL_MODULES_MISSING, and what pulling and the store throw
+ */
+export async function prepareRoot(choice: RootChoice, progress: ProgressSink): Promise<RootBoot> {
+  const store = new ImageStore();
+  const root = await findRoot(store, choice.image, progress);
+  const launch = launchOf(root.name, root.config, choice.command, choice.terminal);
+  return assemble(store, root, launch, choice, progress);
+}
+
+/**
+ * Prepares a VM whose program is the agent, in a root file system that has it besides what the image has.
+ * @throws PandoError KERNEL_MODULES_MISSING, and what the store throws
+ */
+export async function prepareAgent(
+  store: ImageStore,
+  root: RootImage,
+  progress: ProgressSink,
+): Promise<RootBoot> {
+  const launch = {
+    arguments: [`/${ROOT_AGENT}`],
+    environment: root.config.env,
+    user: '',
+    directory: '',
+    terminal: false,
+  };
+  return assemble(store, await withAgent(store, root), launch, {}, progress);
 }

@@ -19,7 +19,10 @@ const DEFAULT_MEMORY = 512 * 2 ** 20;
 const ENTROPY = 64;
 
 export interface SandboxOptions {
-  /** Image of the store; Debian's, which is pulled when it is missing, when absent. */
+  /**
+   * Image of the store, or a registry's reference, which is pulled when it is missing; Debian's when absent. The
+   * environment, user and folder of a container image are those of commands where the options name none.
+   */
   readonly image?: string;
   /** Snapshot of a sandbox to go on from, instead of an image. */
   readonly snapshot?: string;
@@ -76,11 +79,12 @@ export class Sandbox implements AsyncDisposable {
   static async create(options: SandboxOptions = {}): Promise<Sandbox> {
     const { image, memory = DEFAULT_MEMORY, signal, progress, snapshot } = options;
     signal?.throwIfAborted();
-    const vm =
+    const { vm, defaults } =
       snapshot === undefined
         ? await restoreTemplate({ image, memory, progress, signal })
-        : await Vm.restore({ snapshot });
-    return Sandbox.#begin(vm, options);
+        : { vm: await Vm.restore({ snapshot }), defaults: {} };
+    const env = { ...defaults.env, ...options.env };
+    return Sandbox.#begin(vm, { ...defaults, ...options, env });
   }
 
   /** Those of this process that are open, in the order of their making. */
@@ -182,6 +186,16 @@ export class Sandbox implements AsyncDisposable {
   /** Writes the sandbox as it stands to the store: see `Vm.snapshot`. */
   snapshot(name: string): Promise<SnapshotManifest> {
     return this.#vm.snapshot({ name });
+  }
+
+  /** Environment of all commands. */
+  get env(): Readonly<Record<string, string>> {
+    return this.#options.env ?? {};
+  }
+
+  /** Folder of all commands; the agent's when undefined. */
+  get cwd(): string | undefined {
+    return this.#options.cwd;
   }
 
   /** The machine. */

@@ -6,17 +6,21 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PandoError } from '../error.js';
+import { agentDigest } from '../image/agent.js';
 import { ensureImage } from '../image/ensure-image.js';
+import { type ContainerConfig, DEFAULT_IMAGE_NAME } from '../image/manifest.js';
 import type { ProgressSink } from '../image/progress.js';
+import { ImageStore } from '../image/store.js';
 import { SnapshotStore } from '../snapshot/snapshot-store.js';
 import { VERSION } from '../version.js';
+import type { VmOptions } from '../vm/types.js';
 import { Vm } from '../vm/vm.js';
 import { Agent } from './agent/agent.js';
 import { AGENT_PORT, PROTOCOL_VERSION } from './agent/protocol.js';
 
 /** What a template's machine is made of. */
 export interface TemplateOptions {
-  /** Image of the store; Debian's when absent. */
+  /** Image of the store, or a registry's reference; Debian's when absent. */
   readonly image?: string | undefined;
   /** Guest RAM in bytes. */
   readonly memory: number;
@@ -71,15 +75,95 @@ export async function agentReady(vm: Vm, signal?: AbortSignal): Promise<Agent> {
   }
 }
 
-/**
- * The name of the template, which is made if there is none.
- * @throws PandoError what pulling the image, making the VM and writing the snapshot throw
- */
-async function ensureTemplate(options: TemplateOptions): Promise<string> {
-  const { memory, progress = () => undefined, signal } = options;
-  const image = await ensureImage(options.image, { progress, modules: true });
+/** What the machine of a template is made of. */
+interface TemplateMachine {
+  /** All that decides about it. */
+  readonly key: readonly unknown[];
+  readonly defaults: TemplateDefaults;
+  /** Options of the VM; `close` when it has been made. */
+  open(): Promise<{ readonly options: VmOptions; close(): Promise<void> }>;
+}
+
+/** What commands get that say nothing else: the configuration of a container image. */
+export interface TemplateDefaults {
+  readonly env?: Readonly<Record<string, string>>;
+  readonly user?: string;
+  readonly cwd?: string;
+}
+
+/** A machine of a kernel and an initrd that starts the agent. */
+async function initrdMachine(name: string, progress: ProgressSink): Promise<TemplateMachine> {
+  const image = await ensureImage(name, { progress, modules: true });
   const { kernel, initrd, modules, commandLine } = image.manifest;
-  const key = JSON.stringify([VERSION, kernel, initrd, modules, commandLine, memory]);
+  const options = {
+    kernel: image.kernelPath,
+    initrd: image.initrdPath,
+    modules: image.modulesPath,
+    commandLine,
+  };
+  const open = async () => ({ options, close: async () => undefined });
+  return { key: [kernel, initrd, modules, commandLine], defaults: {}, open };
+}
+
+function defaultsOf({ env, user, workdir }: ContainerConfig): TemplateDefaults {
+  const pairs = env.map((variable): [string, string] => {
+    const at = variable.indexOf('=');
+    return [variable.slice(0, at), variable.slice(at + 1)];
+  });
+  return {
+    env: Object.fromEntries(pairs),
+    ...(user !== '' && { user }),
+    ...(workdir !== '' && { cwd: workdir }),
+  };
+}
+
+/** A machine whose root is a container image's, with the agent in it (docs/rootfs.md). */
+async function rootMachine(
+  store: ImageStore,
+  name: string,
+  progress: ProgressSink,
+): Promise<TemplateMachine> {
+  const { findRoot, kernelOf, prepareAgent } = await import('../image/root-boot.js');
+  const root = await findRoot(store, name, progress);
+  const { kernel, modules } = (await kernelOf(store, root, undefined, progress)).manifest;
+  return {
+    key: [root.manifest.root?.metadata, agentDigest(), kernel, modules],
+    defaults: defaultsOf(root.config),
+    async open() {
+      const { device, close, ...boot } = await prepareAgent(store, root, progress);
+      const { kernel: kernelPath, initrd, modules: modulesPath, commandLine } = boot;
+      const files = { kernel: kernelPath, initrd, modules: modulesPath };
+      return { options: { ...files, commandLine, pmem: device }, close };
+    },
+  };
+}
+
+async function hasRoot(store: ImageStore, name: string): Promise<boolean> {
+  try {
+    return (await store.manifest(name)).root !== undefined;
+  } catch (error) {
+    if (error instanceof PandoError) return false;
+    throw error;
+  }
+}
+
+/** @throws PandoError what pulling the image throws */
+async function machineOf({
+  image = DEFAULT_IMAGE_NAME,
+  progress = () => undefined,
+}: TemplateOptions): Promise<TemplateMachine> {
+  const store = new ImageStore();
+  const isRoot = image.includes('/') || (await hasRoot(store, image));
+  return isRoot ? rootMachine(store, image, progress) : initrdMachine(image, progress);
+}
+
+/**
+ * The name of the machine's template, which is made if there is none.
+ * @throws PandoError what making the VM and writing the snapshot throw
+ */
+async function ensureTemplate(machine: TemplateMachine, options: TemplateOptions): Promise<string> {
+  const { memory, progress = () => undefined, signal } = options;
+  const key = JSON.stringify([VERSION, ...machine.key, memory]);
   const name = `template-${createHash('sha256').update(key).digest('hex').slice(0, 24)}`;
   const store = new SnapshotStore();
   try {
@@ -90,18 +174,19 @@ async function ensureTemplate(options: TemplateOptions): Promise<string> {
     if (error.code !== 'SNAPSHOT_NOT_FOUND') await store.remove(name);
   }
   progress('booting a template');
-  const vm = await Vm.create({
-    kernel: image.kernelPath,
-    initrd: image.initrdPath,
-    modules: image.modulesPath,
-    commandLine,
-    memory,
-    rng: true,
-    vsock: true,
-  });
+  const boot = await machine.open();
+  let vm: Vm;
+  try {
+    vm = await Vm.create({ ...boot.options, memory, rng: true, vsock: true });
+  } finally {
+    await boot.close();
+  }
   try {
     vm.start();
-    await agentReady(vm, signal);
+    const agent = await agentReady(vm, signal);
+    const { cwd } = machine.defaults;
+    // The folder of a container is made when its image lacks it, as by `docker run`.
+    if (cwd !== undefined) await agent.mkdir(cwd, { recursive: true });
     await vm.trim();
     progress('writing the template');
     await vm.snapshot({ name, replace: true });
@@ -114,16 +199,25 @@ async function ensureTemplate(options: TemplateOptions): Promise<string> {
 /** Errors of a snapshot that this build cannot go on from: it is another's, or damaged. */
 const OF_ANOTHER = /^(STATE_|SNAPSHOT_(STATE|OBJECT|DEVICES|FORMAT))/;
 
+/** A VM that goes on from a template. */
+export interface TemplateClone {
+  /** It has not been started. */
+  readonly vm: Vm;
+  readonly defaults: TemplateDefaults;
+}
+
 /**
- * A VM that goes on from the template; it has not been started. A template that another build has written, or
- * that is damaged, is made again.
- * @throws PandoError what making the template and `Vm.restore` throw
+ * Goes on from the template of an image. A template that another build has written, or that is damaged, is made
+ * again.
+ * @throws PandoError what pulling, making the template and `Vm.restore` throw
  */
-export async function restoreTemplate(options: TemplateOptions): Promise<Vm> {
-  const snapshot = await ensureTemplate(options);
+export async function restoreTemplate(options: TemplateOptions): Promise<TemplateClone> {
+  const machine = await machineOf(options);
+  const { defaults } = machine;
+  const snapshot = await ensureTemplate(machine, options);
   options.signal?.throwIfAborted();
   try {
-    return await Vm.restore({ snapshot });
+    return { vm: await Vm.restore({ snapshot }), defaults };
   } catch (error) {
     if (!(error instanceof PandoError) || !OF_ANOTHER.test(error.code)) throw error;
   }
@@ -133,5 +227,6 @@ export async function restoreTemplate(options: TemplateOptions): Promise<Vm> {
     // Another sandbox that is made now has been faster.
     if (!(error instanceof PandoError) || error.code !== 'SNAPSHOT_NOT_FOUND') throw error;
   }
-  return Vm.restore({ snapshot: await ensureTemplate(options) });
+  const again = await ensureTemplate(machine, options);
+  return { vm: await Vm.restore({ snapshot: again }), defaults };
 }

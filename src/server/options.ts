@@ -44,6 +44,11 @@ export interface ServerOptions {
   readonly domain?: string;
   /** Bytes of RAM of a sandbox; 512 MiB when absent. */
   readonly memory?: number;
+  /**
+   * Whether clients may build templates from images of registries, which are pulled with the credentials of the
+   * server's user; without keys when absent.
+   */
+  readonly pull?: boolean;
   readonly limits?: Partial<ServerLimits>;
   /** Hears of what happens, as one object each. */
   readonly log?: (event: LogEvent) => void;

@@ -81,7 +81,9 @@ export class Server implements AsyncDisposable {
     this.#envd = new Envd(limits);
     const memory = options.memory ?? DEFAULT_MEMORY;
     const templates = new TemplateStore();
-    this.#templates = new TemplateRoutes(templates, this.#table, limits, memory, this.#log);
+    const { pull = apiKeys.length === 0 } = options;
+    const building = { memory, limits, pull, log: this.#log };
+    this.#templates = new TemplateRoutes(templates, this.#table, building);
     const at = (): string => `${this.#domain}:${this.port}`;
     const control = [this.#table, limits, memory, at, templates, this.#templates] as const;
     this.#control = new ControlPlane(...control);

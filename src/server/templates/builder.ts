@@ -35,6 +35,12 @@ export interface BuilderOptions {
   readonly log: (event: LogEvent) => void;
 }
 
+/** What the first step gets: of the template that the build goes on from, or of the image. */
+function firstState({ sandbox }: HostedSandbox, defaults: TemplateSource['defaults']): BuildState {
+  const { user = DEFAULT_USER, cwd = sandbox.cwd, env } = defaults;
+  return { env: { ...sandbox.env, ...env }, user, ...(cwd !== undefined && { cwd }) };
+}
+
 export class Builder {
   readonly #builds = new Map<string, TemplateBuild>();
 
@@ -121,7 +127,6 @@ export class Builder {
     const { owner, templateID, name, tags } = build.request;
     const { source, defaults } = plan.source;
     const memory = plan.source.memory ?? build.request.memory ?? this.options.memory;
-    const { user = DEFAULT_USER, ...others } = defaults;
     build.say(`Starting from ${source.snapshot ?? source.image}`);
     const options = {
       owner: `builder of ${owner}`,
@@ -135,7 +140,7 @@ export class Builder {
     const timeout = Math.min(BUILD_LIMIT, this.options.limits.timeout);
     const hosted = await this.table.create(source, options, timeout);
     try {
-      const state = await this.#steps(build, plan, hosted, { user, ...others });
+      const state = await this.#steps(build, plan, hosted, firstState(hosted, defaults));
       build.say('Writing the template');
       await hosted.sandbox.vm.trim();
       await hosted.sandbox.snapshot(buildSnapshot(owner, build.id));

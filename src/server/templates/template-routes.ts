@@ -4,14 +4,14 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { ENVD_VERSION } from '../envd/envd.js';
-import { type Body, integerField, textField, wordsField } from '../fields.js';
+import { asks, type Body, integerField, textField, wordsField } from '../fields.js';
 import { randomId } from '../hosted-sandbox.js';
 import { header, RequestError, sendJson } from '../http.js';
-import type { LogEvent, ServerLimits } from '../options.js';
+import type { ServerLimits } from '../options.js';
 import { type Call, type Route, route } from '../routes.js';
 import type { SandboxTable } from '../sandbox-table.js';
 import type { BuildStep } from './build-steps.js';
-import { Builder } from './builder.js';
+import { Builder, type BuilderOptions } from './builder.js';
 import type { TemplateBuild } from './template-build.js';
 import {
   CLIENT_TEMPLATE,
@@ -85,21 +85,24 @@ function stepsOf(body: Body): BuildStep[] {
   });
 }
 
+export interface TemplateOptions extends BuilderOptions {
+  readonly limits: ServerLimits;
+  /** Whether builds may begin with images of registries. */
+  readonly pull: boolean;
+}
+
 export class TemplateRoutes {
   readonly routes: readonly Route[];
   readonly #uploads: Uploads;
   readonly #builder: Builder;
 
-  /** @param memory bytes of guest RAM when a client does not say */
   constructor(
     private readonly store: TemplateStore,
     table: SandboxTable,
-    private readonly limits: ServerLimits,
-    memory: number,
-    log: (event: LogEvent) => void,
+    private readonly options: TemplateOptions,
   ) {
-    this.#uploads = new Uploads(limits.upload);
-    this.#builder = new Builder(table, store, this.#uploads, { memory, limits, log });
+    this.#uploads = new Uploads(options.limits.upload);
+    this.#builder = new Builder(table, store, this.#uploads, options);
     this.routes = [
       route('POST', '/v3/templates', (call) => this.#request(call)),
       route('GET', '(?:/v2)?/templates', async ({ owner, response }) =>
@@ -152,7 +155,7 @@ export class TemplateRoutes {
     for (const word of more) parseTemplateName(`${name}:${word}`);
     // A name without a tag has the default one only where no other is given.
     const tags = [...new Set(given.includes(':') || more.length === 0 ? [tag, ...more] : more)];
-    const most = Math.floor(this.limits.memory / MEGABYTE);
+    const most = Math.floor(this.options.limits.memory / MEGABYTE);
     const megabytes = integerField(body, 'memoryMB', MEMORY_LEAST, most);
     const known = (await this.store.find(owner, name)) ?? this.#builder.expected(owner, name);
     const templateID = known?.templateID ?? randomId();
@@ -204,7 +207,12 @@ export class TemplateRoutes {
     if ((image === '') === (template === '')) {
       throw new RequestError(400, 'either fromImage or fromTemplate is needed');
     }
-    return image === '' ? sourceOf(this.store, owner, template) : sourceOfImage(image);
+    if (asks(body, 'fromImageRegistry')) {
+      throw new RequestError(400, 'fromImageRegistry: the credentials are those of the server');
+    }
+    return image === ''
+      ? sourceOf(this.store, owner, template)
+      : sourceOfImage(image, this.options.pull);
   }
 
   async #status(call: Call): Promise<void> {

@@ -39,13 +39,24 @@ export async function sourceOf(
   return { source: { snapshot: buildSnapshot(owner, build.buildID) }, memory, defaults: state };
 }
 
-/** What a build begins with that names an image. @throws RequestError 404 */
-export async function sourceOfImage(image: string): Promise<TemplateSource> {
+/**
+ * What a build begins with that names an image.
+ * @param pull whether one of a registry will do
+ * @throws RequestError 404, PandoError IMAGE_REFERENCE_INVALID
+ */
+export async function sourceOfImage(image: string, pull: boolean): Promise<TemplateSource> {
   if (CLIENT_IMAGES.includes(image)) {
     return { source: { image: DEFAULT_IMAGE_NAME }, defaults: PLAIN };
   }
   if ((await new ImageStore().names()).includes(image))
     return { source: { image }, defaults: PLAIN };
+  if (pull) {
+    const { formatImageReference, parseImageReference } = await import(
+      '../../image/oci/reference.js'
+    );
+    const reference = formatImageReference(parseImageReference(image));
+    return { source: { image: reference }, defaults: PLAIN };
+  }
   const remedy = 'images are base, and those of the store: pando image ls';
   throw new RequestError(404, `there is no image ${image}; ${remedy}`);
 }
