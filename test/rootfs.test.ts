@@ -1,10 +1,14 @@
 /** A program in a container image's root file system: EROFS, an overlay above it, the image's configuration. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Sandbox } from 'pando';
@@ -55,9 +59,14 @@ function writeLayout(
   writeFileSync(join(folder, 'index.json'), json({ schemaVersion: 2, manifests: [manifest] }));
 }
 
-function pando(...words: string[]) {
+async function pando(...words: string[]) {
   const args = [MAIN, 'run', NAME, '--memory', '256M', '--timeout', '600', ...words];
-  const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const [stdout, stderr, [status]] = await Promise.all([
+    text(child.stdout),
+    text(child.stderr),
+    once(child, 'exit'),
+  ]);
   return { status, stdout, stderr };
 }
 
@@ -72,11 +81,13 @@ describe('a program in an image', () => {
       'id',
       'ls',
       'md5sum',
+      'ip',
       'mount',
       'sed',
       'stat',
       'touch',
       'rm',
+      'wget',
     ];
     const links = applets.map((name) => ({ name: `bin/${name}`, type: '2', linkName: 'busybox' }));
     const folder = (name: string) => ({ name, type: '5', mode: 0o755 });
@@ -108,8 +119,8 @@ describe('a program in an image', () => {
     rmSync(work, { recursive: true, force: true });
   });
 
-  it('is the image’s own, as its configuration has it; its status is the command’s', () => {
-    const { status, stdout, stderr } = pando();
+  it('is the image’s own, as its configuration has it; its status is the command’s', async () => {
+    const { status, stdout, stderr } = await pando();
     assert.deepEqual(
       { status, stdout, stderr },
       {
@@ -120,7 +131,7 @@ describe('a program in an image', () => {
     );
   });
 
-  it('sees the layers’ tree, and writes above it, to a disk of its own', () => {
+  it('sees the layers’ tree, and writes above it, to a disk of its own', async () => {
     const script = [
       'pwd; echo $HOME; echo $(ls /data); stat -c "%a %u %g %s" /data/low; cat /data/high; echo',
       'md5sum < /large; echo mine > /tmp/file; cat /tmp/file; touch /data/x 2>/dev/null || echo no',
@@ -132,7 +143,7 @@ describe('a program in an image', () => {
     const disk = join(work, 'disk');
     writeFileSync(disk, LARGE.subarray(0, 1 << 20));
     const disks = ['--disk', `${disk},rw`, '--disk-size', '64M'];
-    const { status, stdout } = pando(...disks, '--', 'sh', '-c', script);
+    const { status, stdout } = await pando(...disks, '--', 'sh', '-c', script);
     const large = createHash('md5').update(LARGE).digest('hex');
     const [room] = /^6[2-5]\d{3}$/m.exec(stdout) ?? ['no file system of some 60 MB'];
     assert.equal(
@@ -144,15 +155,17 @@ describe('a program in an image', () => {
     assert.equal(status, 128 + 9);
   });
 
-  it('reads the mapped root without a page cache, and from a disk where it does not fit', () => {
+  it('reads the mapped root without a page cache, and from a disk where it does not fit', async () => {
     const cached = '$(sed -n "s/^Cached: *\\([0-9]*\\) kB/\\1/p" /proc/meminfo)';
     const script = `a=${cached}; md5sum < /large; b=${cached}; echo $((b - a))`;
-    const [mapped, read] = ['256M', '3071M'].map((memory) => {
-      const { stdout } = pando('--memory', memory, '--', 'sh', '-c', script);
+    const growths: number[] = [];
+    for (const memory of ['256M', '3071M']) {
+      const { stdout } = await pando('--memory', memory, '--', 'sh', '-c', script);
       const [sum, growth] = stdout.trim().split('\n');
       assert.equal(sum, `${createHash('md5').update(LARGE).digest('hex')}  -`);
-      return Number(growth);
-    });
+      growths.push(Number(growth));
+    }
+    const [mapped, read] = growths;
     assert.ok(mapped! < 500, `${mapped} kB of page cache for a mapped file of 3 MB`);
     assert.ok(read! > 2500, `${read} kB of page cache for a file of 3 MB on a disk`);
   });
@@ -173,8 +186,32 @@ describe('a program in an image', () => {
     await again.close();
   });
 
-  it('that is not there is status 127', () => {
-    const { status, stdout } = pando('--', 'none');
+  it('is on the network from its start: an address, a route, a name server, names of this host', async () => {
+    const server = createServer((_, response) => response.end('from the host'));
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const script = [
+      'ip -o -4 addr show | sed "s/.*inet \\([^ ]*\\) .*/\\1/"; ip route show | sed -n "/default/p"',
+      'cat /etc/resolv.conf; stat -c %a /etc/resolv.conf; cat /etc/hosts',
+      `wget -q -O - http://gateway:${port}/; echo; wget -q -O - http://localhost:9/ 2>&1`,
+    ].join('; ');
+    try {
+      const net = ['--net', 'user', '--allow', `127.0.0.1:${port}`];
+      const { status, stdout, stderr } = await pando(...net, '--', 'sh', '-c', script);
+      const network = ['127.0.0.1/8', '10.0.2.2/24', 'default via 10.0.2.1 dev eth0 '];
+      const names = ['search internal', 'nameserver 10.0.2.1', '644', '127.0.0.1\tlocalhost pando'];
+      const lines = [...network, ...names, '::1\tlocalhost ip6-localhost', 'from the host'];
+      assert.equal(stdout.slice(0, stdout.indexOf('wget')), `${lines.join('\n')}\n`);
+      assert.match(stdout, /\((?:127\.0\.0\.1|::1)\): Connection refused\n$/);
+      assert.deepEqual([status, stderr], [1, '']);
+    } finally {
+      server.close();
+    }
+  });
+
+  it('that is not there is status 127', async () => {
+    const { status, stdout } = await pando('--', 'none');
     assert.deepEqual([status, stdout], [127, 'pando-launch: none: No such file or directory\n']);
   });
 });

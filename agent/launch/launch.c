@@ -1,7 +1,7 @@
 /*
  * pando-launch: the first process of a guest whose root is an image. It loads the drivers, mounts the
- * image and an overlay above it, makes that the root, runs one program as the image's configuration has
- * it, tells the host its exit status, and powers the guest off (docs/rootfs.md).
+ * image and an overlay above it, makes that the root, connects the network, runs one program as the image's
+ * configuration has it, tells the host its exit status, and powers the guest off (docs/rootfs.md).
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -225,6 +225,8 @@ int main(void) {
   if (!config.terminal) set_raw(console);
   connect_console(console);
   sethostname("pando", 5);
+  /* What a guest hands over is what its program made, not what it was told of this network. */
+  if (!config.changes) connect_network();
   signal(SIGHUP, SIG_IGN);
   pid_t program = fork();
   if (program < 0) fail("fork");

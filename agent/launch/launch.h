@@ -31,6 +31,9 @@ struct config {
 /* Reads it from behind the file system of a device; 0 where the device has no such file system. */
 int read_config(const char *device, struct config *config);
 
+/* Sets the guest's network up, if it has one, and says on the console what it does not get; network.c. */
+void connect_network(void);
+
 /* In the child: becomes the user, goes to the directory, becomes the program; user.c. */
 _Noreturn void run_program(struct config *config);
 
