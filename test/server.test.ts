@@ -178,6 +178,16 @@ test('files: write, read, list, rename, remove, watch', async () => {
     ],
   );
   assert.equal((await files.getInfo('/tmp/x/two')).size, 6);
+  const user = { user: 'user' };
+  await files.write('own/inner/file', 'text', user);
+  await files.makeDir('folder', user);
+  const owners = await sandbox.commands.run(
+    'stat -c %u ~ own own/inner own/inner/file folder /home',
+    {
+      user: 'user',
+    },
+  );
+  assert.equal(owners.stdout, '1000\n1000\n1000\n1000\n1000\n0\n');
   assert.equal(await files.makeDir('/tmp/x/sub'), true);
   assert.equal(await files.makeDir('/tmp/x/sub'), false);
 

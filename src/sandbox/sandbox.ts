@@ -7,6 +7,7 @@ import type { Duplex } from 'node:stream';
 import { PandoError } from '../error.js';
 import type { ProgressSink } from '../image/progress.js';
 import type { SnapshotManifest } from '../snapshot/manifest.js';
+import { SnapshotStore } from '../snapshot/snapshot-store.js';
 import { Vm } from '../vm/vm.js';
 import type { Agent } from './agent/agent.js';
 import { Exec, type ExecOptions } from './exec.js';
@@ -186,6 +187,11 @@ export class Sandbox implements AsyncDisposable {
   /** Writes the sandbox as it stands to the store: see `Vm.snapshot`. */
   snapshot(name: string): Promise<SnapshotManifest> {
     return this.#vm.snapshot({ name });
+  }
+
+  /** Removes a snapshot of the store; sandboxes that go on from it stay. @throws PandoError SNAPSHOT_NOT_FOUND */
+  static async removeSnapshot(name: string): Promise<void> {
+    await new SnapshotStore().remove(name);
   }
 
   /** Environment of all commands. */

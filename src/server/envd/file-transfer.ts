@@ -7,6 +7,7 @@ import { createGunzip } from 'node:zlib';
 import { Busboy } from '@fastify/busboy';
 import type { HostedSandbox } from '../hosted-sandbox.js';
 import { header, RequestError, sendJson } from '../http.js';
+import { makeOwned } from './ownership.js';
 
 /** Parts of a form: as many files as one request may have. */
 const FILES_MAX = 10_000;
@@ -63,7 +64,9 @@ async function write(
 ): Promise<Written> {
   if (name === '') throw new RequestError(400, 'a file without a path');
   const path = await hosted.users.path(name, user);
-  await hosted.sandbox.files.writeFile(path, limited(bytes, limit));
+  await makeOwned(hosted, path, user, () =>
+    hosted.sandbox.files.writeFile(path, limited(bytes, limit)),
+  );
   return { name: posix.basename(path), path, type: 'file' };
 }
 

@@ -8,6 +8,7 @@ import { RequestError } from '../http.js';
 import { EventType, Filesystem, type FilesystemEventSchema } from '../protocol/filesystem_pb.js';
 import { asConnectErrors, keepAliveOf, sandboxOf, userOf } from './calls.js';
 import { entryInfo } from './entry-info.js';
+import { makeOwned } from './ownership.js';
 import { Subscription } from './subscription.js';
 
 /** Events that wait for a client before the guest's own queue fills. */
@@ -102,7 +103,9 @@ export function addFilesystemService(router: ConnectRouter): void {
         });
         if (there?.kind === 'directory') throw new RequestError(409, `${path} is there already`);
         if (there !== undefined) throw new RequestError(400, `${path} is there, and no directory`);
-        await files.mkdir(path, { recursive: true });
+        await makeOwned(sandboxOf(context), path, userOf(context), () =>
+          files.mkdir(path, { recursive: true }),
+        );
         return { entry: await info(path, context) };
       },
 

@@ -6,6 +6,8 @@ import { RequestError } from '../http.js';
 export interface GuestUser {
   readonly name: string;
   readonly home: string;
+  readonly uid: number;
+  readonly gid: number;
 }
 
 /** The user that E2B's templates have, and that clients name. */
@@ -44,7 +46,10 @@ export class GuestUsers {
       (await this.sandbox.files.exists(path)) ? this.sandbox.files.readFile(path, 'utf8') : '';
     const users = fieldsOf(await text('/etc/passwd'));
     this.#users = new Map(
-      users.map(([name = '', , , , , home = '/']) => [name, { name, home: home || '/' }]),
+      users.map(([name = '', , uid, gid, , home = '/']) => [
+        name,
+        { name, home: home || '/', uid: Number(uid), gid: Number(gid) },
+      ]),
     );
     this.#names = new Map(users.map(([name = '', , uid]) => [Number(uid), name]));
     const groups = fieldsOf(await text('/etc/group'));
@@ -58,7 +63,7 @@ export class GuestUsers {
    */
   async find(name: string | undefined): Promise<GuestUser> {
     const wanted = name === undefined || name === '' ? this.fallback : name;
-    if (/^\d+$/.test(wanted)) return { name: wanted, home: '/' };
+    if (/^\d+$/.test(wanted)) return { name: wanted, home: '/', uid: Number(wanted), gid: 0 };
     if (!this.#users.has(wanted)) await this.#read();
     if (!this.#users.has(wanted) && wanted === CLIENT_USER) {
       await this.sandbox.exec(MAKE_USER, { user: '0', check: true });
