@@ -9,6 +9,7 @@ import { ioctl, ioctlBytes } from './ioctl.js';
 import { addressOf, viewOf } from './libc.js';
 import { createMemoryFile, isSealed, sealMemoryFile } from './memfd.js';
 import { discard, mapFileOver, mapShared, mapZero, probeFileMapping, unmap } from './mmap.js';
+import { fillRandom } from './random.js';
 
 const PAGE = 4096;
 const FIONREAD = 0x541b;
@@ -82,6 +83,17 @@ test('an eventfd counts signals', () => {
   assert.equal(takeEventfd(fd), 2n);
   assert.equal(takeEventfd(fd), 0n);
   closeSync(fd);
+});
+
+test('random bytes fill all there is, also of shared memory', () => {
+  const whole = new Uint8Array(new SharedArrayBuffer(4098));
+  const [bytes, other] = [whole.subarray(1, 4097), new Uint8Array(4096)];
+  fillRandom(bytes);
+  fillRandom(other);
+  assert.deepEqual([whole[0], whole[4097]], [0, 0]);
+  // Of 96 random bytes some 80 differ.
+  assert.ok(new Set(bytes.subarray(0, 96)).size > 50 && new Set(bytes.subarray(4000)).size > 50);
+  assert.notDeepEqual(bytes, other);
 });
 
 test('ioctl fills structures in place and returns negated error numbers', () => {

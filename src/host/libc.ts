@@ -33,6 +33,7 @@ export interface Libc {
   gettid(): number;
   tgkill(process: number, thread: number, signal: number): number;
   getpagesize(): number;
+  getrandom(address: bigint, length: number, flags: number): number;
   prctl(option: number, argument: number): number;
   readonly fallocate: KoffiFunction;
   /** glibc alone has it (malloc_trim(3)); undefined elsewhere. */
@@ -81,6 +82,7 @@ function load(): Host {
     tgkill: library.func('int tgkill(int, int, int)'),
     fallocate: library.func('int fallocate(int, int, int64_t, int64_t)'),
     getpagesize: library.func('int getpagesize()'),
+    getrandom: library.func('int64_t getrandom(void *, size_t, unsigned int)'),
     prctl: library.func('int prctl(int, unsigned long)'),
     mallocTrim: optional(() => library.func('int malloc_trim(size_t)')),
   };

@@ -2,13 +2,13 @@
  * The guest's memory with everything in it that a boot needs: images and boot data. `restore` makes it
  * new, as a reset does.
  */
-import { randomBytes } from 'node:crypto';
 import { dirname } from 'node:path';
 import { CONTROL_BYTES, VM_CONTROL as KVM_VM_CONTROL } from '../accel/kvm/layout.js';
 import { GUEST_BASE, VM_CONTROL as WASM_VM_CONTROL } from '../accel/wasm/layout.js';
 import { type EntryState, pvhEntryState } from '../arch/entry-state.js';
 import { PAGE_SIZE, VM_GENERATION_ID_ADDRESS } from '../arch/layout.js';
 import type { BalloonHost } from '../backend/balloon-host.js';
+import { fillRandom } from '../backend/entropy.js';
 import type { VsockHost } from '../backend/vsock-host.js';
 import { virtioMmioDevice } from '../boot/acpi/virtio.js';
 import { DeduplicatedPages } from '../memory/deduplicated-pages.js';
@@ -76,7 +76,7 @@ export class Guest {
   readonly #hostEnds: HostEnds;
   readonly #options: GuestOptions;
   /** 16 bytes that no other machine has. */
-  readonly #generation = randomBytes(16);
+  readonly #generation = new Uint8Array(16);
   /** Undefined for a guest that goes on from a capture and has not been reset since. */
   #placed: PlacedImages | undefined;
   /** Where RAM comes from, once the guest has been captured, or was made of a capture. */
@@ -85,6 +85,7 @@ export class Guest {
   /** @param listener hears what the execution says, never before this returns */
   constructor(options: GuestOptions, listener: MachineListener) {
     this.#options = options;
+    fillRandom(this.#generation);
     const { deduplicated, start } = options;
     const { memory, controlOffset, execute } = machineFor(options, (event, epoch) => {
       if (event.kind === 'doorbell') this.#hostEnds.ring(event.device);
