@@ -76,6 +76,11 @@ test('a sandbox is made, used by its name, and ended', async () => {
   assert.equal(await output('pause', 'one'), 'one\n');
   assert.match(await output('ps'), / paused /);
   await output('resume', 'one');
+  await output('exec', 'one', 'sh', '-c', 'echo page > /tmp/index.html; httpd -p 8080 -h /tmp');
+  const url = (await output('port', 'one', '8080')).trim();
+  const page = (): Promise<string> => fetch(url).then((answer) => answer.text(), page);
+  assert.equal(await page(), 'page\n');
+  assert.match((await pando(['port', 'one', '70000']))[2], /^NUMBER_INVALID: /);
   const copy = (await output('fork', 'one')).trim();
   assert.equal(await output('exec', copy, 'echo', 'here'), 'here\n');
   assert.match(await output('stats'), new RegExp(`${copy} +\\d+\\.\\d %`));

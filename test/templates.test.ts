@@ -1,5 +1,6 @@
 /** Templates that the npm package e2b, unmodified, builds with `pando serve`. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -62,6 +63,13 @@ test('a template is built in steps, and sandboxes go on from it', async () => {
 1000 644\n1000 644\n0 755\ntool.sh\nruns\n`;
   assert.equal(stdout, expected);
   await sandbox.kill();
+});
+
+test('a template outlives its server', async () => {
+  served.server.kill('SIGKILL');
+  await once(served.server, 'exit');
+  served = await serve(['--api-key', KEY, '--api-key', OTHER_KEY]);
+  assert.equal(await Template.exists(`${NAME}:v1`), true);
 });
 
 test('a template goes on from another; names and tags', async () => {

@@ -11,8 +11,7 @@ import { type Call, type Route, route, routeOf } from './routes.js';
 import type { SandboxTable } from './sandbox-table.js';
 import { listSnapshots, removeSnapshot, takeSnapshot } from './snapshots.js';
 import type { TemplateRoutes } from './templates/template-routes.js';
-import { CLIENT_TEMPLATE, sourceOf } from './templates/template-source.js';
-import type { TemplateStore } from './templates/template-store.js';
+import { CLIENT_TEMPLATE } from './templates/template-source.js';
 
 const FORKS_MAX = 100;
 /** What clients can ask for, and sandboxes here do not have: asked for, it is refused. */
@@ -27,15 +26,14 @@ export class ControlPlane {
     private readonly limits: ServerLimits,
     private readonly memory: number,
     private readonly domain: () => string,
-    private readonly templates: TemplateStore,
-    templateRoutes: TemplateRoutes,
+    private readonly templates: TemplateRoutes,
   ) {
     const sandbox = (method: string, path: string, handler: (h: HostedSandbox, c: Call) => void) =>
       route(method, `(?:/v2)?/sandboxes/{}${path}`, (call) =>
         handler(this.table.get(call.id, call.owner), call),
       );
     this.#routes = [
-      ...templateRoutes.routes,
+      ...templates.routes,
       route('POST', '(?:/v2)?/sandboxes', (call) => this.#create(call)),
       route('GET', '(?:/v2)?/sandboxes', (call) => this.#list(call)),
       sandbox('GET', '', (hosted, { response }) =>
@@ -61,10 +59,15 @@ export class ControlPlane {
       sandbox('POST', '/snapshots', async (hosted, { body, response }) =>
         sendJson(response, 201, await takeSnapshot(hosted, textField(body, 'name'))),
       ),
+      sandbox('POST', '/ports', async (hosted, { body, response }) => {
+        const port = integerField(body, 'port', 1, 0xffff);
+        if (port === undefined) throw new RequestError(400, 'a request without a port');
+        sendJson(response, 201, { url: await hosted.sandbox.url(port) });
+      }),
       sandbox('GET', '/metrics', (hosted, { response }) => this.#metrics(hosted, response)),
       route('GET', '/snapshots', (call) => this.#snapshots(call)),
       route('DELETE', '/templates/{}', async ({ owner, id, response }) => {
-        if (!(await templates.remove(owner, id))) await removeSnapshot(owner, id);
+        if (!(await templates.store.remove(owner, id))) await removeSnapshot(owner, id);
         done(response);
       }),
     ];
@@ -94,7 +97,7 @@ export class ControlPlane {
     const template = textField(body, 'templateID') ?? CLIENT_TEMPLATE;
     const timeout = this.#timeout(body);
     const autoResume = body.autoResume ?? {};
-    const { source, memory, defaults } = await sourceOf(this.templates, owner, template);
+    const { source, memory, defaults } = await this.templates.sourceOf(owner, template);
     const options: HostedOptions = {
       owner,
       template,

@@ -80,13 +80,11 @@ export class Server implements AsyncDisposable {
     this.#table = new SandboxTable(limits, this.#log);
     this.#envd = new Envd(limits);
     const memory = options.memory ?? DEFAULT_MEMORY;
-    const templates = new TemplateStore();
     const { pull = apiKeys.length === 0 } = options;
     const building = { memory, limits, pull, log: this.#log };
-    this.#templates = new TemplateRoutes(templates, this.#table, building);
+    this.#templates = new TemplateRoutes(new TemplateStore(), this.#table, building);
     const at = (): string => `${this.#domain}:${this.port}`;
-    const control = [this.#table, limits, memory, at, templates, this.#templates] as const;
-    this.#control = new ControlPlane(...control);
+    this.#control = new ControlPlane(this.#table, limits, memory, at, this.#templates);
     this.#http = createServer({
       headersTimeout: limits.head,
       requestTimeout: REQUEST_LIMIT,

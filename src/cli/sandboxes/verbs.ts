@@ -1,10 +1,10 @@
-/** `pando ps exec cp stop kill rm pause resume fork inspect stats`: sandboxes of the user's server. */
+/** `pando ps exec cp stop kill rm pause resume fork port inspect stats`: sandboxes of the user's server. */
 import type { Command } from 'commander';
 import { PandoError } from '../../error.js';
 import { table } from '../image-text.js';
 import { repeated } from '../program.js';
 import { STANDARD_STREAMS } from '../terminal/standard-streams.js';
-import { mebibytes } from '../terminal/units.js';
+import { mebibytes, parseCount } from '../terminal/units.js';
 import { copy } from './copy.js';
 import { Daemon, type ListedSandbox, LONGEST_LIFE } from './daemon.js';
 import { type ExecFlags, execIn } from './exec.js';
@@ -135,6 +135,13 @@ async function inspect(words: readonly string[]): Promise<void> {
   print(JSON.stringify(details, null, 2));
 }
 
+async function port(word: string, number: string): Promise<void> {
+  const daemon = await Daemon.reach();
+  const { sandboxID } = await daemon.find(word);
+  const fields = { port: parseCount('the port', number, 1, 0xffff) };
+  print((await daemon.call<{ url: string }>('POST', `/sandboxes/${sandboxID}/ports`, fields)).url);
+}
+
 interface Fork {
   readonly sandbox?: ListedSandbox;
   readonly error?: { readonly message: string };
@@ -200,6 +207,12 @@ export function registerSandboxCommands(program: Command): void {
     .argument('<sandbox>', 'name, id, or the beginning of an id')
     .option('-n, --count <number>', 'how many copies', '1')
     .action((word: string, flags: { readonly count: string }) => fork(word, flags));
+  program
+    .command('port')
+    .description("where programs of this host reach a port of a sandbox's loopback")
+    .argument('<sandbox>', 'name, id, or the beginning of an id')
+    .argument('<port>', 'port in the sandbox')
+    .action((word: string, number: string) => port(word, number));
   program
     .command('inspect')
     .description('details of sandboxes, as JSON')

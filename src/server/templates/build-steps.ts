@@ -78,7 +78,7 @@ export class StepRunner {
   constructor(
     private readonly hosted: HostedSandbox,
     state: BuildState,
-    private readonly archive: (hash: string) => Promise<string | undefined>,
+    private readonly archive: (hash: string) => string | undefined,
     private readonly log: (line: string) => void,
   ) {
     this.#env = state.env;
@@ -191,7 +191,7 @@ export class StepRunner {
     hash: string | undefined,
   ): Promise<void> {
     const what = `COPY ${source} ${target}`;
-    const archive = hash === undefined ? undefined : await this.archive(hash);
+    const archive = hash === undefined ? undefined : this.archive(hash);
     if (archive === undefined) throw new RequestError(400, `${what}: its files have not come`);
     const user = owner || this.#user;
     await this.hosted.users.find(user.split(':')[0]);

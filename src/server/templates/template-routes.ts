@@ -97,11 +97,11 @@ export class TemplateRoutes {
   readonly #builder: Builder;
 
   constructor(
-    private readonly store: TemplateStore,
+    readonly store: TemplateStore,
     table: SandboxTable,
     private readonly options: TemplateOptions,
   ) {
-    this.#uploads = new Uploads(options.limits.upload);
+    this.#uploads = new Uploads(options.limits.upload, store.temporary);
     this.#builder = new Builder(table, store, this.#uploads, options);
     this.routes = [
       route('POST', '/v3/templates', (call) => this.#request(call)),
@@ -141,6 +141,11 @@ export class TemplateRoutes {
     if (request.method !== 'PUT') throw new RequestError(405, 'archives are put');
     await this.#uploads.receive(token, request);
     response.writeHead(200, { 'content-length': 0 }).end();
+  }
+
+  /** What a client's template is. @throws RequestError 404 */
+  sourceOf(owner: string, template: string): Promise<TemplateSource> {
+    return sourceOf(this.store, owner, template, this.options.pull);
   }
 
   close(): Promise<void> {
@@ -210,9 +215,8 @@ export class TemplateRoutes {
     if (asks(body, 'fromImageRegistry')) {
       throw new RequestError(400, 'fromImageRegistry: the credentials are those of the server');
     }
-    return image === ''
-      ? sourceOf(this.store, owner, template)
-      : sourceOfImage(image, this.options.pull);
+    const { pull } = this.options;
+    return image === '' ? this.sourceOf(owner, template) : sourceOfImage(image, pull);
   }
 
   async #status(call: Call): Promise<void> {

@@ -21,11 +21,15 @@ export interface TemplateSource {
 
 const PLAIN: TemplateSource['defaults'] = { env: {} };
 
-/** @throws RequestError 404 */
+/**
+ * @param pull whether an image of a registry will do
+ * @throws RequestError 404, PandoError IMAGE_REFERENCE_INVALID
+ */
 export async function sourceOf(
   templates: TemplateStore,
   owner: string,
   template: string,
+  pull: boolean,
 ): Promise<TemplateSource> {
   if (template === CLIENT_TEMPLATE)
     return { source: { image: DEFAULT_IMAGE_NAME }, defaults: PLAIN };
@@ -33,6 +37,8 @@ export async function sourceOf(
     const memory = await snapshotMemory(template);
     return { source: { snapshot: template }, memory, defaults: PLAIN };
   }
+  // No template has such a name, and every reference that says where the image is.
+  if (template.includes('/')) return sourceOfImage(template, pull);
   const build = await templates.build(owner, template);
   if (build === undefined) return { source: { image: template }, defaults: PLAIN };
   const { memory, state } = build;
@@ -40,7 +46,7 @@ export async function sourceOf(
 }
 
 /**
- * What a build begins with that names an image.
+ * What goes on from an image, of the store or of a registry.
  * @param pull whether one of a registry will do
  * @throws RequestError 404, PandoError IMAGE_REFERENCE_INVALID
  */

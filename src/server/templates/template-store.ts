@@ -76,6 +76,8 @@ function tagged(
 
 export class TemplateStore {
   readonly #folder = join(storeDirectory(), 'served');
+  /** Files that are being written, and what builds wait for. */
+  readonly temporary = join(this.#folder, 'temporary');
   /** Changes, one after the other. */
   #change: Promise<unknown> = Promise.resolve();
 
@@ -99,12 +101,11 @@ export class TemplateStore {
   }
 
   async #write(owner: string, template: TemplateRecord): Promise<void> {
-    const temporary = join(this.#folder, 'temporary');
-    await mkdir(temporary, { recursive: true });
-    await removeStale(temporary);
+    await mkdir(this.temporary, { recursive: true });
+    await removeStale(this.temporary);
     const bytes = Buffer.from(JSON.stringify({ format: FORMAT, ...template }));
     await publishReplacing(
-      await writeTemporary(temporary, bytes, 0o600),
+      await writeTemporary(this.temporary, bytes, 0o600),
       this.#path(owner, template.name),
     );
   }

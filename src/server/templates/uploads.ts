@@ -4,12 +4,11 @@
  */
 import { randomBytes } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { removeStale, temporaryName } from '../../image/atomic-file.js';
 import { RequestError } from '../http.js';
 
 /** Archives that a server has links for. */
@@ -18,6 +17,7 @@ const UPLOADS = 10_000;
 interface Upload {
   readonly template: string;
   readonly hash: string;
+  readonly path: string;
   bytes: number;
   state: 'awaited' | 'coming' | 'whole';
 }
@@ -26,10 +26,15 @@ export class Uploads {
   readonly #uploads = new Map<string, Upload>();
   /** Bytes of all. */
   #total = 0;
-  #folder: Promise<string> | undefined;
 
-  /** @param limit bytes of all archives together */
-  constructor(private readonly limit: number) {}
+  /**
+   * @param limit bytes of all archives together
+   * @param folder where they are kept; what dead servers left there is deleted
+   */
+  constructor(
+    private readonly limit: number,
+    private readonly folder: string,
+  ) {}
 
   #find(template: string, hash: string): string | undefined {
     const found = [...this.#uploads].find(
@@ -52,13 +57,9 @@ export class Uploads {
       throw new RequestError(429, `the server waits for ${UPLOADS} archives: that is the limit`);
     }
     const token = randomBytes(24).toString('base64url');
-    this.#uploads.set(token, { template, hash, bytes: 0, state: 'awaited' });
+    const path = temporaryName(this.folder);
+    this.#uploads.set(token, { template, hash, path, bytes: 0, state: 'awaited' });
     return { token, present: false };
-  }
-
-  async #path(token: string): Promise<string> {
-    this.#folder ??= mkdtemp(join(tmpdir(), 'pando-uploads-'));
-    return join(await this.#folder, token);
   }
 
   async *#counted(upload: Upload, body: Readable): AsyncGenerator<Buffer, void, void> {
@@ -73,10 +74,10 @@ export class Uploads {
     }
   }
 
-  async #discard(upload: Upload, path: string): Promise<void> {
+  async #discard(upload: Upload): Promise<void> {
     this.#total -= upload.bytes;
     upload.bytes = 0;
-    await rm(path, { force: true });
+    await rm(upload.path, { force: true });
   }
 
   /** Receives an archive, in place of an earlier one. @throws RequestError 404, 409, 413 */
@@ -85,25 +86,26 @@ export class Uploads {
     if (upload === undefined) throw new RequestError(404, 'there is no such link');
     if (upload.state === 'coming') throw new RequestError(409, 'the link is in use');
     upload.state = 'coming';
-    const path = await this.#path(token);
-    await this.#discard(upload, path);
+    const { path } = upload;
     try {
+      await this.#discard(upload);
+      await mkdir(this.folder, { recursive: true });
+      await removeStale(this.folder);
       await pipeline(this.#counted(upload, request), createWriteStream(path, { mode: 0o600 }));
       upload.state = 'whole';
     } catch (error) {
       upload.state = 'awaited';
-      await this.#discard(upload, path);
+      await this.#discard(upload);
       throw error;
     }
     // Its template may have gone meanwhile.
-    if (!this.#uploads.has(token)) await this.#discard(upload, path);
+    if (!this.#uploads.has(token)) await this.#discard(upload);
   }
 
   /** The file of an archive that has come. */
-  async file(template: string, hash: string): Promise<string | undefined> {
-    const token = this.#find(template, hash);
-    const there = token !== undefined && this.#uploads.get(token)?.state === 'whole';
-    return there ? this.#path(token) : undefined;
+  file(template: string, hash: string): string | undefined {
+    const upload = this.#uploads.get(this.#find(template, hash) ?? '');
+    return upload?.state === 'whole' ? upload.path : undefined;
   }
 
   /** Deletes the archives of a template, and its links. */
@@ -111,12 +113,12 @@ export class Uploads {
     for (const [token, upload] of [...this.#uploads]) {
       if (upload.template !== template) continue;
       this.#uploads.delete(token);
-      if (upload.state === 'whole') await this.#discard(upload, await this.#path(token));
+      if (upload.state === 'whole') await this.#discard(upload);
     }
   }
 
   async close(): Promise<void> {
-    this.#uploads.clear();
-    if (this.#folder !== undefined) await rm(await this.#folder, { recursive: true, force: true });
+    const templates = new Set([...this.#uploads.values()].map(({ template }) => template));
+    for (const template of templates) await this.forget(template);
   }
 }
