@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-const PROGRAM = fileURLToPath(new URL('./main.js', import.meta.url));
+const PROGRAM = fileURLToPath(new URL('../../bin/pando.js', import.meta.url));
 
 function has(program: string): boolean {
   return spawnSync(program, ['--version']).status === 0;

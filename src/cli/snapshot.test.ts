@@ -8,7 +8,7 @@ import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { GuestCode } from '../accel/conformance/testing/guest.js';
 
-const MAIN = fileURLToPath(new URL('./main.js', import.meta.url));
+const MAIN = fileURLToPath(new URL('../../bin/pando.js', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'pando-snapshot-'));
 const store = join(folder, 'store');
 const kernel = join(folder, 'guest.elf');
