@@ -362,6 +362,7 @@ test('listing, pausing, copying, writing down, ending', async () => {
   ]);
   const again = await Sandbox.create(snapshot.snapshotId, TIMEOUTS);
   assert.equal(await again.files.read('/root/before'), 'copied');
+  assert.equal((await again.commands.run('echo $X')).stdout, 'y\n', 'its environment goes along');
   const page = Sandbox.list({ limit: 1, order: 'asc' });
   const pages = [await page.nextItems(), await page.nextItems()];
   assert.deepEqual(

@@ -104,5 +104,6 @@ export PS1='\\w \\$ '
 cd
 `;
 
-export const PASSWD = 'root::0:0:root:/root:/bin/sh\n';
+/** An empty field for the password would do for login(1), but busybox finds no name in such a line. */
+export const PASSWD = 'root:x:0:0:root:/root:/bin/sh\n';
 export const GROUP = 'root:x:0:\ntty:x:5:\n';

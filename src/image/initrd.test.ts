@@ -59,6 +59,10 @@ describe('initrd of busybox', () => {
     assert.equal(found.get('tmp')!.mode, 0o041777);
   });
 
+  it('names root in a line without empty fields, as busybox needs it', () => {
+    assert.match(content(found.get('etc/passwd')), /^root:[^:]+:0:0:[^:]+:\/root:\/bin\/sh\n$/);
+  });
+
   it('is the same for the same busybox, in whatever order applets come', () => {
     assert.deepEqual(writeCpio(initrdEntries(busybox, [...applets].reverse())), archive);
     for (const entry of found.values()) {

@@ -1,7 +1,14 @@
-/** Snapshots of sandboxes: each is a snapshot of the store, whose name says whose it is and of what. */
-import { PandoError } from '../error.js';
+/**
+ * Snapshots of sandboxes: each is a snapshot of the store, whose name says whose it is and of what. What its
+ * commands get stands beside it, in `served/snapshots/NAME.json`.
+ */
+import { mkdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { PandoError, reasonOf } from '../error.js';
+import { publishReplacing, writeTemporary } from '../image/atomic-file.js';
+import { storeDirectory } from '../image/directories.js';
 import { SnapshotStore } from '../snapshot/snapshot-store.js';
-import { type HostedSandbox, randomId } from './hosted-sandbox.js';
+import { type HostedOptions, type HostedSandbox, randomId } from './hosted-sandbox.js';
 import { RequestError } from './http.js';
 
 export interface SnapshotEntry {
@@ -11,6 +18,14 @@ export interface SnapshotEntry {
 
 /** `served`, the owner, the sandbox, and the client's name, which a store's name of 64 characters leaves. */
 const NAME = /^[a-z0-9][a-z0-9_]{0,19}$/i;
+
+function stateFolder(): string {
+  return join(storeDirectory(), 'served', 'snapshots');
+}
+
+function statePath(snapshotID: string): string {
+  return join(stateFolder(), `${snapshotID}.json`);
+}
 
 function prefixOf(owner: string): string {
   return `served-${owner}-`;
@@ -33,9 +48,27 @@ export async function takeSnapshot(
   if (!NAME.test(name)) {
     throw new RequestError(400, 'a name has up to 20 letters, digits and underscores');
   }
-  const snapshotID = `${prefixOf(hosted.options.owner)}${hosted.id}-${name}`;
+  const { owner, user, cwd } = hosted.options;
+  const snapshotID = `${prefixOf(owner)}${hosted.id}-${name}`;
   await hosted.sandbox.snapshot(snapshotID);
+  const state = { env: hosted.sandbox.env, user, cwd };
+  await mkdir(stateFolder(), { recursive: true });
+  const written = await writeTemporary(stateFolder(), Buffer.from(JSON.stringify(state)), 0o600);
+  await publishReplacing(written, statePath(snapshotID));
   return entryOf(snapshotID);
+}
+
+/** What commands get in a sandbox that goes on from a snapshot: what they got in the one that was written down. */
+export async function snapshotState(
+  snapshotID: string,
+): Promise<Pick<HostedOptions, 'env' | 'user' | 'cwd'>> {
+  try {
+    return JSON.parse(await readFile(statePath(snapshotID), 'utf8'));
+  } catch (error) {
+    // A server of an earlier release wrote none.
+    if (reasonOf(error) === 'ENOENT') return { env: {} };
+    throw error;
+  }
 }
 
 /** Snapshots of an owner, in order of their ids; those of one sandbox, or of one name. */
@@ -68,4 +101,5 @@ export async function removeSnapshot(owner: string, template: string): Promise<v
   const there = isSnapshotOf(owner, template) && (await store.names()).includes(template);
   if (!there) throw new RequestError(404, `there is no snapshot ${template}`);
   await store.remove(template);
+  await rm(statePath(template), { force: true });
 }

@@ -236,8 +236,12 @@ export class StepRunner {
     if (ready === '') return;
     const words = await this.#shellWords(ready);
     const deadline = performance.now() + READY_LIMIT;
-    while ((await sandbox.exec(words, options)).exitCode !== 0) {
+    for (;;) {
+      const { exitCode, stderr } = await sandbox.exec(words, options);
+      if (exitCode === 0) break;
       if (performance.now() > deadline) {
+        // Many ready commands need programs that small images lack.
+        for (const line of stderr.split('\n')) if (line !== '') this.log(line.slice(0, LINE_MAX));
         if (command !== '') await this.#tail();
         throw new RequestError(400, `not ready after ${READY_LIMIT / 1000} s: ${ready}`);
       }

@@ -4,7 +4,7 @@ import { ImageStore } from '../../image/store.js';
 import type { SandboxOptions } from '../../sandbox/sandbox.js';
 import type { HostedOptions } from '../hosted-sandbox.js';
 import { RequestError } from '../http.js';
-import { isSnapshotOf, snapshotMemory } from '../snapshots.js';
+import { isSnapshotOf, snapshotMemory, snapshotState } from '../snapshots.js';
 import { buildSnapshot, type TemplateStore } from './template-store.js';
 
 /** The template that clients name when their user names none. */
@@ -35,7 +35,7 @@ export async function sourceOf(
     return { source: { image: DEFAULT_IMAGE_NAME }, defaults: PLAIN };
   if (isSnapshotOf(owner, template)) {
     const memory = await snapshotMemory(template);
-    return { source: { snapshot: template }, memory, defaults: PLAIN };
+    return { source: { snapshot: template }, memory, defaults: await snapshotState(template) };
   }
   // No template has such a name, and every reference that says where the image is.
   if (template.includes('/')) return sourceOfImage(template, pull);
