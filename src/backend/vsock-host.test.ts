@@ -253,6 +253,18 @@ test('a guest whose machine was restored hears that its connections are over', a
   assert.equal(guest.driver.used(2), undefined, 'once');
 });
 
+test('a guest whose machine was restored without connections hears of none', async () => {
+  const guest = new Guest();
+  const { stream } = await guest.accept(1);
+  stream.destroy();
+  while (!(await guest.packets()).some(({ operation }) => operation === OPERATION.RST));
+  const event = 0x70000;
+  guest.driver.submit(2, [{ address: event, length: 4, writable: true }]);
+  const next = new VsockHost(guest.driver.device);
+  next.serve();
+  assert.equal(guest.driver.used(2), undefined);
+});
+
 test('what a reset or a closed host end leaves open ends', async () => {
   const guest = new Guest();
   const { stream } = await guest.accept(1);

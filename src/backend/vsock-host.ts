@@ -53,6 +53,7 @@ export class VsockHost implements HostEnd, StreamOwner {
     if (this.#streams.size >= CONNECTION_LIMIT) throw tooMany();
     const stream = new VsockStream(this, port, this.#nextPort++, OPERATION.REQUEST);
     if (this.#nextPort > 0x7fff_ffff) this.#nextPort = FIRST_PORT;
+    this.#link.adopt(this.#session);
     this.#streams.set(keyOf(stream), stream);
     const connected = once(stream, 'connect');
     this.ready(stream);
@@ -83,6 +84,7 @@ export class VsockHost implements HostEnd, StreamOwner {
     const packets = this.#link.receive(BATCH);
     for (const packet of packets) this.#receive(packet);
     this.#flush();
+    this.#leaveUnused();
     if (packets.length === BATCH) setImmediate(() => this.serve());
   }
 
@@ -125,6 +127,7 @@ export class VsockHost implements HostEnd, StreamOwner {
     queueMicrotask(() => {
       this.#flushing = false;
       this.#flush();
+      this.#leaveUnused();
     });
   }
 
@@ -152,6 +155,12 @@ export class VsockHost implements HostEnd, StreamOwner {
     });
     // Their writers go on, which may call `ready`: the rings are free again.
     for (const stream of sent) stream.settle();
+  }
+
+  /** The event would reach the guest behind the first packets of a new host end, and end its connections, too. */
+  #leaveUnused(): void {
+    const used = this.#streams.size + this.#ready.size + this.#resets.length;
+    if (used === 0) this.#link.leave(this.#session);
   }
 
   close(): void {

@@ -104,14 +104,17 @@ export class Sandbox implements AsyncDisposable {
   static async #begin(vm: Vm, options: SandboxOptions): Promise<Sandbox> {
     try {
       vm.start();
-      const agent = await agentReady(vm, options.signal);
       const id = randomUUID();
-      await agent.system({
+      const own = {
         entropy: randomBytes(ENTROPY),
         hostname: `sandbox-${id.slice(0, 8)}`,
         machineId: id.replaceAll('-', ''),
-        clock: BigInt(Date.now()) * 1_000_000n,
-      });
+      };
+      const agent = await agentReady(
+        vm,
+        (asked) => asked.system({ ...own, clock: BigInt(Date.now()) * 1_000_000n }),
+        options.signal,
+      );
       return new Sandbox(id, vm, agent, options);
     } catch (error) {
       await vm.close();

@@ -17,6 +17,7 @@ import type { VmOptions } from '../vm/types.js';
 import { Vm } from '../vm/vm.js';
 import { Agent } from './agent/agent.js';
 import { AGENT_PORT, PROTOCOL_VERSION } from './agent/protocol.js';
+import { Exec } from './exec.js';
 
 /** What a template's machine is made of. */
 export interface TemplateOptions {
@@ -38,10 +39,16 @@ export function agentOf(vm: Vm): Agent {
 }
 
 /**
- * Waits until the agent of a running VM answers.
- * @throws PandoError SANDBOX_AGENT_SILENT, SANDBOX_AGENT_VERSION, SANDBOX_ENDED, and the signal's reason
+ * Asks the agent of a running VM until it answers.
+ * @param ask the request
+ * @throws PandoError SANDBOX_AGENT_SILENT, SANDBOX_AGENT_VERSION, SANDBOX_ENDED, what the agent answers, and the
+ * signal's reason
  */
-export async function agentReady(vm: Vm, signal?: AbortSignal): Promise<Agent> {
+export async function agentReady(
+  vm: Vm,
+  ask: (agent: Agent) => Promise<void>,
+  signal?: AbortSignal,
+): Promise<Agent> {
   const agent = agentOf(vm);
   const deadline = Date.now() + BOOT_LIMIT;
   let over = false;
@@ -56,13 +63,12 @@ export async function agentReady(vm: Vm, signal?: AbortSignal): Promise<Agent> {
       });
     }
     try {
-      const version = await agent.ping();
-      if (version === PROTOCOL_VERSION) return agent;
-      const message = `the agent speaks version ${version} of its protocol, this release ${PROTOCOL_VERSION}`;
-      throw new PandoError('SANDBOX_AGENT_VERSION', message, { remedy: 'pull the image again' });
+      await ask(agent);
+      return agent;
     } catch (error) {
-      const waits = error instanceof PandoError && error.code.startsWith('VSOCK_');
-      if (!waits && !(error instanceof PandoError && error.code === 'AGENT_LOST')) throw error;
+      const { code = '' } = error instanceof PandoError ? error : {};
+      if (code === 'GUEST_EPROTONOSUPPORT') throw otherVersion('another version', error);
+      if (!code.startsWith('VSOCK_') && code !== 'AGENT_LOST') throw error;
       if (Date.now() > deadline) {
         throw new PandoError(
           'SANDBOX_AGENT_SILENT',
@@ -72,6 +78,30 @@ export async function agentReady(vm: Vm, signal?: AbortSignal): Promise<Agent> {
       }
     }
     await sleep(ASK_EVERY);
+  }
+}
+
+function otherVersion(spoken: string, cause?: unknown): PandoError {
+  const message = `the agent speaks ${spoken} of its protocol, this release version ${PROTOCOL_VERSION}`;
+  return new PandoError('SANDBOX_AGENT_VERSION', message, {
+    remedy: 'pull the image again',
+    cause,
+  });
+}
+
+/** Whether the agent is one that this release can talk to. @throws PandoError SANDBOX_AGENT_VERSION */
+async function checkVersion(agent: Agent): Promise<void> {
+  const version = await agent.ping();
+  if (version !== PROTOCOL_VERSION) throw otherVersion(`version ${version}`);
+}
+
+/** Runs what each sandbox will run first: it finds the pages that this needs in the template. */
+async function warmUp(agent: Agent): Promise<void> {
+  try {
+    await new Exec(agent, ['true']);
+  } catch (error) {
+    // An image may be without it.
+    if (!(error instanceof PandoError) || !error.code.startsWith('GUEST_')) throw error;
   }
 }
 
@@ -183,10 +213,11 @@ async function ensureTemplate(machine: TemplateMachine, options: TemplateOptions
   }
   try {
     vm.start();
-    const agent = await agentReady(vm, signal);
+    const agent = await agentReady(vm, checkVersion, signal);
     const { cwd } = machine.defaults;
     // The folder of a container is made when its image lacks it, as by `docker run`.
     if (cwd !== undefined) await agent.mkdir(cwd, { recursive: true });
+    await warmUp(agent);
     await vm.trim();
     progress('writing the template');
     await vm.snapshot({ name, replace: true });

@@ -19,7 +19,7 @@ export const VSOCK_HOST_CID = 2;
 /** All open connections are over (5.10.6.7). */
 const EVENT_TRANSPORT_RESET = 0;
 
-/** Word of the device's state: who was the host end of the connections that the guest has. */
+/** Word of the device's state: who is the host end of the connections that the guest has; 0 when it has none. */
 const S_SESSION = 0;
 
 /** A packet; addresses and length are its link's matter. */
@@ -56,6 +56,8 @@ export interface VsockLink {
    * @param session of this host end, not 0
    */
   adopt(session: number): void;
+  /** The guest has no connections: there will be nothing to tell it of, until the host end adopts it again. */
+  leave(session: number): void;
 }
 
 export class VirtioVsock implements VirtioDevice, VsockLink {
@@ -159,6 +161,11 @@ export class VirtioVsock implements VirtioDevice, VsockLink {
         return true;
       }),
     );
+  }
+
+  leave(session: number): void {
+    const { state } = this.#transport;
+    if (state[S_SESSION] === session) state[S_SESSION] = 0;
   }
 }
 
