@@ -10,11 +10,14 @@ import type { TranslationService } from '../accel/wasm/translate/service.js';
 import type { TierOptions } from '../accel/wasm/translate/tier.js';
 import { WasmVcpu } from '../accel/wasm/vcpu.js';
 import { DEFAULT_CPU_MODEL } from '../arch/cpu-models.js';
+import { pvhEntryState } from '../arch/entry-state.js';
 import type { VcpuState } from '../arch/vcpu-state.js';
 import { Board } from '../devices/board.js';
 import { GuestMemory } from '../memory/guest-memory.js';
-import { placeGuestImages, writeGuestBootData } from '../run/first-memory.js';
+import { MemoryLayout } from '../memory/memory-layout.js';
+import { firstLayout, placeGuestImages, writeGuestBootData } from '../run/first-memory.js';
 import type { GuestImages } from '../run/images.js';
+import { MACHINE_STATE_VERSION, type MachineState } from '../run/machine-state.js';
 import { prepareEngine } from '../run/wasm/execution.js';
 import { TSC_FREQUENCY } from '../run/wasm/machine.js';
 
@@ -64,6 +67,7 @@ export class LockstepGuest {
   readonly #bytes: Uint8Array;
   #time = 0;
   #looks = 0;
+  #firstLayout: (() => MemoryLayout) | undefined;
   /** The end of the console output so far. */
   output = '';
   ended = false;
@@ -112,11 +116,12 @@ export class LockstepGuest {
   static create(machine: LockstepMachine, engine: LockstepEngine): LockstepGuest {
     const { images, memory, commandLine } = machine;
     const guestMemory = GuestMemory.create({ ramBytes: memory, controlBytes: L.GUEST_BASE });
-    placeGuestImages(guestMemory, images, 'map');
+    const { ranges } = placeGuestImages(guestMemory, images, 'map');
     installDecodeTables(guestMemory.memory);
     const entry = writeGuestBootData(guestMemory, images, { memory, cpus: 1, commandLine });
     prepareEngine(guestMemory, DEFAULT_CPU_MODEL);
     const guest = new LockstepGuest(guestMemory, engine);
+    guest.#firstLayout = () => firstLayout(images, ranges);
     guest.#board.reset();
     guest.#vcpu.reset(entry);
     return guest;
@@ -125,6 +130,42 @@ export class LockstepGuest {
   /** Makes a guest that is interpreted. */
   static interpreted(machine: LockstepMachine): LockstepGuest {
     return LockstepGuest.create(machine, { module: coreModule() });
+  }
+
+  /** Makes a guest that goes on from a saved one; its RAM is `layout`'s. */
+  static restored(
+    { images, memory }: LockstepMachine,
+    layout: MemoryLayout,
+    state: MachineState,
+    engine: LockstepEngine,
+  ): LockstepGuest {
+    const guestMemory = GuestMemory.create({ ramBytes: memory, controlBytes: L.GUEST_BASE });
+    installDecodeTables(guestMemory.memory);
+    prepareEngine(guestMemory, DEFAULT_CPU_MODEL);
+    const guest = new LockstepGuest(guestMemory, engine);
+    guest.#board.reset();
+    guest.#vcpu.reset(pvhEntryState(images.plan.entry, 0));
+    layout.map(guestMemory);
+    guest.#vcpu.restore(state.parts);
+    guest.#board.restore(state.parts);
+    guest.#time = state.time;
+    guest.#looks = 0;
+    return guest;
+  }
+
+  /** RAM, of a guest that has booted, between two turns: the guest maps its pages from there, too. */
+  capture(): MemoryLayout {
+    const before = this.#firstLayout?.() ?? new MemoryLayout([], []);
+    const layout = before.capture(this.memory);
+    before.close();
+    return layout;
+  }
+
+  /** All but RAM, between two turns. */
+  save(): MachineState {
+    const parts = [...this.#board.save(), this.#vcpu.save()];
+    const time = this.#time + CLOCK_STEP * this.#looks;
+    return { version: MACHINE_STATE_VERSION, accelerator: 'wasm', time, parts };
   }
 
   /** Instructions retired. */

@@ -6,7 +6,7 @@ import { dirname } from 'node:path';
 import { CONTROL_BYTES, VM_CONTROL as KVM_VM_CONTROL } from '../accel/kvm/layout.js';
 import { GUEST_BASE, VM_CONTROL as WASM_VM_CONTROL } from '../accel/wasm/layout.js';
 import { type EntryState, pvhEntryState } from '../arch/entry-state.js';
-import { PAGE_SIZE, VM_GENERATION_ID_ADDRESS } from '../arch/layout.js';
+import { VM_GENERATION_ID_ADDRESS } from '../arch/layout.js';
 import type { BalloonHost } from '../backend/balloon-host.js';
 import { fillRandom } from '../backend/entropy.js';
 import type { VsockHost } from '../backend/vsock-host.js';
@@ -17,16 +17,14 @@ import { GuestMemory } from '../memory/guest-memory.js';
 import type { GuestRam } from '../memory/guest-ram.js';
 import type { ImageRange } from '../memory/image-pages.js';
 import { MappedMemory } from '../memory/mapped-memory.js';
-import type { MemoryRun } from '../memory/memory-image.js';
-import { MemoryLayout, SharedFile } from '../memory/memory-layout.js';
+import type { MemoryLayout } from '../memory/memory-layout.js';
 import type { PlacedImages } from '../memory/place-images.js';
-import type { BootFile } from './boot-file.js';
 import { boundDeduplicated, profilePath } from './boot-gains.js';
 import { VmControl } from './control.js';
 import { captureDisks, closeLayers } from './device-copies.js';
 import { type DiskLayers, declareDevices, HostEnds, type OpenDevices } from './devices.js';
 import type { Execution, MachineListener } from './execution.js';
-import { placeGuestImages, writeGuestBootData } from './first-memory.js';
+import { firstLayout, placeGuestImages, writeGuestBootData } from './first-memory.js';
 import type { GuestImages } from './images.js';
 import { KvmExecution } from './kvm/execution.js';
 import type { MachineState } from './machine-state.js';
@@ -184,7 +182,10 @@ export class Guest {
     const state = this.execution.save();
     const disks = captureDisks(this.#options.devices);
     try {
-      const before = this.#layout ?? this.#firstLayout();
+      // Pages that guests have alike are named by no digest: the capture copies them.
+      const alike = this.deduplicated?.ranges ?? [];
+      const { images } = this.#options;
+      const before = this.#layout ?? firstLayout(images, this.#placed?.ranges ?? [], alike);
       const layout = before.capture(this.memory);
       before.close();
       this.#layout = layout;
@@ -193,31 +194,6 @@ export class Guest {
       closeLayers(disks);
       throw error;
     }
-  }
-
-  /** RAM as it is after a boot: of kernel, initrd and the pages that guests have alike. */
-  #firstLayout(): MemoryLayout {
-    const { images } = this.#options;
-    const sources = new Map<string, BootFile | undefined>([
-      ['kernel', images.kernel],
-      ['initrd', images.initrd],
-      ['modules', images.modules],
-      ...(images.pmem?.files ?? []).map((file, index) => [`pmem${index}`, file] as const),
-    ]);
-    const present = [...sources].filter(([, file]) => file !== undefined).map(([source]) => source);
-    const placed = [...sources.values()].filter((file) => file !== undefined);
-    const files = placed.map((file) => {
-      const held = images.share();
-      return new SharedFile(file.fd, file.size, file.content?.sha256, () => held.close());
-    });
-    const runs = (this.#placed?.ranges ?? [])
-      .filter(({ how }) => how === 'mapped')
-      .map((range) => runOf(range, present.indexOf(range.source)));
-    // These are named by no digest: the capture copies them.
-    const deduplicated = (this.deduplicated?.ranges ?? []).map((range) =>
-      runOf(range, files.length),
-    );
-    return new MemoryLayout(files, [...runs, ...deduplicated]);
   }
 
   #writeGeneration(): void {
@@ -240,16 +216,6 @@ export class Guest {
     this.memory.release();
     this.#layout?.close();
   }
-}
-
-/** A mapped range in pages. RAM before its hole is as long as its addresses. */
-function runOf({ guestAddress, length, fileOffset }: ImageRange, file: number): MemoryRun {
-  return {
-    page: guestAddress / PAGE_SIZE,
-    pages: length / PAGE_SIZE,
-    file,
-    filePage: fileOffset / PAGE_SIZE,
-  };
 }
 
 /** Memory as the accelerator wants it, and how to make the execution over it. */

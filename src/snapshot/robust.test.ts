@@ -7,6 +7,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   truncateSync,
   writeFileSync,
@@ -19,6 +20,7 @@ import { fileURLToPath } from 'node:url';
 import { GuestCode } from '../accel/conformance/testing/guest.js';
 import { PandoError } from '../error.js';
 import { Vm } from '../vm/vm.js';
+import { formatSnapshot, type SnapshotManifest } from './manifest.js';
 import { openSnapshot } from './open-snapshot.js';
 import { SnapshotStore } from './snapshot-store.js';
 
@@ -74,6 +76,9 @@ async function codeOf(promise: Promise<Vm>): Promise<string> {
   return error.code;
 }
 
+/** Cuts and flips of each of the three files. */
+const DAMAGES = 34;
+
 test('a bit that flips, or an end that is cut off, in any file is one coded error', async () => {
   const vm = await readyGuest();
   const manifest = await vm.snapshot({ name: 'flips' });
@@ -83,7 +88,7 @@ test('a bit that flips, or an end that is cut off, in any file is one coded erro
   for (const path of [join(snapshots, 'flips.json'), ...objects]) {
     const good = readFileSync(path);
     chmodSync(path, 0o600);
-    for (let step = 0; step < 12; step += 1) {
+    for (let step = 0; step < DAMAGES; step += 1) {
       const at = random(good.length);
       const bytes = Buffer.from(good);
       bytes[at] = bytes[at]! ^ (1 << random(8));
@@ -96,6 +101,56 @@ test('a bit that flips, or an end that is cut off, in any file is one coded erro
     writeFileSync(path, good);
   }
   await finish(await Vm.restore({ snapshot: 'flips' }));
+});
+
+/** Every leaf of a value, as the keys that lead to it. */
+function leaves(value: unknown, path: readonly string[] = []): (readonly string[])[] {
+  if (typeof value !== 'object' || value === null) return [path];
+  return Object.entries(value).flatMap(([key, part]) => leaves(part, [...path, key]));
+}
+
+/** A copy of a value with another one at a leaf. */
+function changed(value: unknown, [key, ...rest]: readonly string[], leaf: unknown): unknown {
+  if (key === undefined) return leaf;
+  const copy = structuredClone(value) as Record<string, unknown>;
+  copy[key] = changed(copy[key], rest, leaf);
+  return copy;
+}
+
+/** What a field may be given that is not what stood there, nor of its kind. */
+const WRONG = [undefined, null, -1, 2.5, 'x', {}];
+
+test('a manifest with any one field changed is one coded error, or another machine', async () => {
+  const vm = await readyGuest();
+  const name = 'fields';
+  const manifest = await vm.snapshot({ name });
+  await vm.close();
+  const path = join(snapshots, `${name}.json`);
+  const good = readFileSync(path);
+  rmSync(path);
+  // One run tells of all of them.
+  const { runs, ...fields } = manifest;
+  const places = [...leaves(fields), ...leaves({ runs: runs.slice(0, 1) })];
+  assert.ok(places.length > 20);
+  for (const place of places) {
+    const wrong = changed(manifest, place, WRONG[random(WRONG.length)]) as SnapshotManifest;
+    writeFileSync(path, formatSnapshot(wrong));
+    const error: unknown = await Vm.restore({ snapshot: name }).then(
+      (made) => made.close(),
+      (cause: unknown) => cause,
+    );
+    if (error === undefined) continue;
+    assert.ok(error instanceof PandoError, `${place.join('.')}: ${String(error)}`);
+  }
+  const older = { ...manifest, format: 1 } as unknown as SnapshotManifest;
+  writeFileSync(path, formatSnapshot(older));
+  assert.equal(await codeOf(Vm.restore({ snapshot: name })), 'SNAPSHOT_FORMAT');
+  writeFileSync(path, good);
+  const kept = join(snapshots, 'objects', manifest.kernel.sha256);
+  renameSync(kept, `${kept}.away`);
+  assert.equal(await codeOf(Vm.restore({ snapshot: name })), 'SNAPSHOT_OBJECT_MISSING');
+  renameSync(`${kept}.away`, kept);
+  await finish(await Vm.restore({ snapshot: name }));
 });
 
 test('64 clones at once go on', async () => {
@@ -136,25 +191,38 @@ test('a disk that is full is one coded error, and leaves nothing', async () => {
   await finish(await Vm.restore({ snapshot: 'full' }));
 });
 
-test('a capture that is killed leaves a store that is whole', async () => {
-  for (let run = 0; run < 4; run += 1) {
-    const child = spawn(process.execPath, [LOOP, kernel, `killed${run}`], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    let printed = '';
-    child.stdout.setEncoding('latin1').on('data', (text: string) => {
-      printed += text;
-    });
-    const ended = once(child, 'close');
-    await once(child.stdout, 'data');
-    await sleep(random(200));
-    child.kill('SIGKILL');
-    await ended;
-    const names = await new SnapshotStore().names();
-    for (const name of printed.split('\n').slice(0, -1)) assert.ok(names.includes(name), name);
+/** Makes snapshots until it is killed. @returns the names of those that it said were made */
+async function killedCapture(prefix: string): Promise<string[]> {
+  const child = spawn(process.execPath, [LOOP, kernel, prefix], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let printed = '';
+  child.stdout.setEncoding('latin1').on('data', (text: string) => {
+    printed += text;
+  });
+  const ended = once(child, 'close');
+  await once(child.stdout, 'data');
+  await sleep(random(200));
+  child.kill('SIGKILL');
+  await ended;
+  return printed.split('\n').slice(0, -1);
+}
+
+const WAVES = 10;
+
+test('captures that are killed, three at a time, leave a store that is whole', async () => {
+  const snapshotStore = new SnapshotStore();
+  for (let wave = 0; wave < WAVES; wave += 1) {
+    const prefixes = [0, 1, 2].map((member) => `killed${wave}-${member}`);
+    const made = (await Promise.all(prefixes.map(killedCapture))).flat();
+    const names = await snapshotStore.names();
+    for (const name of made) assert.ok(names.includes(name), name);
     for (const name of names) (await openSnapshot(name)).close();
+    // Removing is right, too, whatever a killed one has left; one stays.
+    for (const name of names) if (name !== 'killed0-0-0') await snapshotStore.remove(name);
+    assert.deepEqual(await snapshotStore.names(), ['killed0-0-0']);
   }
-  await new SnapshotStore().prepare();
+  await snapshotStore.prepare();
   assert.deepEqual(readdirSync(join(snapshots, 'temporary')), []);
-  await finish(await Vm.restore({ snapshot: 'killed0-0' }));
+  await finish(await Vm.restore({ snapshot: 'killed0-0-0' }));
 });
