@@ -25,6 +25,7 @@ export interface RunFlags {
   readonly image?: string;
   readonly append?: string;
   readonly snapshot?: string;
+  readonly fresh?: boolean;
   readonly memory: string;
   readonly cpus: string;
   readonly cpu?: string;

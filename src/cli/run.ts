@@ -138,13 +138,15 @@ export async function run(
 ): Promise<number> {
   const options = parseRunOptions(flags);
   checkDiskSize(options, program);
+  const progress = progressLine(streams.err);
+  const snapshot = flags.snapshot ?? (await templateOf(flags, options, program, progress));
   const target = options.report === undefined ? undefined : await reportTarget(options.report);
   if (target !== undefined) await checkReportFile(target.path);
   const wanted = target !== undefined && target.kind !== 'json';
   const page = wanted ? await import('./run-page.js') : undefined;
   let maps: readonly MappedGuest[] = [];
-  if (flags.force !== true && flags.snapshot === undefined) checkMemory(options, availableMemory());
-  const captured = flags.snapshot === undefined ? undefined : await machineOf(flags.snapshot);
+  if (flags.force !== true && snapshot === undefined) checkMemory(options, availableMemory());
+  const captured = snapshot === undefined ? undefined : await machineOf(snapshot);
   // Probed once: each process of a VM would do it again.
   const accelerator =
     captured?.accelerator ??
@@ -154,7 +156,6 @@ export async function run(
           wasmRefusal(options.cpu, options.memory, options.cpus),
         )
       : options.accelerator);
-  const progress = progressLine(streams.err);
   const { disks, rng, net } = options;
   const devices = disks.length > 0 || rng || net !== undefined || program !== undefined;
   // A guest that gets its drivers for other devices has this one's, too.
@@ -189,7 +190,7 @@ export async function run(
         load: options.load,
         tier: options.tier,
       },
-      snapshot: flags.snapshot,
+      snapshot,
       count: options.count,
       isolate: options.isolate,
       serial: options.serial,
@@ -216,6 +217,24 @@ export async function run(
     }
   }
   return status;
+}
+
+/** The image's template, when the run is of its machine, and neither waits for its boot nor measures it. */
+async function templateOf(
+  flags: RunFlags,
+  options: RunOptions,
+  program: RootProgram | undefined,
+  progress: ProgressLine,
+): Promise<string | undefined> {
+  const { disks, rng, net, balloon, until, report, json, load, cpu, accelerator } = options;
+  const own = [flags.kernel, flags.initrd, flags.append, program, net, until, report, cpu];
+  const devices = disks.length > 0 || rng || balloon === true;
+  const boots = flags.fresh === true || devices || json || load !== 'map';
+  if (boots || own.some((given) => given !== undefined)) return undefined;
+  const { templateFor } = await import('./templates.js');
+  const { memory, cpus, tier } = options;
+  const wanted = { memory, cpus, tier, accelerator };
+  return templateFor(flags.image, wanted, progress.sink).finally(() => progress.end());
 }
 
 /** The machine of a snapshot. @throws PandoError as `snapshotMachine` */
@@ -301,6 +320,7 @@ export function registerRunCommand(program: Command): void {
     .option('--image <name>', 'image of the store (default: debian, pulled when it is missing)')
     .option('--append <text>', "kernel command line; without --kernel it follows the image's own")
     .option('--snapshot <name>', 'go on from a snapshot instead of booting')
+    .option('--fresh', 'boot, although the image has a template (pando template)')
     .option('--memory <size>', 'guest RAM of each VM; on wasm up to 3G', '1G')
     .option('--cpus <number>', 'virtual processors of each VM', '1')
     .option(

@@ -7,12 +7,12 @@ import type { SnapshotManifest } from '../snapshot/manifest.js';
 import { SnapshotStore } from '../snapshot/snapshot-store.js';
 import { Vm } from '../vm/vm.js';
 import { megabytes, table } from './image-text.js';
+import { ready } from './ready.js';
 import { progressLine } from './terminal/image-progress.js';
 import { STANDARD_STREAMS } from './terminal/standard-streams.js';
-import { TextWatch } from './terminal/text-watch.js';
 import { parseSeconds, parseSize } from './terminal/units.js';
 
-interface Output {
+export interface Output {
   readonly json?: boolean;
 }
 
@@ -27,59 +27,13 @@ interface CreateFlags extends Output {
   readonly replace?: boolean;
 }
 
-/** A guest that has nothing more to do at its start is asleep and silent in so many looks at it. */
-const IDLE_LOOKS = 10;
-const LOOK_MS = 50;
-
-function print(options: Output, object: unknown, text: string): void {
+export function print(options: Output, object: unknown, text: string): void {
   STANDARD_STREAMS.out.write(`${options.json === true ? JSON.stringify(object, null, 2) : text}\n`);
 }
 
 /** Bytes of a snapshot's own: its image's files are the store's. */
-function ownSize({ pages, state }: SnapshotManifest): number {
+export function ownSize({ pages, state }: SnapshotManifest): number {
   return pages.size + state.size;
-}
-
-/**
- * Resolves at the guest's first ready moment: its console has shown `until`, or user space has begun and
- * the guest waits. A host with other work makes a guest slow, but not sleep.
- */
-async function ready(vm: Vm, until: string | undefined, timeoutMs: number): Promise<void> {
-  const watch = until === undefined ? undefined : new TextWatch(until);
-  let looks: NodeJS.Timeout | undefined;
-  let limit: NodeJS.Timeout | undefined;
-  const stops: (() => void)[] = [];
-  try {
-    await new Promise<void>((resolve, reject) => {
-      let idle = 0;
-      const look = (): void => {
-        const began = vm.stages.some(({ name }) => name === 'linux_start_user');
-        idle = began && vm.vcpuState().halted ? idle + 1 : 0;
-        if (idle === IDLE_LOOKS) resolve();
-      };
-      if (watch === undefined) looks = setInterval(look, LOOK_MS);
-      stops.push(
-        vm.onConsole((bytes) => {
-          idle = 0;
-          if (watch?.feed(bytes) === true) resolve();
-        }),
-      );
-      limit = setTimeout(() => {
-        const what = until === undefined ? 'its user space was ready' : `it printed ${until}`;
-        const message = `${timeoutMs / 1000} s went by before ${what}`;
-        reject(new PandoError('SNAPSHOT_TIMEOUT', message, { remedy: 'give a longer --timeout' }));
-      }, timeoutMs);
-      void vm.exited.then((exit) => {
-        const why = exit.kind === 'error' ? `: ${exit.message}` : '';
-        const message = `the guest ended (${exit.kind}${why}) before it was ready`;
-        reject(new PandoError('SNAPSHOT_GUEST_ENDED', message, { remedy: 'try it: pando run' }));
-      });
-    });
-  } finally {
-    clearInterval(looks);
-    clearTimeout(limit);
-    for (const stop of stops) stop();
-  }
 }
 
 async function create(name: string, flags: CreateFlags, progress: ProgressSink): Promise<void> {

@@ -11,6 +11,7 @@ import { registerRunCommand } from './run.js';
 import { registerSandboxCommands } from './sandboxes/verbs.js';
 import { registerServeCommand } from './serve.js';
 import { registerSnapshotCommand } from './snapshot.js';
+import { registerTemplateCommand } from './template.js';
 
 /** In the order in which help names them. */
 export const VERBS: readonly Registration[] = [
@@ -18,6 +19,7 @@ export const VERBS: readonly Registration[] = [
   registerDemoCommand,
   registerImageCommand,
   registerSnapshotCommand,
+  registerTemplateCommand,
   registerServeCommand,
   registerSandboxCommands,
   registerDoctorCommand,
