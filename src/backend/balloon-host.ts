@@ -1,19 +1,19 @@
-/** The host end of a balloon: gives the guest's free pages back, and asks for statistics. */
-import type { BalloonLink, GiveBack, GuestMemoryStatistics } from '../devices/virtio/balloon.js';
+/** The host end of a balloon: discards the guest's free pages, and asks for statistics. */
+import type { BalloonLink, Discard, GuestMemoryStatistics } from '../devices/virtio/balloon.js';
 import type { HostEnd } from '../devices/virtio/device.js';
 
-/** What a guest has given back, and how it uses its memory. */
+/** What of a guest's memory has been discarded, and how it uses its memory. */
 export interface BalloonReport {
-  /** Bytes that it has given back so far; it may use them again at any time. */
-  readonly givenBack: number;
+  /** Bytes that it has reported free so far; it may use them again at any time. */
+  readonly discarded: number;
   /** What it last said of its memory; undefined while it has said nothing. */
   readonly statistics: GuestMemoryStatistics | undefined;
 }
 
 export class BalloonHost implements HostEnd {
   readonly #link: BalloonLink;
-  #giveBack: (address: number, length: number, zeros: boolean) => number = () => 0;
-  #givenBack = 0;
+  #discard: (address: number, length: number, zeros: boolean) => number = () => 0;
+  #discarded = 0;
   #statistics: GuestMemoryStatistics | undefined;
   /** Who waits for statistics. */
   readonly #waiting = new Set<() => void>();
@@ -23,15 +23,15 @@ export class BalloonHost implements HostEnd {
     this.#link = link;
   }
 
-  /** @param giveBack gives pages of guest RAM back, and returns how many bytes of them there were */
-  connect(giveBack: (...range: Parameters<GiveBack>) => number): void {
-    this.#giveBack = giveBack;
+  /** @param discard discards pages of guest RAM, and returns how many bytes of them there were */
+  connect(discard: (...range: Parameters<Discard>) => number): void {
+    this.#discard = discard;
   }
 
   serve(): void {
     if (this.#closed) return;
     this.#link.takeFree((address, length, zeros) => {
-      this.#givenBack += this.#giveBack(address, length, zeros);
+      this.#discarded += this.#discard(address, length, zeros);
     });
     if (this.#waiting.size === 0) return;
     const statistics = this.#link.readStatistics();
@@ -41,7 +41,7 @@ export class BalloonHost implements HostEnd {
   }
 
   get report(): BalloonReport {
-    return { givenBack: this.#givenBack, statistics: this.#statistics };
+    return { discarded: this.#discarded, statistics: this.#statistics };
   }
 
   /**

@@ -75,22 +75,19 @@ function sharingTable(report: RunReport, style: Style): string {
 
 /** Undefined when no VM has a balloon. */
 function balloonTable(report: RunReport, style: Style): string | undefined {
-  const columns = [
-    left('VM'),
-    ...['given back', 'free', 'available', 'caches', 'total'].map(right),
-  ];
+  const columns = [left('VM'), ...['discarded', 'free', 'available', 'caches', 'total'].map(right)];
   const rows = report.vms.flatMap(({ id, memory }) => {
     if (memory?.balloon === undefined) return [];
-    const { givenBack, statistics = {} } = memory.balloon;
+    const { discarded, statistics = {} } = memory.balloon;
     const { free, available, caches, total } = statistics;
     const cells = [free, available, caches, total].map((bytes) =>
       bytes === undefined ? '-' : mebibytes(bytes),
     );
-    return [[String(id), mebibytes(givenBack), ...cells]];
+    return [[String(id), mebibytes(discarded), ...cells]];
   });
   if (rows.length === 0) return undefined;
   const note = style.faint(
-    'given back: all that the guest has reported free so far; the rest as it says itself',
+    'discarded: all that the guest has reported free so far; the rest as it says itself',
   );
   return `${style.bold('Balloon')}\n${formatTable(columns, rows, style)}${note}\n`;
 }

@@ -104,9 +104,9 @@ export async function mapGuests(
 function balloonSection({ vms }: RunReport): string[] {
   const rows = vms.flatMap(({ id, memory }) => {
     if (memory?.balloon === undefined) return [];
-    const { givenBack, statistics = {} } = memory.balloon;
+    const { discarded, statistics = {} } = memory.balloon;
     const { free, available, caches, total } = statistics;
-    const cells = [givenBack, free, available, caches, total].map((bytes) =>
+    const cells = [discarded, free, available, caches, total].map((bytes) =>
       bytes === undefined ? '–' : mebibytes(bytes).replace(/ MiB$/, ''),
     );
     return [[`VM ${id}`, ...cells]];

@@ -24,7 +24,7 @@ export function trimHeap(): void {
  * Drops zero pages. No thread runs the guest meanwhile.
  *
  * @param ranges of the images in guest RAM, as they were placed
- * @returns how many pages were given back; 0 where the kernel does not tell which pages there are
+ * @returns how many pages were discarded; 0 where the kernel does not tell which pages there are
  */
 export function discardZeroPages(
   guest: GuestRam,

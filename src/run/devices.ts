@@ -17,7 +17,7 @@ import { VsockHost } from '../backend/vsock-host.js';
 import type { Board } from '../devices/board.js';
 import type { DeclaredDevice } from '../devices/declared-device.js';
 import type { FrameLink, Offloads } from '../devices/frame-link.js';
-import { type GiveBack, VirtioBalloon } from '../devices/virtio/balloon.js';
+import { type Discard, VirtioBalloon } from '../devices/virtio/balloon.js';
 import { VirtioBlk } from '../devices/virtio/blk.js';
 import type { HostEnd, VirtioDevice, VirtioTransport } from '../devices/virtio/device.js';
 import { VirtioMmio } from '../devices/virtio/mmio.js';
@@ -178,12 +178,12 @@ export class HostEnds {
 
   /**
    * @param board of this thread
-   * @param giveBack gives pages of guest RAM back, and returns how many bytes of them there were
+   * @param discard discards pages of guest RAM, and returns how many bytes of them there were
    */
   constructor(
     board: Board,
     { links }: OpenDevices,
-    giveBack: (...range: Parameters<GiveBack>) => number,
+    discard: (...range: Parameters<Discard>) => number,
   ) {
     this.#board = board;
     this.#ends = board.declared.map((transport) => {
@@ -191,7 +191,7 @@ export class HostEnds {
       const { device, name } = transport;
       const link = links.get(name);
       if (device instanceof VirtioNet && link !== undefined) device.connect(link);
-      if (device.hostEnd instanceof BalloonHost) device.hostEnd.connect(giveBack);
+      if (device.hostEnd instanceof BalloonHost) device.hostEnd.connect(discard);
       return device.hostEnd;
     });
   }

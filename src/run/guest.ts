@@ -12,7 +12,7 @@ import { fillRandom } from '../backend/entropy.js';
 import type { VsockHost } from '../backend/vsock-host.js';
 import { virtioMmioDevice } from '../boot/acpi/virtio.js';
 import { DeduplicatedPages } from '../memory/deduplicated-pages.js';
-import { giveBack } from '../memory/give-back.js';
+import { discardPages } from '../memory/discard-pages.js';
 import { GuestMemory } from '../memory/guest-memory.js';
 import type { GuestRam } from '../memory/guest-ram.js';
 import type { ImageRange } from '../memory/image-pages.js';
@@ -105,8 +105,8 @@ export class Guest {
       execution = execute(this.control);
       this.execution = execution;
       this.#hostEnds = new HostEnds(execution.board, options.devices, (address, length, zeros) =>
-        // Mapped pages that are dropped show their file again.
-        giveBack(this.memory, address, length, zeros ? this.#mapped : []),
+        // Mapped pages that are discarded show their file again.
+        discardPages(this.memory, address, length, zeros ? this.#mapped : []),
       );
       execution.reset(entry);
       if (start !== undefined) this.#goOn(start);

@@ -1,6 +1,6 @@
 /** Listening on a port, or on a UNIX socket that an earlier server may have left. */
 import { once } from 'node:events';
-import { rmSync } from 'node:fs';
+import { lstatSync, rmSync } from 'node:fs';
 import { createConnection, type ListenOptions, type Server } from 'node:net';
 import { reasonOf } from '../error.js';
 
@@ -9,14 +9,19 @@ async function begin(server: Server, where: ListenOptions): Promise<void> {
   await once(server, 'listening');
 }
 
-/** Whether a server answers on a socket; one that was killed has left a file that nobody listens on. */
-async function isAlive(path: string): Promise<boolean> {
+/**
+ * Whether a server answers on a socket; one that was killed has left a file that nobody listens on.
+ * @throws the system's errors, but for those that say that nobody listens
+ */
+export async function answers(path: string): Promise<boolean> {
   const socket = createConnection(path);
   try {
     await once(socket, 'connect');
     return true;
   } catch (error) {
-    return reasonOf(error) !== 'ECONNREFUSED';
+    const reason = reasonOf(error);
+    if (reason === 'ENOENT' || reason === 'ECONNREFUSED') return false;
+    throw error;
   } finally {
     socket.destroy();
   }
@@ -28,8 +33,10 @@ export async function listen(server: Server, where: ListenOptions): Promise<void
     await begin(server, where);
   } catch (error) {
     const { path } = where;
-    if (path === undefined || reasonOf(error) !== 'EADDRINUSE' || (await isAlive(path)))
+    if (path === undefined || reasonOf(error) !== 'EADDRINUSE' || (await answers(path)))
       throw error;
+    // A file of the user's that is no socket is not ours to remove.
+    if (lstatSync(path, { throwIfNoEntry: false })?.isSocket() === false) throw error;
     rmSync(path, { force: true });
     await begin(server, where);
   }

@@ -48,7 +48,7 @@ import type {
 
 const DEFAULT_MEMORY = 1 << 30;
 
-/** How long after user space began the guest's pages of zeros are given back, in milliseconds. */
+/** How long after user space began the guest's pages of zeros are discarded, in milliseconds. */
 export const TRIM_DELAY = 1500;
 /** Milliseconds between two looks at the heaps, which are the whole process's, at least. */
 const HEAP_TRIM_INTERVAL = 1000;

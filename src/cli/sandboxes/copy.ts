@@ -2,13 +2,17 @@
  * `pando cp`: files and folders, to a sandbox and from one. What a guest says about names is not trusted:
  * nothing is written outside the folder that the user named, and links of a guest are not followed or made.
  */
-import { createReadStream, createWriteStream } from 'node:fs';
-import { lstat, mkdir, readdir, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { basename, join, posix } from 'node:path';
 import { json as jsonOf } from 'node:stream/consumers';
-import { pipeline } from 'node:stream/promises';
 import { PandoError } from '../../error.js';
-import { checkName } from '../../sandbox/copy.js';
+import {
+  checkName,
+  fetchTree,
+  type GuestTree,
+  sendTree,
+  type TreeEntry,
+} from '../../sandbox/copy.js';
 import { Daemon } from './daemon.js';
 
 /** One end: a path of the host, or one of a sandbox. */
@@ -32,7 +36,7 @@ interface GuestEntry {
 }
 
 /** A sandbox, for its files. */
-class GuestFiles {
+class GuestFiles implements GuestTree {
   private constructor(
     private readonly daemon: Daemon,
     private readonly access: Readonly<Record<string, string>>,
@@ -60,9 +64,9 @@ class GuestFiles {
     return (await this.#call<{ entry: GuestEntry }>('Stat', { path }))?.entry;
   }
 
-  async list(path: string): Promise<readonly GuestEntry[]> {
+  async list(path: string): Promise<readonly TreeEntry[]> {
     const reply = await this.#call<{ entries?: GuestEntry[] }>('ListDir', { path, depth: 1 });
-    return reply?.entries ?? [];
+    return (reply?.entries ?? []).map((entry) => ({ name: entry.name, kind: kindOf(entry) }));
   }
 
   async makeFolder(path: string): Promise<void> {
@@ -87,19 +91,17 @@ class GuestFiles {
   }
 }
 
-const isFolder = ({ type }: GuestEntry) => type === 'FILE_TYPE_DIRECTORY';
+/** What an entry is; a link is one, whatever it leads to. */
+function kindOf({ type, symlinkTarget }: GuestEntry, followed = false): TreeEntry['kind'] {
+  if (symlinkTarget !== undefined && !followed) return 'other';
+  if (type === 'FILE_TYPE_DIRECTORY') return 'directory';
+  return type === 'FILE_TYPE_FILE' ? 'file' : 'other';
+}
 
 async function copyIn(guest: GuestFiles, from: string, to: string): Promise<void> {
   const there = await guest.stat(to);
-  const target = there !== undefined && isFolder(there) ? posix.join(to, basename(from)) : to;
-  const send = async (path: string, place: string): Promise<void> => {
-    const kind = await lstat(path);
-    if (kind.isDirectory()) {
-      await guest.makeFolder(place);
-      for (const name of await readdir(path)) await send(join(path, name), posix.join(place, name));
-    } else if (kind.isFile()) await guest.write(place, createReadStream(path));
-  };
-  await send(from, target);
+  const folder = there !== undefined && kindOf(there, true) === 'directory';
+  await sendTree(guest, from, folder ? posix.join(to, basename(from)) : to);
 }
 
 async function copyOut(guest: GuestFiles, from: string, to: string): Promise<void> {
@@ -107,25 +109,9 @@ async function copyOut(guest: GuestFiles, from: string, to: string): Promise<voi
   if (entry === undefined) throw new PandoError('COPY_FAILED', `${from} is not in the sandbox`);
   const there = await stat(to).catch(() => undefined);
   const target = there?.isDirectory() === true ? join(to, checkName(posix.basename(from))) : to;
-  const fetchTo = async (what: GuestEntry, path: string, place: string): Promise<void> => {
-    if (isFolder(what) && what.symlinkTarget === undefined) {
-      await mkdir(place, { recursive: true });
-      // A link that was there, or has been put there, leads elsewhere.
-      if (!(await lstat(place)).isDirectory()) {
-        throw new PandoError('COPY_FAILED', `${place} is no folder`);
-      }
-      for (const inner of await guest.list(path)) {
-        const name = checkName(inner.name);
-        await fetchTo(inner, posix.join(path, name), join(place, name));
-      }
-    } else if (
-      what.type === 'FILE_TYPE_FILE' &&
-      (path === from || what.symlinkTarget === undefined)
-    ) {
-      await pipeline(await guest.read(path), createWriteStream(place));
-    }
-  };
-  await fetchTo(entry, from, target);
+  // A link to a file is followed where the user names it, one to a folder is not.
+  const kind = kindOf(entry, entry.type === 'FILE_TYPE_FILE');
+  await fetchTree(guest, { kind }, from, target);
 }
 
 /** @throws PandoError USAGE, COPY_…, SANDBOX_NOT_FOUND */

@@ -7,13 +7,13 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { closeSync, lstatSync, mkdirSync, openSync } from 'node:fs';
 import { type IncomingMessage, request } from 'node:http';
-import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { json as jsonOf, text as textOf } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PandoError, reasonOf } from '../../error.js';
 import { storeDirectory } from '../../image/directories.js';
+import { answers } from '../../server/listen.js';
 import { ENVD_PORT } from '../../server/options.js';
 
 /** Seconds that a sandbox of the command line may live: setTimeout's longest, 24 days. */
@@ -45,20 +45,6 @@ function socketPath(): string {
 /** Where the server of a socket writes its log. */
 function logOf(path: string): string {
   return path.replace(/sock$/, 'log');
-}
-
-async function answers(path: string): Promise<boolean> {
-  const socket = createConnection(path);
-  try {
-    await once(socket, 'connect');
-    return true;
-  } catch (error) {
-    const reason = reasonOf(error);
-    if (reason === 'ENOENT' || reason === 'ECONNREFUSED') return false;
-    throw error;
-  } finally {
-    socket.destroy();
-  }
 }
 
 /** Starts the server if it does not run. @throws PandoError SERVER_NOT_STARTED */

@@ -34,7 +34,7 @@ beforeEach(() => {
 });
 
 describe('free pages', () => {
-  test('reported ones are given back, each range once', () => {
+  test('reported ones are discarded, each range once', () => {
     driver.submit(REPORTS, [
       { address: 0x20000, length: 0x4000, writable: true },
       { address: 0x40000, length: 0x1000, writable: true },
@@ -48,7 +48,7 @@ describe('free pages', () => {
       [0x40000, 0x1000, false],
     ]);
     assert.deepEqual(driver.used(REPORTS), { head: 0, written: 0 });
-    assert.equal(host.report.givenBack, 0x5000);
+    assert.equal(host.report.discarded, 0x5000);
   });
 
   test('without statistics the reports have the queue before', () => {

@@ -1,8 +1,8 @@
 /**
- * The memory balloon: what the guest does not use goes back to the host, and the guest says how it uses its
+ * The memory balloon: pages that the guest does not use are discarded, and the guest says how it uses its
  * memory. Source: virtio 1.2, 5.5, with free page reporting (5.5.6.8), page poison (5.5.6.7) and statistics
- * (5.5.6.3). The balloon's target stays 0: reports alone give memory back, and take nothing from the guest.
- * All work on the rings is the host end's, for giving pages back takes milliseconds.
+ * (5.5.6.3). The balloon's target stays 0: reports alone have memory discarded, and take nothing from the guest.
+ * All work on the rings is the host end's, for discarding pages takes milliseconds.
  */
 import type { HostEnd, VirtioDevice, VirtioTransport } from './device.js';
 import type { VirtQueue } from './queue.js';
@@ -64,15 +64,15 @@ const NAMES: readonly (keyof GuestMemoryStatistics)[] = [
   'caches',
 ];
 
-/** Gives whole pages of a range of guest RAM back. @param zeros they have to read as zeros then */
-export type GiveBack = (address: number, length: number, zeros: boolean) => void;
+/** Discards the whole pages of a range of guest RAM. @param zeros they have to read as zeros then */
+export type Discard = (address: number, length: number, zeros: boolean) => void;
 
 /** What a host end has of the device. */
 export interface BalloonLink {
   /** The driver is ready. */
   readonly running: boolean;
   /** Takes the ranges that the guest does not use. */
-  takeFree(giveBack: GiveBack): void;
+  takeFree(discard: Discard): void;
   /** Has the guest gather statistics anew; the device calls when they are there. */
   askStatistics(): void;
   /** What the guest gathered last; undefined while it does, or has no driver. */
@@ -119,9 +119,9 @@ export class VirtioBalloon implements VirtioDevice, BalloonLink {
     return (this.#transport.features & feature) !== 0n;
   }
 
-  takeFree(giveBack: GiveBack): void {
+  takeFree(discard: Discard): void {
     this.#transport.exclusive(() => {
-      this.#transport.drain(INFLATE, (queue) => this.#takeInflated(queue, giveBack));
+      this.#transport.drain(INFLATE, (queue) => this.#takeInflated(queue, discard));
       this.#transport.drain(DEFLATE, (queue) => {
         const chain = queue.pop();
         if (chain !== undefined) queue.push(chain);
@@ -129,38 +129,38 @@ export class VirtioBalloon implements VirtioDevice, BalloonLink {
       });
       if (!this.#has(F_REPORTING)) return;
       const reporting = this.#has(F_STATS_VQ) ? STATISTICS + 1 : STATISTICS;
-      this.#transport.drain(reporting, (queue) => this.#takeReported(queue, giveBack));
+      this.#transport.drain(reporting, (queue) => this.#takeReported(queue, discard));
     });
   }
 
   /** Pages that the driver holds for nobody: their numbers, le32 each. */
-  #takeInflated(queue: VirtQueue, giveBack: GiveBack): boolean {
+  #takeInflated(queue: VirtQueue, discard: Discard): boolean {
     const chain = queue.pop();
     if (chain === undefined) return false;
     const numbers = new Uint8Array(Math.min(chain.readableBytes, PAGE) & ~3);
     chain.read(0, numbers);
     const view = new DataView(numbers.buffer);
     for (let at = 0; at < numbers.length; at += 4) {
-      this.#give(view.getUint32(at, true) * PAGE, PAGE, giveBack);
+      this.#discard(view.getUint32(at, true) * PAGE, PAGE, discard);
     }
     queue.push(chain);
     return true;
   }
 
-  #takeReported(queue: VirtQueue, giveBack: GiveBack): boolean {
+  #takeReported(queue: VirtQueue, discard: Discard): boolean {
     const chain = queue.pop();
     if (chain === undefined) return false;
-    for (const { address, bytes } of chain.writable) this.#give(address, bytes.length, giveBack);
+    for (const { address, bytes } of chain.writable) this.#discard(address, bytes.length, discard);
     queue.push(chain);
     return true;
   }
 
-  #give(address: number, length: number, giveBack: GiveBack): void {
+  #discard(address: number, length: number, discard: Discard): void {
     const poisoned = this.#has(F_PAGE_POISON);
     // A driver that poisons pages wants to find them so, and they would be zeros.
     if (poisoned && this.#transport.state[S_POISON] !== 0) return;
     this.#transport.memory.view(address, length);
-    giveBack(address, length, poisoned);
+    discard(address, length, poisoned);
     this.#transport.memory.written(address, length);
   }
 
