@@ -89,6 +89,16 @@ test('a sandbox is made, used by its name, and ended', async () => {
   assert.equal('envdAccessToken' in inspected!, false);
 });
 
+test('a command ends with the one that runs it, whatever ends that', async () => {
+  const words = ['exec', 'one', 'sh', '-c', 'sleep 1234 & echo begun; sleep 1234'];
+  const child = spawn(process.execPath, [MAIN, ...words], { env: { ...process.env, ...env } });
+  await once(child.stdout, 'data');
+  child.kill('SIGKILL');
+  await once(child, 'close');
+  const left = "ps -o args | grep -c '^sleep 1234' || true";
+  while ((await output('exec', 'one', 'sh', '-c', left)) !== '0\n');
+});
+
 test('a terminal has its size, and the command its status', async () => {
   const terminal = new PseudoTerminal(37, 101);
   const words = [MAIN, 'exec', '-it', 'one', 'sh', '-c', 'read a; stty size; echo $a; exit 5'];
