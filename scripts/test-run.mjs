@@ -2,11 +2,13 @@
 import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
+import { fileURLToPath } from 'node:url';
 import { TEST_ENVIRONMENT } from './test-store.mjs';
 
 /** The longest file takes minutes, on a busy machine several times that. */
 const FILE_LIMIT_MS = 30 * 60_000;
 const LOOK_MS = 10_000;
+const RUNNER = fileURLToPath(new URL('./test-files.mjs', import.meta.url));
 
 /** Numbers of the processes that a process has started, proc_pid_stat(5). */
 function childrenOf(parent) {
@@ -41,12 +43,13 @@ function limiter(parent, limit) {
  * The exit status of the runner. Its own time-out holds for each test; for a whole file it does so up to Node.js 22,
  * so files are ended from here.
  */
-export async function runTests(files, { cwd, stdio = 'inherit', limit = FILE_LIMIT_MS }) {
+export async function runTests(files, options) {
   // Tests wait for time-outs and for each other's processes: one more than there are processors.
-  const concurrency = availableParallelism() + 1;
-  const options = ['--test', `--test-concurrency=${concurrency}`, `--test-timeout=${limit}`];
+  const concurrency = options.concurrency ?? availableParallelism() + 1;
+  const { cwd, stdio = 'inherit', limit = FILE_LIMIT_MS } = options;
+  const words = [RUNNER, String(concurrency), String(limit)];
   const { NODE_TEST_CONTEXT: _, ...env } = process.env;
-  const runner = spawn(process.execPath, [...options, ...files], {
+  const runner = spawn(process.execPath, [...words, ...files], {
     cwd,
     env: { ...env, ...TEST_ENVIRONMENT },
     stdio,

@@ -1,6 +1,6 @@
 /** How `npm test` runs test files: with the store of the tests, and none without end. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -8,7 +8,7 @@ import { after, test } from 'node:test';
 interface Runner {
   runTests(
     files: readonly string[],
-    options: { cwd: string; stdio: 'ignore'; limit?: number },
+    options: { cwd: string; stdio: 'ignore'; limit?: number; concurrency?: number },
   ): Promise<number>;
 }
 
@@ -39,4 +39,19 @@ test('a file that never ends is ended, and fails', async () => {
   const waits = write('waits.test.mjs', 'setInterval(() => {}, 1000);');
   const limit = 1000;
   assert.equal(await runTests([spins, waits], { cwd: folder, stdio: 'ignore', limit }), 1);
+});
+
+test('files begin in the order given, and one that fails fails the run', async () => {
+  const began = join(folder, 'began');
+  const note = (name: string): string =>
+    write(
+      name,
+      `import { appendFileSync } from 'node:fs';
+      appendFileSync(${JSON.stringify(began)}, '${name} ');`,
+    );
+  const files = ['z.test.mjs', 'b.test.mjs', 'a.test.mjs'].map(note);
+  assert.equal(await runTests(files, { cwd: folder, stdio: 'ignore', concurrency: 1 }), 0);
+  assert.equal(readFileSync(began, 'utf8'), 'z.test.mjs b.test.mjs a.test.mjs ');
+  const fails = write('fails.test.mjs', 'process.exitCode = 1;');
+  assert.equal(await runTests([...files, fails], { cwd: folder, stdio: 'ignore' }), 1);
 });
