@@ -2,10 +2,10 @@
  * What a machine costs that goes on from a snapshot: time to its first instruction and to the first output of
  * a command typed on its console, and memory of many, beside clones of a running VM and beside boots.
  *
- *     npm run bench -- clones [--runs 10] [--counts 1,4,16,64] [--settle 10] [--json FILE]
+ *     npm run bench -- clones [--runs 10] [--counts 1,4,16,64] [--processes 8] [--settle 10] [--json FILE]
  *
  * Times are those of this process, which has had VMs. Memory: USS and PSS (/proc/PID/smaps_rollup) of a
- * process that has nothing but the machines.
+ * process that has nothing but the machines, and of several processes with one machine of the snapshot each.
  */
 import { writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -25,6 +25,7 @@ const { values } = parseArgs({
   options: {
     runs: { type: 'string', default: '10' },
     counts: { type: 'string', default: '1,4,16,64' },
+    processes: { type: 'string', default: '8' },
     settle: { type: 'string', default: '10' },
     json: { type: 'string' },
   },
@@ -105,6 +106,22 @@ async function measured(count: number): Promise<void> {
   }
 }
 
+/** Processes with a machine of the snapshot each. */
+async function measuredProcesses(count: number): Promise<void> {
+  say(`memory of ${count} processes`);
+  const hosts = Array.from({ length: count }, () => new VmProcess({ vms: 'one' }));
+  try {
+    for (const host of hosts) (await host.createVm({ snapshot: NAME })).start();
+    await sleep(Number(values.settle) * 1000);
+    const all = hosts.map(({ pid }) => readProcessMemory(pid));
+    const sum = (of: 'uss' | 'pss'): number => all.reduce((bytes, one) => bytes + one[of], 0);
+    memory.push({ what: 'restored, a process each', count, uss: sum('uss'), pss: sum('pss') });
+  } finally {
+    for (const host of hosts) host.kill();
+    await Promise.all(hosts.map(({ ended }) => ended));
+  }
+}
+
 try {
   const parent = await Vm.create(options);
   parent.start();
@@ -120,6 +137,7 @@ try {
   await parent.close();
   await series('booted, warm process', () => Vm.create(options), true);
   for (const count of COUNTS) await measured(count);
+  await measuredProcesses(Number(values.processes));
 } finally {
   await new SnapshotStore().remove(NAME).catch(() => 0);
 }
