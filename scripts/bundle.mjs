@@ -73,12 +73,16 @@ function lazyBuiltins(code) {
   return lazy;
 }
 
+/** What imports stand for in a bundle; a function of the sources with this name would take its place. */
+const IMPORT = '__import';
+
 /** A hash as the first line, and the bundle as a function's body. */
 function finished(code) {
+  if (code.includes(IMPORT)) throw new Error(`${IMPORT} is a name of the sources, too`);
   const ascii = lazyBuiltins(code)
-    .replaceAll('await import(', 'await load(')
+    .replaceAll('await import(', `await ${IMPORT}(`)
     .replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
-  const body = `(function (require, load, module, __filename) {${ascii}\n});\n`;
+  const body = `(function (require, ${IMPORT}, module, __filename) {${ascii}\n});\n`;
   return `// ${createHash('sha256').update(body).digest('hex')}\n${body}`;
 }
 

@@ -19,7 +19,7 @@ import { FileSource } from '#dist/loader/byte-source.js';
 import { readInitrd } from '#dist/loader/cpio.js';
 import { debianImage } from './testing/boot.js';
 
-const MAIN = fileURLToPath(new URL('../cli/main.js', import.meta.url));
+const MAIN = fileURLToPath(new URL('../../bin/pando.js', import.meta.url));
 const NAME = 'test-rootfs';
 const LARGE = Buffer.alloc(3_000_000, 'large');
 const work = mkdtempSync(join(tmpdir(), 'pando-rootfs-'));

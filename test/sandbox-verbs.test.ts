@@ -20,7 +20,7 @@ import { fileURLToPath } from 'node:url';
 import { PseudoTerminal } from '#dist/cli/testing/pseudo-terminal.js';
 import { debianImage } from './testing/boot.js';
 
-const MAIN = fileURLToPath(import.meta.resolve('#dist/cli/main.js'));
+const MAIN = fileURLToPath(new URL('../../bin/pando.js', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'pando-verbs-'));
 const env = { ...process.env, XDG_RUNTIME_DIR: folder, PANDO_SERVER_IDLE: '2' };
 

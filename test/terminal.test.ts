@@ -11,7 +11,7 @@ import { INIT_SCRIPT } from '#dist/image/init-script.js';
 import { writeCpio } from '#dist/loader/cpio-writer.js';
 import { debianImage } from './testing/boot.js';
 
-const MAIN = fileURLToPath(import.meta.resolve('#dist/cli/main.js'));
+const MAIN = fileURLToPath(new URL('../../bin/pando.js', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'pando-terminal-'));
 after(() => rmSync(folder, { recursive: true }));
 
