@@ -76,9 +76,9 @@ test('disks, network, sockets and memory of clones and snapshots', async () => {
     assert.equal(await sumOf(console, '/dev/vda'), sha256(written));
     await console.run('printf first | dd of=/dev/vda bs=1M seek=3 conv=notrunc,fsync 2>/dev/null');
     await console.run('mkdir /www; hostname > /www/index.html; httpd -p 80 -h /www');
-    await console.run(
-      `(nc gateway ${port} </dev/zero >/dev/null 2>&1; echo $? > /ended) & sleep 1`,
-    );
+    const connected = once(server, 'connection', { signal: AbortSignal.timeout(60_000) });
+    await console.run(`(nc gateway ${port} </dev/zero >/dev/null 2>&1; echo $? > /ended) & true`);
+    await connected;
     assert.equal(sockets.size, 1);
     const changes = Number.parseInt(await console.run(CHANGES), 10);
 
