@@ -27,7 +27,7 @@ function pando(input: string, ...args: string[]) {
     input,
     env,
     encoding: 'utf8',
-    timeout: 60_000,
+    timeout: 600_000,
   });
   return { status, stdout, stderr };
 }

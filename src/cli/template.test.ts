@@ -25,7 +25,7 @@ function guest(name: string): Uint8Array {
 
 function pando(input: string, ...args: string[]) {
   const env = { ...process.env, PANDO_STORE: join(folder, 'store') };
-  const options = { input, env, encoding: 'utf8', timeout: 60_000 } as const;
+  const options = { input, env, encoding: 'utf8', timeout: 600_000 } as const;
   const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...args], options);
   assert.equal(status, 0, stderr);
   return stdout.replaceAll('\r', '');
