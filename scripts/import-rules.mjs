@@ -56,7 +56,7 @@ const ALLOWED = {
     'error',
     'version',
   ],
-  'cli/terminal': ['image', 'error'],
+  'cli/terminal': ['image', 'host', 'error'],
   sandbox: ['snapshot', 'vm', 'image', 'error', 'version'],
   server: ['sandbox', 'snapshot', 'image', 'error', 'version'],
   provision: ['vm', 'run', 'image', 'error'],

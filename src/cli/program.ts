@@ -13,7 +13,7 @@ import {
 } from './statuses.js';
 import type { Output } from './terminal/output.js';
 import {
-  closeLostTerminals,
+  leaveLostTerminals,
   outputEnd,
   STANDARD_STREAMS,
   type Streams,
@@ -121,7 +121,7 @@ async function conclude(status: number, { out, err }: Streams): Promise<number> 
 export async function main(verbs: readonly Registration[]): Promise<never> {
   const streams = STANDARD_STREAMS;
   listenToSignals();
-  process.on('exit', closeLostTerminals);
+  process.on('exit', (status) => leaveLostTerminals(status === INTERRUPTION_STATUS.SIGHUP));
   // What is thrown where nobody waits for it ends the command as what it throws itself.
   const astray = new Promise<never>((_, reject) => process.on('uncaughtException', reject));
   let status: number;

@@ -3,6 +3,7 @@ import { closeSync, fstatSync, ftruncateSync, openSync, readSync, writeSync } fr
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { probeCapabilities, probeKvm } from './capabilities.js';
+import { replaceDescriptor } from './dup.js';
 import { HostError } from './errno.js';
 import { createEventfd, signalEventfd, takeEventfd } from './eventfd.js';
 import { ioctl, ioctlBytes } from './ioctl.js';
@@ -94,6 +95,16 @@ test('random bytes fill all there is, also of shared memory', () => {
   // Of 96 random bytes some 80 differ.
   assert.ok(new Set(bytes.subarray(0, 96)).size > 50 && new Set(bytes.subarray(4000)).size > 50);
   assert.notDeepEqual(bytes, other);
+});
+
+test('a descriptor becomes another file', () => {
+  const memory = createMemoryFile('dup');
+  const other = openSync('/dev/null', 'r');
+  replaceDescriptor(memory, other);
+  assert.equal(fstatSync(other).ino, fstatSync(memory).ino);
+  closeSync(other);
+  closeSync(memory);
+  assert.throws(() => replaceDescriptor(memory, other), { errno: 'EBADF' });
 });
 
 test('ioctl fills structures in place and returns negated error numbers', () => {

@@ -25,6 +25,7 @@ export interface Libc {
   /** `argument` as a pointer to these bytes, which the kernel may read and write in place. */
   ioctlBytes(fd: number, request: number, argument: Uint8Array): number;
   fcntl(fd: number, command: number, argument: number): number;
+  dup2(source: number, target: number): number;
   memfdCreate(name: string, flags: number): number;
   eventfd(initial: number, flags: number): number;
   /** `handle` null: the global scope. */
@@ -74,6 +75,7 @@ function load(): Host {
     ioctlValue: library.func('ioctl', 'int', ['int', 'ulong', 'uintptr_t']),
     ioctlBytes: library.func('ioctl', 'int', ['int', 'ulong', 'void *']),
     fcntl: library.func('int fcntl(int, int, int)'),
+    dup2: library.func('int dup2(int, int)'),
     memfdCreate: library.func('int memfd_create(const char *, unsigned int)'),
     eventfd: library.func('int eventfd(unsigned int, int)'),
     dlsym: library.func('void *dlsym(void *, const char *)'),

@@ -79,8 +79,10 @@ function connect(client: Client, pid: number, flags: ExecFlags, streams: Streams
     if (raw) input.setRawMode?.(false);
   };
   for (const signal of FORWARDED) process.on(signal, signalled);
-  process.on('exit', restore);
+  process.prependListener('exit', restore);
   if (flags.tty === true) process.on('SIGWINCH', resized);
+  // Setting the mode of a terminal that has gone fails.
+  input?.on('error', ignore);
   if (raw) input.setRawMode?.(true);
   if (flags.interactive === true && input !== undefined) {
     const bytes = inputOf(pid, input as unknown as Readable, flags.tty === true);

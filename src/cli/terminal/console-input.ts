@@ -90,8 +90,8 @@ export function connectInput(input: InputStream, target: ConsoleInputTarget): ()
   // It stays: what is read in the background, and setting the mode of a terminal that has gone, may fail
   // after the end.
   input.on('error', () => undefined);
-  // An exception that nobody catches still passes through 'exit'.
-  process.on('exit', restore);
+  // An exception that nobody catches still passes through 'exit', where terminals that have gone are let go behind this.
+  process.prependListener('exit', restore);
   if (terminal) {
     input.setRawMode?.(true);
     process.on('SIGCONT', continued);

@@ -2,9 +2,10 @@
  * The owner of the process's standard streams. Every verb reads and writes through it, so that one place
  * decides about an output that fails: a reader that has gone, a terminal that has gone, a full disk.
  */
-import { closeSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import { PandoError, reasonOf } from '../../error.js';
+import { replaceDescriptor } from '../../host/dup.js';
 import { remedyFor } from '../../system-error.js';
 import type { InputStream } from './console-input.js';
 import type { Output } from './output.js';
@@ -58,11 +59,17 @@ class StandardStreams implements Streams {
 }
 
 /**
- * Closes the descriptors of terminals that have gone, as the process ends: Node sets the mode of those it
- * was started with, and aborts when that fails. For 'exit'.
+ * Lets go of terminals that have gone, as the process ends: Node sets the mode of those it was started with, and
+ * aborts when that fails. Their descriptors become /dev/null's: of a closed one another thread would get the number,
+ * and libuv aborts when a thread closes such a file. For 'exit', behind whoever puts a raw terminal right.
+ * @param hungUp by SIGHUP, which may come a moment before the terminal has gone
  */
-export function closeLostTerminals(): void {
-  for (const descriptor of terminals) if (!isatty(descriptor)) closeSync(descriptor);
+export function leaveLostTerminals(hungUp: boolean): void {
+  const lost = terminals.filter((descriptor) => hungUp || !isatty(descriptor));
+  if (lost.length === 0) return;
+  const nothing = openSync('/dev/null', 'r+');
+  for (const descriptor of lost) replaceDescriptor(nothing, descriptor);
+  closeSync(nothing);
 }
 
 /** Standard streams that were terminals when the process began. */
