@@ -154,17 +154,18 @@ async function train(bundles) {
   const env = { ...process.env, PANDO_STORE: join(bundles, TRAINING_STORE) };
   const run = ['run', '--kernel', kernel, '--accel', 'wasm', '--serial', 'null'];
   const until = ['--until', TRAINING_WORD, '--timeout', '60'];
-  const command = async (...words) => {
+  const command = async (words, execArgv = []) => {
     const entry = join(bundles, 'run-main.cjs');
-    await ended(fork(entry, [...run, ...until, ...words], { stdio: QUIET, env }));
+    await ended(fork(entry, [...run, ...until, ...words], { stdio: QUIET, env, execArgv }));
   };
   placeLaunchers(bundles, THREADS);
-  await command('--tier', '1');
+  // A thread that is ended with its process writes nothing.
+  await command(['--tier', '1'], ['--require', join(scripts, 'await-threads.cjs')]);
   placeLaunchers(bundles, PROGRAMS);
   // A later run's cache takes the place of an earlier one's: what matters most comes last.
   await ended(fork(join(bundles, 'main.cjs'), ['--help'], { stdio: QUIET }));
-  await command('--tier', '0', '--isolate', 'process');
-  await command('--tier', '0');
+  await command(['--tier', '0', '--isolate', 'process']);
+  await command(['--tier', '0']);
 }
 
 /** Waits for the end of a process that should end well. */

@@ -18,5 +18,6 @@ test('the demo boots VMs mapped and read, clones a template, and says what each 
   assert.equal(new Set(answers.map(([, name]) => name)).size, 8);
   const memory = (how: string): number =>
     Number(new RegExp(`^${how} +\\d+ +\\d+\\.\\d\\d s +(\\d+\\.\\d) MiB$`, 'm').exec(stdout)?.[1]);
-  assert.ok(memory('cloned') < memory('mapped') && memory('mapped') < memory('read'), stdout);
+  // What booted VMs take right after their boot depends on how far the sharing of written pages has come.
+  assert.ok(memory('cloned') < Math.min(memory('mapped'), memory('read')), stdout);
 });

@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 
 const BUNDLES = fileURLToPath(new URL('../bundles/', import.meta.url));
 const TRAINING = new URL('../../scripts/training-kernel.mjs', import.meta.url);
+const AWAIT_THREADS = fileURLToPath(new URL('../../scripts/await-threads.cjs', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'pando-bundles-'));
 after(() => rmSync(folder, { recursive: true }));
 
@@ -38,12 +39,21 @@ test('code caches are taken, by threads too', { skip: !built && 'no bundler' }, 
   const reporter = join(folder, 'reporter.cjs');
   writeFileSync(reporter, REPORTER);
   const words = [
-    ['--require', reporter, join(BUNDLES, 'run-main.cjs'), 'run', '--kernel', kernel],
+    [
+      '--require',
+      AWAIT_THREADS,
+      '--require',
+      reporter,
+      join(BUNDLES, 'run-main.cjs'),
+      'run',
+      '--kernel',
+      kernel,
+    ],
     ['--accel', 'wasm', '--tier', '1', '--serial', 'null', '--until', TRAINING_WORD],
   ].flat();
   const { status, stderr } = spawnSync(process.execPath, words, {
     encoding: 'utf8',
-    timeout: 60_000,
+    timeout: 600_000,
   });
   assert.equal(status, 0, stderr);
   const reports = stderr.split('\n').filter((line) => / (taken|compiled)$/.test(line));

@@ -6,6 +6,7 @@ import type { Command } from 'commander';
 import { DEFAULT_MEMORY, type Makers } from '../fleet/fleet.js';
 import { chooseBootImage } from '../image/boot-image.js';
 import { USER_SPACE_LINE } from '../image/init-script.js';
+import { WorkerPool } from '../run/wasm/pool.js';
 import type { LoadMode } from '../vm/types.js';
 import { TRIM_DELAY } from '../vm/vm.js';
 import { type Cost, clonesText, memoryMeter, runClones } from './demo-clones.js';
@@ -89,6 +90,8 @@ export async function demo(
   const costs: Cost[] = [];
   const boot = async (load: LoadMode, count: number): Promise<SessionResult> => {
     streams.err.write(`booting ${count} VMs of ${kernel}, ${LOADS[load]}\n`);
+    // Neither way finds the threads of the one before.
+    await WorkerPool.shared().endIdle();
     const meter = memoryMeter();
     let memory = 0;
     const session = await runSession(

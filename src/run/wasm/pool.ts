@@ -257,6 +257,13 @@ export class WorkerPool {
     this.#cleanup = setTimeout(() => void this.#dismiss(), IDLE_TIME).unref();
   }
 
+  /** Ends threads that wait for a VM now, so that the next one finds what the first one found. */
+  async endIdle(): Promise<void> {
+    if (!this.#idle) return;
+    this.#keepThreads();
+    await this.#dismiss();
+  }
+
   /** There is a VM, or one to come. */
   #keepThreads(): void {
     clearTimeout(this.#cleanup);
