@@ -1,6 +1,8 @@
 /** When a guest that boots is ready to be written down. */
 import { PandoError } from '../error.js';
-import type { Vm } from '../vm/vm.js';
+import type { SnapshotManifest } from '../snapshot/manifest.js';
+import type { SnapshotOptions, VmOptions } from '../vm/types.js';
+import { Vm } from '../vm/vm.js';
 import { TextWatch } from './terminal/text-watch.js';
 
 /** A guest that has nothing more to do at its start is asleep and silent in so many looks at it. */
@@ -11,7 +13,7 @@ const LOOK_MS = 50;
  * Resolves at the guest's first ready moment: its console has shown `until`, or user space has begun and
  * the guest waits. A host with other work makes a guest slow, but not sleep.
  */
-export async function ready(vm: Vm, until: string | undefined, timeoutMs: number): Promise<void> {
+async function ready(vm: Vm, until: string | undefined, timeoutMs: number): Promise<void> {
   const watch = until === undefined ? undefined : new TextWatch(until);
   let looks: NodeJS.Timeout | undefined;
   let limit: NodeJS.Timeout | undefined;
@@ -46,5 +48,36 @@ export async function ready(vm: Vm, until: string | undefined, timeoutMs: number
     clearInterval(looks);
     clearTimeout(limit);
     for (const stop of stops) stop();
+  }
+}
+
+/** When a guest is ready. */
+interface Readiness {
+  /** Its console has shown this; that it waits when undefined. */
+  readonly until: string | undefined;
+  /** Milliseconds that it may take. */
+  readonly timeoutMs: number;
+}
+
+/**
+ * Boots a machine and writes it down at its first ready moment.
+ * @param writing called when it is ready
+ * @throws PandoError what making the VM and writing the snapshot throw, SNAPSHOT_TIMEOUT, SNAPSHOT_GUEST_ENDED
+ */
+export async function writeReady(
+  machine: VmOptions,
+  snapshot: SnapshotOptions,
+  { until, timeoutMs }: Readiness,
+  writing: () => void,
+): Promise<SnapshotManifest> {
+  const vm = await Vm.create(machine);
+  try {
+    vm.start();
+    await ready(vm, until, timeoutMs);
+    await vm.trim();
+    writing();
+    return await vm.snapshot(snapshot);
+  } finally {
+    await vm.close();
   }
 }

@@ -8,7 +8,7 @@ import type { RootBoot } from '../image/root-boot.js';
 import { availableMemory } from '../measure/capabilities.js';
 import { chooseAccelerator } from '../run/accelerators.js';
 import { pmemFits } from '../run/images.js';
-import type { BootedMachine } from '../snapshot/open-snapshot.js';
+import { snapshotMachine } from '../snapshot/open-snapshot.js';
 import { wasmRefusal } from '../vm/options.js';
 import type { VmOptions } from '../vm/types.js';
 import { Vm } from '../vm/vm.js';
@@ -146,7 +146,7 @@ export async function run(
   const page = wanted ? await import('./run-page.js') : undefined;
   let maps: readonly MappedGuest[] = [];
   if (flags.force !== true && snapshot === undefined) checkMemory(options, availableMemory());
-  const captured = snapshot === undefined ? undefined : await machineOf(snapshot);
+  const captured = snapshot === undefined ? undefined : await snapshotMachine(snapshot);
   // Probed once: each process of a VM would do it again.
   const accelerator =
     captured?.accelerator ??
@@ -235,12 +235,6 @@ async function templateOf(
   const { memory, cpus, tier } = options;
   const wanted = { memory, cpus, tier, accelerator };
   return templateFor(flags.image, wanted, progress.sink).finally(() => progress.end());
-}
-
-/** The machine of a snapshot. @throws PandoError as `snapshotMachine` */
-async function machineOf(snapshot: string): Promise<BootedMachine> {
-  const { snapshotMachine } = await import('../snapshot/open-snapshot.js');
-  return snapshotMachine(snapshot);
 }
 
 /** Options of the machine, which a snapshot has. */

@@ -5,9 +5,8 @@ import { chooseBootImage } from '../image/boot-image.js';
 import type { ProgressSink } from '../image/progress.js';
 import type { SnapshotManifest } from '../snapshot/manifest.js';
 import { SnapshotStore } from '../snapshot/snapshot-store.js';
-import { Vm } from '../vm/vm.js';
 import { megabytes, table } from './image-text.js';
-import { ready } from './ready.js';
+import { writeReady } from './ready.js';
 import { progressLine } from './terminal/image-progress.js';
 import { STANDARD_STREAMS } from './terminal/standard-streams.js';
 import { parseSeconds, parseSize } from './terminal/units.js';
@@ -42,18 +41,12 @@ async function create(name: string, flags: CreateFlags, progress: ProgressSink):
   const image = await chooseBootImage(flags, progress);
   const { kernel, initrd, commandLine } = image;
   progress('booting');
-  const vm = await Vm.create({ kernel, initrd, commandLine, memory });
-  try {
-    vm.start();
-    await ready(vm, flags.until, timeoutMs);
-    await vm.trim();
-    progress('writing');
-    const manifest = await vm.snapshot({ name, replace: flags.replace === true });
-    const text = `${name}: ${megabytes(ownSize(manifest))}; pando run --snapshot ${name}`;
-    print(flags, manifest, text);
-  } finally {
-    await vm.close();
-  }
+  const machine = { kernel, initrd, commandLine, memory };
+  const snapshot = { name, replace: flags.replace === true };
+  const manifest = await writeReady(machine, snapshot, { until: flags.until, timeoutMs }, () =>
+    progress('writing'),
+  );
+  print(flags, manifest, `${name}: ${megabytes(ownSize(manifest))}; pando run --snapshot ${name}`);
 }
 
 async function list(flags: Output): Promise<void> {

@@ -8,12 +8,11 @@ import { ensureImage } from '../image/ensure-image.js';
 import { DEFAULT_IMAGE_NAME } from '../image/manifest.js';
 import type { ProgressSink } from '../image/progress.js';
 import type { Image } from '../image/store.js';
+import { holdSnapshot } from '../snapshot/held-snapshots.js';
 import type { SnapshotMachine, SnapshotManifest } from '../snapshot/manifest.js';
-import { openSnapshot } from '../snapshot/open-snapshot.js';
 import { SnapshotStore } from '../snapshot/snapshot-store.js';
 import { VERSION } from '../version.js';
-import { Vm } from '../vm/vm.js';
-import { ready } from './ready.js';
+import { writeReady } from './ready.js';
 
 /** How its snapshot is called, before the image's name. */
 const PREFIX = 'image-';
@@ -54,16 +53,16 @@ export async function templates(store: SnapshotStore = new SnapshotStore()): Pro
   const found: Template[] = [];
   for (const name of await store.names()) {
     if (!name.startsWith(PREFIX)) continue;
-    const manifest = await readable(store, name);
+    const manifest = await usable(store.manifest(name));
     if (manifest !== undefined) found.push({ image: name.slice(PREFIX.length), manifest });
   }
   return found;
 }
 
-/** @throws what is no error of a snapshot */
-async function readable(store: SnapshotStore, name: string): Promise<SnapshotManifest | undefined> {
+/** What is read of a snapshot; undefined when it cannot be used. @throws what is no error of a snapshot */
+async function usable<T>(read: Promise<T>): Promise<T | undefined> {
   try {
-    return await store.manifest(name);
+    return await read;
   } catch (error) {
     if (error instanceof PandoError && error.code.startsWith('SNAPSHOT_')) return undefined;
     throw error;
@@ -81,16 +80,11 @@ export async function makeTemplate(
 ): Promise<SnapshotManifest> {
   const { kernelPath, initrdPath, commandLine } = await ensureImage(image, { progress });
   progress(`booting a template of ${image}`);
-  const vm = await Vm.create({ kernel: kernelPath, initrd: initrdPath, commandLine, memory });
-  try {
-    vm.start();
-    await ready(vm, until, timeoutMs);
-    await vm.trim();
-    progress('writing the template');
-    return await vm.snapshot({ name: snapshotName(image), replace: true });
-  } finally {
-    await vm.close();
-  }
+  const machine = { kernel: kernelPath, initrd: initrdPath, commandLine, memory };
+  const snapshot = { name: snapshotName(image), replace: true };
+  return writeReady(machine, snapshot, { until, timeoutMs }, () =>
+    progress('writing the template'),
+  );
 }
 
 /** What a run wants of the machine. */
@@ -109,7 +103,7 @@ export async function templateFor(
   progress: ProgressSink,
 ): Promise<string | undefined> {
   const name = image ?? DEFAULT_IMAGE_NAME;
-  const manifest = await readable(new SnapshotStore(), snapshotName(name));
+  const manifest = await usable(new SnapshotStore().manifest(snapshotName(name)));
   if (manifest === undefined) return undefined;
   const { memory, cpus, tier, accelerator } = manifest.machine;
   const same =
@@ -124,13 +118,9 @@ export async function templateFor(
   return snapshotName(name);
 }
 
-/** Whether all that it needs is there, undamaged. */
+/** Whether all that it needs is there, undamaged; the run that goes on from it finds it open. */
 async function isWhole(image: string): Promise<boolean> {
-  try {
-    (await openSnapshot(snapshotName(image))).close();
-    return true;
-  } catch (error) {
-    if (error instanceof PandoError && error.code.startsWith('SNAPSHOT_')) return false;
-    throw error;
-  }
+  const held = await usable(holdSnapshot(snapshotName(image)));
+  held?.release();
+  return held !== undefined;
 }

@@ -19,7 +19,10 @@ export interface TemplateSource {
   readonly defaults: Pick<HostedOptions, 'env' | 'user' | 'cwd'>;
 }
 
-const PLAIN: TemplateSource['defaults'] = { env: {} };
+/** What a machine of an image goes on from. */
+function ofImage(image: string): TemplateSource {
+  return { source: { image }, defaults: { env: {} } };
+}
 
 /**
  * @param pull whether an image of a registry will do
@@ -31,8 +34,7 @@ export async function sourceOf(
   template: string,
   pull: boolean,
 ): Promise<TemplateSource> {
-  if (template === CLIENT_TEMPLATE)
-    return { source: { image: DEFAULT_IMAGE_NAME }, defaults: PLAIN };
+  if (template === CLIENT_TEMPLATE) return ofImage(DEFAULT_IMAGE_NAME);
   if (isSnapshotOf(owner, template)) {
     const memory = await snapshotMemory(template);
     return { source: { snapshot: template }, memory, defaults: await snapshotState(template) };
@@ -40,7 +42,7 @@ export async function sourceOf(
   // No template has such a name, and every reference that says where the image is.
   if (template.includes('/')) return sourceOfImage(template, pull);
   const build = await templates.build(owner, template);
-  if (build === undefined) return { source: { image: template }, defaults: PLAIN };
+  if (build === undefined) return ofImage(template);
   const { memory, state } = build;
   return { source: { snapshot: buildSnapshot(owner, build.buildID) }, memory, defaults: state };
 }
@@ -51,17 +53,13 @@ export async function sourceOf(
  * @throws RequestError 404, PandoError IMAGE_REFERENCE_INVALID
  */
 export async function sourceOfImage(image: string, pull: boolean): Promise<TemplateSource> {
-  if (CLIENT_IMAGES.includes(image)) {
-    return { source: { image: DEFAULT_IMAGE_NAME }, defaults: PLAIN };
-  }
-  if ((await new ImageStore().names()).includes(image))
-    return { source: { image }, defaults: PLAIN };
+  if (CLIENT_IMAGES.includes(image)) return ofImage(DEFAULT_IMAGE_NAME);
+  if ((await new ImageStore().names()).includes(image)) return ofImage(image);
   if (pull) {
     const { formatImageReference, parseImageReference } = await import(
       '../../image/oci/reference.js'
     );
-    const reference = formatImageReference(parseImageReference(image));
-    return { source: { image: reference }, defaults: PLAIN };
+    return ofImage(formatImageReference(parseImageReference(image)));
   }
   const remedy = 'images are base, and those of the store: pando image ls';
   throw new RequestError(404, `there is no image ${image}; ${remedy}`);
