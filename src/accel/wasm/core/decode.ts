@@ -13,7 +13,7 @@ import { BLOCK_MAX_OPERATIONS, codeWritten, enterBlock, reserveBlock } from "./b
 import { foreignWrites, unchangedSince } from "./foreign-writes";
 import { raiseError, VEC_GP } from "./fault";
 import { execPage, fetchPhys, isRam, NO_PAGE } from "./mmu";
-import { FALL, MOV_CR, MOV_DR, MOV_RC, MOV_RD, NOP, UD, XCHG_A } from "./ops";
+import { FALL, MOV_CR, MOV_DR, MOV_RC, MOV_RD, NOP, UD, XCHG, XCHG_A } from "./ops";
 import { WALK_FAULT } from "./walk";
 import { charge, COST_DECODE } from "./work";
 
@@ -282,6 +282,8 @@ function decodeOne(rec: usize, off: u32, mode: u32): bool {
   if (isMem && load<u8>(rec, REC_B) == RIP) relativeAddress(rec, end);
   const immediateKind = (properties >> 2) & 15;
   if (immediateKind == 5 || immediateKind == 6) store<i32>(rec, load<i32>(rec, REC_IMM) + (end as i32), REC_IMM);
+  // With memory it is locked of itself (SDM vol. 2, "XCHG").
+  if (op == XCHG && isMem) lock = true;
   if (op == XCHG_A && load<u8>(rec, REC_B) == 0) op = NOP;
   store<u16>(rec, op as u16, REC_OP);
   store<u8>(rec, off as u8, REC_OFF);

@@ -9,6 +9,7 @@ import {
 import { faulted, raiseError, VEC_GP } from "./fault";
 import { probeWrite, readPtr, storeTo } from "./mmu";
 import { addressOf, readMem, sizeOf } from "./operand";
+import { barrier } from "./order";
 import { CLFLUSH, FXRSTOR, FXSAVE, LDMXCSR, STMXCSR } from "./ops";
 import { CR4_OSFXSR, misaligned, sseAvailable, store16 } from "./sse-operand";
 import { fpuAvailable, fpuSummary } from "./x87-state";
@@ -50,8 +51,8 @@ export function execFxState(cpu: usize, rec: usize, op: u32): u32 {
       readMem(cpu, addressOf(cpu, rec), 0);
       return faulted(cpu) ? ST_FAULT : ST_NEXT;
     default:
-      // Fences: a sequentially consistent read-modify-write orders the plain accesses around it.
-      atomic.add<u32>(cpu + SIMD_SCRATCH, 0);
+      // The fences, LFENCE and SFENCE too.
+      barrier(cpu);
       return ST_NEXT;
   }
 }

@@ -10,6 +10,7 @@ import {
 
 import { commit, modifyPtr, readPtr, storeTo } from "./mmu";
 import { addressOf } from "./operand";
+import { ordered } from "./order";
 
 export const ADD: u32 = 0;
 export const OR: u32 = 1;
@@ -120,6 +121,7 @@ function aluMemory<T>(cpu: usize, set: u32, rec: usize, kind: u32, b: T): bool {
   const ptr = modifyPtr<T>(cpu, set, addressOf(cpu, rec));
   if (!ptr) return false;
   store<T>(ptr, alu<T>(cpu, kind, load<T>(ptr), b));
+  ordered(cpu, rec);
   if (ptr == cpu + BOUNCE) commit(cpu);
   return true;
 }
@@ -154,6 +156,7 @@ export function incM<T>(cpu: usize, set: u32, rec: usize, kind: u32): bool {
   const a = load<T>(ptr);
   const r = (kind == CC_INC ? a + (1 as T) : a - (1 as T)) as T;
   store<T>(ptr, r);
+  ordered(cpu, rec);
   if (ptr == cpu + BOUNCE) commit(cpu);
   setIncDec(cpu, kind, a as i64, r as i64);
   return true;

@@ -26,6 +26,7 @@ import {
   addressOf, finishRm, isMemory, loadSized, modifyRm, nextRipOf, readMem, readReg, segmented, signed, sizeOf, writeMem,
   writeReg,
 } from "./operand";
+import { ordered } from "./order";
 import { addWithFlag, loadReversed, storeReversed } from "./integer-extensions";
 import * as OP from "./ops";
 
@@ -136,6 +137,7 @@ function compareExchangePair(cpu: usize, rec: usize): u32 {
     writeReg(cpu, RAX, size, low);
     writeReg(cpu, RDX, size, high);
   }
+  ordered(cpu, rec);
   finish(cpu, ptr);
   setSome(cpu, ZF, equal ? ZF : 0);
   return ST_NEXT;

@@ -20,6 +20,7 @@ import { watchData } from "./debug";
 import { raiseError, VEC_AC, VEC_GP } from "./fault";
 import { AC } from "./flags";
 import { hostMmioRead, hostMmioWrite } from "./host";
+import { barrier } from "./order";
 import { admitted, isMarked } from "./segment-check";
 import { forgetPage, forgetWritable, putAside, recall } from "./victims";
 import { ACCESS_EXEC, ACCESS_READ, ACCESS_WRITE, WALK_FAULT, walk, walkGlobal, walkLarge } from "./walk";
@@ -296,11 +297,12 @@ export function modifySlow(cpu: usize, set: u32, address: u64, size: u32): usize
   return bounce;
 }
 
-/** Writes BOUNCE back to where `modifySlow` read it from. */
+/** Writes BOUNCE back to where `modifySlow` read it from, in order: the operation may have been a locked one. */
 export function commit(cpu: usize): void {
   const packed = load<u32>(cpu, COMMIT_SIZE);
   const set: u32 = packed & 0x100 ? TLB_USER : TLB_SUPERVISOR;
   writeBounce(cpu, set, load<u64>(cpu, COMMIT_ADDRESS), packed & 0xff);
+  barrier(cpu);
 }
 
 /** Writes `size` bytes of BOUNCE at `va`; false after a fault, with nothing written. */

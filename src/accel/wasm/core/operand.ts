@@ -7,6 +7,7 @@ import {
   SEG_BASE, SEG_MARK, TLB_SET, XMM,
 } from "../layout";
 import { commit, modifyPtr, modifySlow, readPtr, storeTo, readSlow, storeSlow } from "./mmu";
+import { ordered } from "./order";
 import { marked } from "./segment-check";
 
 /** RIP of the operation. */
@@ -170,6 +171,7 @@ export function finishRm(cpu: usize, rec: usize, ptr: usize, size: u32, value: u
     case 2: store<u32>(ptr, value as u32); break;
     default: store<u64>(ptr, value); break;
   }
+  ordered(cpu, rec);
   if (ptr == cpu + BOUNCE) commit(cpu);
 }
 

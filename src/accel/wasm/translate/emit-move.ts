@@ -116,7 +116,6 @@ function widen(match: RegExpExecArray): Emit {
   };
 }
 
-/** XCHG; with an operand in memory LOCK is implied, which one vCPU needs nothing for. */
 const exchange: Emit = (builder, operation, cursor) => {
   const { code } = builder;
   const { size } = operation;

@@ -37,6 +37,7 @@ export const OPCODES = {
   'i64.store8': 0x3c,
   'i64.store16': 0x3d,
   'i64.store32': 0x3e,
+  drop: 0x1a,
   'i32.eqz': 0x45,
   'i32.eq': 0x46,
   'i32.ne': 0x47,
@@ -221,6 +222,15 @@ export class Code {
   memory(name: OpName, offset: number): this {
     this.bytes.byte(OPCODES[name]);
     this.bytes.byte(0);
+    this.bytes.unsigned(offset);
+    return this;
+  }
+
+  /** i32.atomic.rmw.add with a constant offset, a multiple of 4 (Threads proposal). */
+  atomicAdd(offset: number): this {
+    this.bytes.byte(0xfe);
+    this.bytes.byte(0x1e);
+    this.bytes.byte(2);
     this.bytes.unsigned(offset);
     return this;
   }

@@ -304,6 +304,8 @@ export class FunctionBuilder extends FlagFrame {
       return;
     }
     this.storePointer(size, value);
+    // As `barrier` does (core/order.ts).
+    if (operation.locked) this.code.get(CPU).i32(0).atomicAdd(L.SIMD_SCRATCH).op('drop');
     this.modified(cursor);
   }
 

@@ -21,6 +21,8 @@ export interface Operation {
   /** Operand size index 0–3. */
   readonly size: number;
   readonly memory: boolean;
+  /** Orders what stands before and behind it (core/order.ts). */
+  readonly locked: boolean;
   readonly disp: number;
   readonly imm: number;
   /** The record itself, for the interpreter's routines. */
@@ -232,6 +234,7 @@ function operationAt(view: DataView, packed: Uint8Array, at: number): Operation 
     length: sizes & L.LEN_MASK,
     size: (sizes >> L.LEN_SIZE_SHIFT) & 3,
     memory: (sizes & L.LEN_MEM) !== 0,
+    locked: (sizes & L.LEN_LOCK) !== 0,
     disp: view.getInt32(at + L.REC_DISP, true),
     imm: view.getInt32(at + L.REC_IMM, true),
     record: packed.subarray(at, at + L.REC_SIZE),
