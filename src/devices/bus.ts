@@ -8,6 +8,8 @@ import { PandoError } from '../error.js';
 import type { MmioDevice, PortDevice } from './device.js';
 
 const PORTS = 0x10000;
+/** Ports whose owners are in one array: a machine has devices at few of the ports. */
+const GROUP = 0x100;
 
 function allOnes(size: number): number {
   return size >= 4 ? 0xffffffff : 2 ** (size * 8) - 1;
@@ -15,10 +17,14 @@ function allOnes(size: number): number {
 
 /** The port address space. */
 export class PortBus {
-  /** Index + 1 into the devices, per port; 0 where nothing answers. */
-  readonly #owner = new Uint8Array(PORTS);
+  /** Index + 1 into the devices, per port of a group; 0 where nothing answers. */
+  readonly #groups: (Uint8Array | undefined)[] = Array.from({ length: PORTS / GROUP });
   readonly #devices: PortDevice[] = [];
   readonly #widths: number[] = [];
+
+  #owner(port: number): number {
+    return this.#groups[Math.floor(port / GROUP)]?.[port % GROUP] ?? 0;
+  }
 
   /**
    * Lets `device` answer at `count` ports from `first`.
@@ -34,7 +40,7 @@ export class PortBus {
       );
     }
     for (let port = first; port < first + count; port += 1) {
-      const owner = this.#owner[port]!;
+      const owner = this.#owner(port);
       if (owner !== 0) {
         throw new PandoError(
           'PORT_RANGE_OVERLAP',
@@ -45,12 +51,17 @@ export class PortBus {
     }
     this.#devices.push(device);
     this.#widths.push(width);
-    this.#owner.fill(this.#devices.length, first, first + count);
+    for (let port = first; port < first + count; port += 1) {
+      const number = Math.floor(port / GROUP);
+      const group = this.#groups[number] ?? new Uint8Array(GROUP);
+      group[port % GROUP] = this.#devices.length;
+      this.#groups[number] = group;
+    }
   }
 
   /** @param size 1, 2 or 4 bytes; a port past ffffh wraps to 0 */
   read(port: number, size: number): number {
-    const owner = this.#owner[port]!;
+    const owner = this.#owner(port);
     if (owner === 0 && size === 1) return 0xff;
     const width = owner === 0 ? 1 : this.#widths[owner - 1]!;
     if (size <= width) return this.#devices[owner - 1]!.readPort(port, size) >>> 0;
@@ -61,7 +72,7 @@ export class PortBus {
 
   /** @param size 1, 2 or 4 bytes; bits of `value` above them are ignored */
   write(port: number, size: number, value: number): void {
-    const owner = this.#owner[port]!;
+    const owner = this.#owner(port);
     if (owner === 0 && size === 1) return;
     const width = owner === 0 ? 1 : this.#widths[owner - 1]!;
     if (size <= width) {

@@ -26,7 +26,7 @@ export interface MemoryRun {
 }
 
 /** Runs that a captured memory has at most, if its pages allow it. */
-const RUNS_WANTED = 128;
+const RUNS_WANTED = 48;
 /** Pages of the longest gap between copied pages that are copied, too. */
 const GAP_LIMIT = 4096;
 /** Pages that are written at a time. */

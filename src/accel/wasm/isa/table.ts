@@ -50,8 +50,15 @@ export const ROWS: readonly Row[] = [
 /** Operations with a number of their own that no encoding names. */
 const PSEUDO_OPERATIONS = ['BREAK', 'FALL', 'TAIL'] as const;
 
+let numbersOfOperations: ReadonlyMap<string, number> | undefined;
+
 /** Operation names to numbers. Numbers of one unit are consecutive, the hot unit's first, from 1. */
 export function operationNumbers(): ReadonlyMap<string, number> {
+  numbersOfOperations ??= numberOperations();
+  return numbersOfOperations;
+}
+
+function numberOperations(): ReadonlyMap<string, number> {
   const numbers = new Map<string, number>();
   let next = 1;
   for (const name of PSEUDO_OPERATIONS) numbers.set(name, next++);

@@ -3,7 +3,7 @@
  * from then on the root blocks run translated. Which modules a VM uses stands in its memory, so that
  * each thread that runs the VM has their functions in its own core's table.
  */
-import { type Core, TABLE_SIZE } from '../core-module.js';
+import { type Core, growTable, TABLE_SIZE } from '../core-module.js';
 import { ForeignWrites } from '../foreign-writes.js';
 import * as L from '../layout.js';
 import { knownPage, pageFrom } from './exec-tlb.js';
@@ -166,6 +166,7 @@ export class Installer implements TableOwner {
       env: { memory: this.#memory },
       core,
     });
+    growTable(this.#core.table, release.first + release.regions.length);
     for (let index = 0; index < release.regions.length; index++) {
       this.#core.table.set(release.first + index, instance.exports[`f${index}`] as never);
     }
