@@ -34,7 +34,7 @@ function start(bundled) {
 if (!existsSync(join(root, 'src')) || !existsSync(join(root, 'scripts', 'freshness.cjs'))) {
   start(existsSync(join(root, 'dist', 'bundles', 'complete')));
 } else {
-  const { buildIsFresh, bundlesAreFresh } = require('../scripts/freshness.cjs');
-  if (buildIsFresh(root)) start(bundlesAreFresh(root));
+  const { buildIsFresh, bundlesAreFresh, isProduct } = require('../scripts/freshness.cjs');
+  if (buildIsFresh(root, isProduct)) start(bundlesAreFresh(root));
   else setUp(() => start(bundlesAreFresh(root)));
 }

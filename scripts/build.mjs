@@ -90,7 +90,7 @@ if (only !== '--ts' && existsSync(coreSources) && !coreIsFresh(root)) {
 /** The bundler; undefined where it is not installed: Pando runs without bundles, but starts slower. */
 async function bundler() {
   try {
-    return await import('rolldown');
+    return { ...(await import('rolldown')), ...(await import('rolldown/utils')) };
   } catch (error) {
     if (error.code !== 'ERR_MODULE_NOT_FOUND') throw error;
     console.error('build: no bundles: the package rolldown is not installed');

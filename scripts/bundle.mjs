@@ -53,6 +53,21 @@ function relocate(dist, bundles) {
   };
 }
 
+/** What the command line's package loads for commands that are programs of their own, which Pando has none of. */
+const EAGER = /^const childProcess = require\('node:child_process'\);$/m;
+
+/** Child processes take Node 12 ms to load, and a run needs none. */
+const withoutChildProcesses = {
+  name: 'without-child-processes',
+  transform(code, id) {
+    if (!id.endsWith('commander/lib/command.js')) return null;
+    if (!EAGER.test(code)) throw new Error(`${id}: loads child processes in another way`);
+    return code
+      .replace(EAGER, "const childProcess = () => require('node:child_process');")
+      .replaceAll('childProcess.', 'childProcess().');
+  },
+};
+
 /** Node's own modules are loaded when they are first used: some take milliseconds, and few are. */
 function lazyBuiltins(code) {
   let lazy = code;
@@ -76,13 +91,20 @@ function lazyBuiltins(code) {
 /** What imports stand for in a bundle; a function of the sources with this name would take its place. */
 const IMPORT = '__import';
 
+/** What is read at each start is short: without spaces, with names that show in traces. */
+const SHORT = { compress: false, mangle: { keepNames: true }, codegen: true };
+
 /** A hash as the first line, and the bundle as a function's body. */
-function finished(code) {
+function finished(name, code, minify) {
   if (code.includes(IMPORT)) throw new Error(`${IMPORT} is a name of the sources, too`);
-  const ascii = lazyBuiltins(code)
-    .replaceAll('await import(', `await ${IMPORT}(`)
-    .replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
-  const body = `(function (require, ${IMPORT}, module, __filename) {${ascii}\n});\n`;
+  const lazy = lazyBuiltins(code).replaceAll('await import(', `await ${IMPORT}(`);
+  const whole = `(function (require, ${IMPORT}, module, __filename) {${lazy}\n});\n`;
+  const { code: short, errors } = minify(name, whole, SHORT);
+  if (errors.length > 0) throw new Error(`${name}: ${errors[0].message}`);
+  const body = short.replace(
+    /[^\0-\x7f]/g,
+    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
   return `// ${createHash('sha256').update(body).digest('hex')}\n${body}`;
 }
 
@@ -90,7 +112,7 @@ function finished(code) {
  * @param root the package's folder
  * @param rolldown the bundler
  */
-export async function makeBundles(root, { rolldown }) {
+export async function makeBundles(root, { rolldown, minifySync }) {
   const dist = join(root, 'dist');
   const bundles = join(dist, 'bundles');
   rmSync(bundles, { recursive: true, force: true });
@@ -106,7 +128,7 @@ export async function makeBundles(root, { rolldown }) {
         /^@connectrpc\//,
         /server\/(server|protocol\/process_pb)\.js$/,
       ],
-      plugins: [relocate(dist, bundles)],
+      plugins: [relocate(dist, bundles), withoutChildProcesses],
     });
     const { output } = await build.generate({
       format: 'cjs',
@@ -115,7 +137,8 @@ export async function makeBundles(root, { rolldown }) {
     });
     await build.close();
     const [{ code }] = output;
-    writeFileSync(join(bundles, `${bundleOf(entry)}.js`), finished(code));
+    const file = `${bundleOf(entry)}.js`;
+    writeFileSync(join(bundles, file), finished(file, code, minifySync));
   }
   try {
     await train(bundles);

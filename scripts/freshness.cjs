@@ -1,22 +1,27 @@
 /** Whether what is installed and built is up to date; shared by the launcher, setup and build. */
 const { existsSync, lstatSync, readdirSync, readFileSync, statSync } = require('node:fs');
-const { join } = require('node:path');
+const { basename, join } = require('node:path');
 
 /** Modification time in ms; 0 when missing. */
 function time(path) {
   return statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
 }
 
-/** Newest modification time of the files at or below a folder, but not below `except`; 0 when missing. */
-function newest(folder, except) {
+/** Newest modification time of the folder and of all below it that `counts` says counts; 0 when missing. */
+function newest(folder, counts = () => true) {
   if (!existsSync(folder)) return 0;
   let latest = time(folder);
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
     const path = join(folder, entry.name);
-    if (path === except) continue;
-    latest = Math.max(latest, entry.isDirectory() ? newest(path, except) : time(path));
+    if (!counts(path)) continue;
+    latest = Math.max(latest, entry.isDirectory() ? newest(path, counts) : time(path));
   }
   return latest;
+}
+
+/** What a start looks at, to be quick: what no test alone is made of. */
+function isProduct(path) {
+  return !path.endsWith('.test.ts') && basename(path) !== 'testing';
 }
 
 /** Where the builds leave their last output. */
@@ -28,17 +33,22 @@ function outputs(root) {
   };
 }
 
-/** Whether dist/ is newer than all TypeScript sources and the compiler's settings. */
-function typescriptIsFresh(root) {
+/**
+ * Whether dist/ is newer than the TypeScript sources and the compiler's settings.
+ * @param counts which of them are looked at
+ */
+function typescriptIsFresh(root, counts) {
   // The core is not tsc's, and the build writes into its folder.
   const core = join(root, 'src', 'accel', 'wasm', 'core');
-  const sources = Math.max(newest(join(root, 'src'), core), time(join(root, 'tsconfig.json')));
-  return time(outputs(root).typescript) >= sources;
+  const sources = newest(join(root, 'src'), (path) => path !== core && counts?.(path) !== false);
+  return time(outputs(root).typescript) >= Math.max(sources, time(join(root, 'tsconfig.json')));
 }
 
-/** Whether the accelerator's core is newer than its sources. */
+/** Whether the accelerator's core is newer than its sources: its own files, the encodings, the layout. */
 function coreIsFresh(root) {
-  return time(outputs(root).core) >= newest(join(root, 'src', 'accel', 'wasm'));
+  const wasm = join(root, 'src', 'accel', 'wasm');
+  const sources = [join(wasm, 'core'), join(wasm, 'isa')].map((folder) => newest(folder));
+  return time(outputs(root).core) >= Math.max(...sources, time(join(wasm, 'layout.ts')));
 }
 
 /** Whether the bundles are newer than what they are made of. */
@@ -49,11 +59,16 @@ function bundlesAreFresh(root) {
   return time(bundles) >= Math.max(...parts.map(time));
 }
 
-/** Whether everything is built that can be: without the bundler there are no bundles. */
-function buildIsFresh(root) {
+/**
+ * Whether everything is built that can be: without the bundler there are no bundles.
+ * @param counts which sources are looked at
+ */
+function buildIsFresh(root, counts) {
   const bundler = join(root, 'node_modules', 'rolldown');
   return (
-    typescriptIsFresh(root) && coreIsFresh(root) && (bundlesAreFresh(root) || !existsSync(bundler))
+    typescriptIsFresh(root, counts) &&
+    coreIsFresh(root) &&
+    (bundlesAreFresh(root) || !existsSync(bundler))
   );
 }
 
@@ -82,6 +97,7 @@ module.exports = {
   bundlesAreFresh,
   coreIsFresh,
   installIsFresh,
+  isProduct,
   outputs,
   typescriptIsFresh,
 };

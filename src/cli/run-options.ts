@@ -1,7 +1,7 @@
 /** The options of `pando run`: from text to checked values. */
 import { PandoError } from '../error.js';
 import type { Isolation } from '../fleet/fleet.js';
-import { EXT4_LEAST, EXT4_MOST } from '../image/ext4/format-ext4.js';
+import { EXT4_LEAST, EXT4_MOST } from '../image/ext4/size.js';
 import type {
   AcceleratorName,
   DiskOptions,

@@ -14,8 +14,8 @@
  * names stays. A running VM has its object mapped: taking the name away leaves its bytes to it.
  */
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { link, readdir, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
+import { createReadStream, readFileSync } from 'node:fs';
+import { link, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PandoError } from '../error.js';
 import { coded } from '../system-error.js';
@@ -236,7 +236,8 @@ export class ImageStore {
   /** @throws PandoError IMAGE_NOT_FOUND, IMAGE_NAME_INVALID */
   private async manifestText(name: string): Promise<string> {
     try {
-      return await readFile(this.manifestPath(checkImageName(name)), 'utf8');
+      // Some KiB: a thread pool would take milliseconds of each start.
+      return readFileSync(this.manifestPath(checkImageName(name)), 'utf8');
     } catch (cause) {
       if (!isMissing(cause)) throw coded(cause);
       throw new PandoError('IMAGE_NOT_FOUND', `no image ${name} in ${this.folder}`, {

@@ -4,7 +4,8 @@ import { closeSync, mkdtempSync, openSync, readSync, rmSync, statSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { EXT4_LEAST, formatExt4 } from './format-ext4.js';
+import { formatExt4 } from './format-ext4.js';
+import { EXT4_LEAST } from './size.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'pando-ext4-'));
 after(() => rmSync(folder, { recursive: true, force: true }));

@@ -166,10 +166,6 @@ async function writeAt(file: FileHandle, bytes: Uint8Array, at: number): Promise
   }
 }
 
-/** Bytes that a file system may have: room for its tables, and descriptors in what one group's copy holds. */
-export const EXT4_LEAST = 16 << 20;
-export const EXT4_MOST = 2 ** 40;
-
 /**
  * Makes a sparse file with an empty file system.
  * @param path of the file, which is not there yet
