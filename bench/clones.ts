@@ -2,15 +2,21 @@
  * What a machine costs that goes on from a snapshot: time to its first instruction and to the first output of
  * a command typed on its console, and memory of many, beside clones of a running VM and beside boots.
  *
- *     npm run bench -- clones [--runs 10] [--counts 1,4,16,64] [--processes 8] [--settle 10] [--json FILE]
+ *     npm run bench -- clones [--restores 200] [--runs 10] [--alive 64] [--counts 1,4,16,64] [--processes 8]
+ *                             [--settle 10] [--json FILE]
  *
- * Times are those of this process, which has had VMs. Memory: USS and PSS (/proc/PID/smaps_rollup) of a
- * process that has nothing but the machines, and of several processes with one machine of the snapshot each.
+ * Times are those of this process, which has had VMs, from the call that makes the machine on: one machine
+ * after another, then so many at once, until the last of them is so far. `pando run` is a process of its own,
+ * timed from its start; the command is in its standard input from the beginning. Memory: USS and PSS
+ * (/proc/PID/smaps_rollup) of a process that has nothing but the machines, and of several processes with one
+ * machine of the snapshot each.
  */
+import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { summarise } from '#dist/bench/statistics.js';
+import { quantile, summarise } from '#dist/bench/statistics.js';
 import { formatTable, styleFor } from '#dist/cli/terminal/text-table.js';
 import { VmProcess } from '#dist/fleet/process.js';
 import { ensureImage } from '#dist/image/ensure-image.js';
@@ -23,7 +29,9 @@ import { GuestConsole } from './guest-console.js';
 ownProcess();
 const { values } = parseArgs({
   options: {
+    restores: { type: 'string', default: '200' },
     runs: { type: 'string', default: '10' },
+    alive: { type: 'string', default: '64' },
     counts: { type: 'string', default: '1,4,16,64' },
     processes: { type: 'string', default: '8' },
     settle: { type: 'string', default: '10' },
@@ -36,7 +44,10 @@ const NAME = `bench-clones-${process.pid}`;
 const PATIENCE = 300;
 const COMMAND = 'echo pando-$((40+2))\n';
 const ANSWER = /pando-42/;
-const PROMPT = /\/root # /;
+const PROMPT = / # /;
+/** Machines before those that are timed: threads start, V8 compiles. */
+const WARM_UP = 20;
+const PROGRAM = fileURLToPath(new URL('../../bin/pando.js', import.meta.url));
 
 const image = await ensureImage();
 const options = {
@@ -52,6 +63,17 @@ const memory: { what: string; count: number; uss: number; pss: number }[] = [];
 
 const say = (what: string): boolean => process.stderr.write(`${what}\n`);
 
+/** Starts a VM; gives the time of its first instruction. */
+function started(vm: Vm): Promise<number> {
+  const entered = new Promise<number>((resolve) => {
+    vm.onStage(({ name, ms }) => {
+      if (name === 'vmm_init_end') resolve(ms);
+    });
+  });
+  vm.start();
+  return entered;
+}
+
 /**
  * Times a VM from `began` on: its first instruction, and the answer to a command.
  * @param boots a kernel that boots takes no commands: they wait for its shell
@@ -61,14 +83,8 @@ async function timed(
   began: number,
   boots: boolean,
 ): Promise<[first: number, answer: number]> {
-  const entered = new Promise<number>((resolve) => {
-    vm.onStage(({ name, ms }) => {
-      if (name === 'vmm_init_end') resolve(ms);
-    });
-  });
   const console = new GuestConsole(vm);
-  vm.start();
-  const first = await entered;
+  const first = await started(vm);
   if (boots) await console.expect(PROMPT, PATIENCE);
   console.type(COMMAND);
   await console.expect(ANSWER, PATIENCE);
@@ -87,6 +103,63 @@ async function series(what: string, make: () => Promise<Vm>, boots = false): Pro
     await vm.close();
   }
   times.push(one);
+}
+
+/** Machines of the snapshot, one after another, to their first instruction. */
+async function restored(count: number): Promise<void> {
+  say(`${count} restored`);
+  const first: number[] = [];
+  for (let index = -WARM_UP; index < count; index += 1) {
+    const began = performance.now();
+    const vm = await Vm.restore({ snapshot: NAME });
+    const at = await started(vm);
+    if (index >= 0) first.push(at - began);
+    await vm.close();
+  }
+  times.push({ what: 'restored', first, answer: [] });
+}
+
+/** So many at once, all of which stay. */
+async function alive(count: number): Promise<void> {
+  say(`${count} at once`);
+  const began = performance.now();
+  const all = Array.from({ length: count }, async () => {
+    const vm = await Vm.restore({ snapshot: NAME });
+    return { vm, times: await timed(vm, began, false) };
+  });
+  const done = await Promise.all(all);
+  times.push({
+    what: `${count} at once, the last`,
+    first: [Math.max(...done.map(({ times: [first] }) => first))],
+    answer: [Math.max(...done.map(({ times: [, answer] }) => answer))],
+  });
+  await Promise.all(done.map(({ vm }) => vm.close()));
+}
+
+/** Milliseconds from the start of a process to what its guest answers. */
+function commandLine(): Promise<number> {
+  const began = performance.now();
+  const child = spawn(process.execPath, [PROGRAM, 'run', '--snapshot', NAME], {
+    stdio: ['pipe', 'pipe', 'ignore'],
+  });
+  child.stdin.write(COMMAND);
+  return new Promise((resolve, reject) => {
+    let text = '';
+    child.stdout.on('data', (bytes: Buffer) => {
+      text += bytes.toString('latin1');
+      if (!ANSWER.test(text)) return;
+      resolve(performance.now() - began);
+      child.kill();
+    });
+    child.once('exit', () => reject(new Error(`pando run ended without an answer: ${text}`)));
+  });
+}
+
+async function commands(): Promise<void> {
+  say('pando run --snapshot');
+  const answer: number[] = [];
+  for (let run = 0; run < RUNS; run += 1) answer.push(await commandLine());
+  times.push({ what: 'pando run --snapshot', first: [], answer });
 }
 
 /** Machines of the snapshot in a process that has nothing else. */
@@ -128,13 +201,16 @@ try {
   await new GuestConsole(parent).expect(PROMPT, PATIENCE);
   await parent.trim();
   await parent.snapshot({ name: NAME });
-  await series('restored from a snapshot', () => Vm.restore({ snapshot: NAME }));
+  await restored(Number(values.restores));
+  await series('restored, with a command', () => Vm.restore({ snapshot: NAME }));
   await series('clone of a running VM', async () => {
     const [clone] = await parent.clone();
     if (clone?.status === 'fulfilled') return clone.value;
     throw clone?.reason;
   });
   await parent.close();
+  await alive(Number(values.alive));
+  await commands();
   await series('booted, warm process', () => Vm.create(options), true);
   for (const count of COUNTS) await measured(count);
   await measuredProcesses(Number(values.processes));
@@ -142,10 +218,15 @@ try {
   await new SnapshotStore().remove(NAME).catch(() => 0);
 }
 
-const shown = (list: readonly number[]): string =>
-  list.length === 0 ? '-' : summarise(list).median.toFixed(1);
-const most = (list: readonly number[]): string =>
-  list.length === 0 ? '-' : summarise(list).highest.toFixed(1);
+const shown = (list: readonly number[]): string[] => {
+  if (list.length === 0) return ['-', '-', '-'];
+  const { median, highest } = summarise(list);
+  const p99 = quantile(
+    [...list].sort((a, b) => a - b),
+    0.99,
+  );
+  return [median, p99, highest].map((value) => value.toFixed(1));
+};
 const mib = (bytes: number): string => (bytes / 2 ** 20).toFixed(1);
 const right = (title: string) => ({ title, align: 'right' }) as const;
 const first = { title: 'machine', align: 'left' } as const;
@@ -153,13 +234,17 @@ process.stdout.write(
   formatTable(
     [
       first,
+      right('machines'),
       right('first instruction, ms'),
-      right('highest'),
+      ...[right('p99'), right('highest')],
       right('answer, ms'),
-      right('highest'),
+      ...[right('p99'), right('highest')],
     ],
     times.map((one) => [
-      ...[one.what, shown(one.first), most(one.first), shown(one.answer), most(one.answer)],
+      one.what,
+      String(Math.max(one.first.length, one.answer.length)),
+      ...shown(one.first),
+      ...shown(one.answer),
     ]),
     style,
   ),
