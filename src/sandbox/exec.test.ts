@@ -51,6 +51,40 @@ test('options reach the command', async () => {
   assert.equal(terminal.stdout, '9 31\r\n');
 });
 
+test('a source of input is read as far as the command takes it, and let go when that ends', async () => {
+  const piece = Buffer.alloc(65536, 'input');
+  let given = 0;
+  let taken = 0;
+  let ahead = 0;
+  let left = false;
+  async function* source(pieces: number): AsyncGenerator<Buffer> {
+    try {
+      for (let i = 0; i < pieces; i++) {
+        given += piece.length;
+        ahead = Math.max(ahead, given - taken);
+        yield piece;
+      }
+    } finally {
+      left = true;
+    }
+  }
+  const command = exec(['cat'], { stdin: source(512) });
+  const input = await command.stdin;
+  let listeners = 0;
+  for await (const { data } of command) {
+    taken += data.length;
+    listeners = Math.max(listeners, input.listenerCount('close'), input.listenerCount('error'));
+  }
+  assert.deepEqual([given, taken], [512 * 65536, 512 * 65536]);
+  assert.ok(ahead < 2 ** 21, `${ahead} bytes were under way`);
+  assert.ok(listeners < 5, `${listeners} listeners wait for the input`);
+
+  left = false;
+  const { stdout } = await exec(['head', '-c', '5'], { stdin: source(Number.POSITIVE_INFINITY) });
+  assert.equal(stdout, 'input');
+  while (!left) await sleep(5);
+});
+
 test('a failure is thrown only when asked for, one to start always', async () => {
   await assert.rejects(
     async () => exec('echo why >&2; exit 3', { check: true }),

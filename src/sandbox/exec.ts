@@ -2,10 +2,10 @@
  * A command in a sandbox: awaited, it gives what it printed and how it ended; iterated, it gives its output
  * as it comes. Both see the same streams, so one of the two.
  */
-import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
 import { PandoError } from '../error.js';
 import type { Agent } from './agent/agent.js';
+import { roomIn } from './agent/channel.js';
 import type { AgentCommand, CommandExit } from './agent/command.js';
 
 export interface ExecOptions {
@@ -116,7 +116,7 @@ export class Exec implements PromiseLike<ExecResult>, AsyncIterable<ExecOutput> 
     return this.#running().then(({ pid }) => pid);
   }
 
-  /** Standard input; with `stdin: 'pipe'`. */
+  /** Standard input, until the command ends; with `stdin: 'pipe'`. */
   get stdin(): Promise<Writable> {
     return this.#running().then(({ stdin }) => stdin);
   }
@@ -222,7 +222,7 @@ async function feed(
   const whole = typeof source === 'string' || source instanceof Uint8Array;
   for await (const piece of whole ? [source] : source) {
     if (input.destroyed) return;
-    if (!input.write(piece)) await Promise.race([once(input, 'drain'), once(input, 'close')]);
+    if (!input.write(piece)) await roomIn(input);
   }
   input.end();
 }

@@ -5,6 +5,7 @@ import { type IncomingMessage, request } from 'node:http';
 import { createConnection } from 'node:net';
 import { after, before, test } from 'node:test';
 import { PandoError } from '../error.js';
+import type { LogEvent } from './options.js';
 import { Server } from './server.js';
 
 let server: Server;
@@ -105,4 +106,21 @@ test('the head of a request must come to its end', async () => {
   assert.match(String(answer), /^HTTP\/1\.1 408 /);
   slow.resume();
   await once(slow, 'close');
+});
+
+test('a client that goes in the middle of its request is no failure of the server', async () => {
+  const events: LogEvent[] = [];
+  await using left = await Server.listen({ log: (event) => events.push(event) });
+  const client = createConnection(left.port, '127.0.0.1');
+  const head = 'POST /sandboxes HTTP/1.1\r\nHost: localhost\r\nX-API-Key: a\r\nContent-Length: 9';
+  client.write('GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n');
+  await once(client, 'data');
+  client.write(`${head}\r\n\r\n{`, () => client.destroy());
+  const logged = async (): Promise<LogEvent> => {
+    const [event] = events;
+    if (event !== undefined) return event;
+    await fetch(`${left.url}/health`);
+    return logged();
+  };
+  assert.deepEqual(await logged(), { event: 'client-gone', method: 'POST' });
 });

@@ -12,6 +12,7 @@ import { Envd } from './envd/envd.js';
 import type { HostedSandbox } from './hosted-sandbox.js';
 import { answerOf, header, RequestError, sendError, sendJson } from './http.js';
 import { ApiKeys } from './keys.js';
+import { removeLeftovers } from './leftovers.js';
 import { listen } from './listen.js';
 import { metricsText } from './metrics.js';
 import {
@@ -107,6 +108,11 @@ export class Server implements AsyncDisposable {
         this.#lastRequest = Date.now();
       });
       this.#answer(request, response).catch((error: unknown) => {
+        // Closed from the other side, and not by an answer: whatever failed, failed of that.
+        if (response.destroyed && response.errored === null) {
+          this.#log({ event: 'client-gone', method: request.method });
+          return;
+        }
         this.#report(request, error);
         sendError(response, error);
       });
@@ -142,6 +148,9 @@ export class Server implements AsyncDisposable {
       clearInterval(server.#idleTimer);
       throw coded(error);
     }
+    await removeLeftovers(server.#templates.store).catch((error: unknown) => {
+      server.#log({ event: 'leftovers-stay', error: traceOf(error) });
+    });
     return server;
   }
 

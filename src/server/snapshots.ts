@@ -6,10 +6,10 @@ import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PandoError, reasonOf } from '../error.js';
 import { publishReplacing, writeTemporary } from '../image/atomic-file.js';
-import { storeDirectory } from '../image/directories.js';
 import { SnapshotStore } from '../snapshot/snapshot-store.js';
 import { type HostedOptions, type HostedSandbox, randomId } from './hosted-sandbox.js';
 import { RequestError } from './http.js';
+import { servedFolders } from './served-folders.js';
 
 export interface SnapshotEntry {
   readonly snapshotID: string;
@@ -19,12 +19,8 @@ export interface SnapshotEntry {
 /** `served`, the owner, the sandbox, and the client's name, which a store's name of 64 characters leaves. */
 const NAME = /^[a-z0-9][a-z0-9_]{0,19}$/i;
 
-function stateFolder(): string {
-  return join(storeDirectory(), 'served', 'snapshots');
-}
-
 function statePath(snapshotID: string): string {
-  return join(stateFolder(), `${snapshotID}.json`);
+  return join(servedFolders().states, `${snapshotID}.json`);
 }
 
 function prefixOf(owner: string): string {
@@ -52,8 +48,9 @@ export async function takeSnapshot(
   const snapshotID = `${prefixOf(owner)}${hosted.id}-${name}`;
   await hosted.sandbox.snapshot(snapshotID);
   const state = { env: hosted.sandbox.env, user, cwd };
-  await mkdir(stateFolder(), { recursive: true });
-  const written = await writeTemporary(stateFolder(), Buffer.from(JSON.stringify(state)), 0o600);
+  const { states, temporary } = servedFolders();
+  for (const folder of [states, temporary]) await mkdir(folder, { recursive: true });
+  const written = await writeTemporary(temporary, Buffer.from(JSON.stringify(state)), 0o600);
   await publishReplacing(written, statePath(snapshotID));
   return entryOf(snapshotID);
 }

@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { closeSync, lstatSync, mkdirSync, openSync } from 'node:fs';
-import { type IncomingMessage, request } from 'node:http';
+import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { json as jsonOf, text as textOf } from 'node:stream/consumers';
@@ -45,6 +45,18 @@ function socketPath(): string {
 /** Where the server of a socket writes its log. */
 function logOf(path: string): string {
   return path.replace(/sock$/, 'log');
+}
+
+/** Resolves when there is room for more of a body, or the answer comes before its end. */
+async function roomOrAnswer(sent: ClientRequest): Promise<void> {
+  const events = ['drain', 'response', 'close'];
+  await new Promise<void>((resolve) => {
+    const done = (): void => {
+      for (const event of events) sent.off(event, done);
+      resolve();
+    };
+    for (const event of events) sent.on(event, done);
+  });
 }
 
 /** Starts the server if it does not run. @throws PandoError SERVER_NOT_STARTED */
@@ -122,18 +134,23 @@ export class Daemon {
     const all = { host: 'localhost', 'x-api-key': 'local', ...headers };
     const sent = request({ socketPath, method, path, headers: all });
     const answer = once(sent, 'response') as Promise<[IncomingMessage]>;
+    let answered = false;
+    const over = (): void => {
+      answered = true;
+    };
+    answer.then(over, over);
     try {
       if (typeof body === 'string' || body === undefined) sent.end(body);
       else {
-        // An answer that comes before the end ends the sending.
-        for await (const piece of body)
-          if (!sent.write(piece)) await Promise.race([once(sent, 'drain'), answer]);
+        for await (const piece of body) {
+          if (answered) break;
+          if (!sent.write(piece)) await roomOrAnswer(sent);
+        }
         sent.end();
       }
       return (await answer)[0];
     } catch (error) {
       sent.destroy();
-      answer.catch(() => undefined);
       throw new PandoError('SERVER_LOST', `the server gave no answer: ${reasonOf(error)}`, {
         remedy: `see ${logOf(this.socket)}`,
         cause: error,

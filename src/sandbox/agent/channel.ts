@@ -1,6 +1,6 @@
 /** One connection to the agent: a request, then frames both ways. It owns the stream under it. */
 import { constants } from 'node:os';
-import type { Duplex } from 'node:stream';
+import type { Duplex, Writable } from 'node:stream';
 import { PandoError } from '../../error.js';
 import { type Frame, FrameReader, REPLY } from './protocol.js';
 
@@ -36,6 +36,19 @@ function lostError(cause?: unknown): PandoError {
       cause,
     },
   );
+}
+
+/** Resolves when a stream takes more, or has been closed. */
+export async function roomIn(stream: Writable): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const done = (): void => {
+      stream.off('drain', done);
+      stream.off('close', done);
+      resolve();
+    };
+    stream.on('drain', done);
+    stream.on('close', done);
+  });
 }
 
 export class AgentChannel {
@@ -89,16 +102,7 @@ export class AgentChannel {
   /** Sends a frame; resolves when there is room for another. Never rejects: `next` tells of the end. */
   async send(frame: Buffer): Promise<void> {
     const stream = this.#stream;
-    if (stream.destroyed || stream.write(frame)) return;
-    await new Promise<void>((resolve) => {
-      const done = (): void => {
-        stream.off('drain', done);
-        stream.off('close', done);
-        resolve();
-      };
-      stream.on('drain', done);
-      stream.on('close', done);
-    });
+    if (!stream.destroyed && !stream.write(frame)) await roomIn(stream);
   }
 
   close(): void {

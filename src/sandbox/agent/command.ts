@@ -95,12 +95,6 @@ class CommandInput extends Writable {
     this.#wake();
   }
 
-  /** The command has ended: what it has not read is gone. */
-  over(): void {
-    this.#ended = true;
-    this.#wake();
-  }
-
   #wake(): void {
     const waiting = this.#waiting;
     this.#waiting = undefined;
@@ -127,18 +121,19 @@ class CommandInput extends Writable {
   }
 
   override _final(done: (error?: Error | null) => void): void {
-    if (this.#ended) done();
-    else this.channel.send(encodeFrame(INPUT.END)).then(() => done(), done);
+    this.channel.send(encodeFrame(INPUT.END)).then(() => done(), done);
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
-    this.over();
+    this.#ended = true;
+    this.#wake();
     done(error);
   }
 }
 
 export class AgentCommand {
   readonly pid: number;
+  /** Closed when the command has ended. */
   readonly stdin: Writable;
   readonly stdout: Readable;
   /** Ends at once for a command on a terminal. */
@@ -182,7 +177,8 @@ export class AgentCommand {
       failure = this.#closed ? closedError() : (error as Error);
       throw failure;
     } finally {
-      this.#input.over();
+      // What the command has not read is gone, and whoever sends more may stop.
+      this.#input.destroy();
       for (const output of this.#outputs) {
         if (failure === undefined) output.push(null);
         else if (!output.readableEnded)

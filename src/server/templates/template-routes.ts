@@ -10,6 +10,7 @@ import { header, RequestError, sendJson } from '../http.js';
 import type { ServerLimits } from '../options.js';
 import { type Call, type Route, route } from '../routes.js';
 import type { SandboxTable } from '../sandbox-table.js';
+import { servedFolders } from '../served-folders.js';
 import type { BuildStep } from './build-steps.js';
 import { Builder, type BuilderOptions } from './builder.js';
 import type { TemplateBuild } from './template-build.js';
@@ -101,7 +102,7 @@ export class TemplateRoutes {
     table: SandboxTable,
     private readonly options: TemplateOptions,
   ) {
-    this.#uploads = new Uploads(options.limits.upload, store.temporary);
+    this.#uploads = new Uploads(options.limits.upload, servedFolders().temporary);
     this.#builder = new Builder(table, store, this.#uploads, options);
     this.routes = [
       route('POST', '/v3/templates', (call) => this.#request(call)),

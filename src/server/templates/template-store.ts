@@ -6,9 +6,9 @@ import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { PandoError, reasonOf } from '../../error.js';
 import { publishReplacing, removeStale, writeTemporary } from '../../image/atomic-file.js';
-import { storeDirectory } from '../../image/directories.js';
 import { SnapshotStore } from '../../snapshot/snapshot-store.js';
 import { RequestError } from '../http.js';
+import { servedFolders } from '../served-folders.js';
 
 const FORMAT = 1;
 /** The tag of a name that has none. */
@@ -56,9 +56,16 @@ export function parseTemplateName(text: string): { readonly name: string; readon
   throw new RequestError(400, `${JSON.stringify(text)} is not NAME or NAME:TAG, ${rule}`);
 }
 
+const BUILT = 'built-';
+
 /** The snapshot of a build. */
 export function buildSnapshot(owner: string, buildID: string): string {
-  return `built-${owner}-${buildID}`;
+  return `${BUILT}${owner}-${buildID}`;
+}
+
+/** Whether a snapshot is one of a build. */
+export function isBuildSnapshot(name: string): boolean {
+  return name.startsWith(BUILT);
 }
 
 /** A template with some tags moved to a build. */
@@ -75,9 +82,8 @@ function tagged(
 }
 
 export class TemplateStore {
-  readonly #folder = join(storeDirectory(), 'served');
-  /** Files that are being written, and what builds wait for. */
-  readonly temporary = join(this.#folder, 'temporary');
+  readonly #folder = servedFolders().templates;
+  readonly #temporary = servedFolders().temporary;
   /** Changes, one after the other. */
   #change: Promise<unknown> = Promise.resolve();
 
@@ -101,11 +107,11 @@ export class TemplateStore {
   }
 
   async #write(owner: string, template: TemplateRecord): Promise<void> {
-    await mkdir(this.temporary, { recursive: true });
-    await removeStale(this.temporary);
+    await mkdir(this.#temporary, { recursive: true });
+    await removeStale(this.#temporary);
     const bytes = Buffer.from(JSON.stringify({ format: FORMAT, ...template }));
     await publishReplacing(
-      await writeTemporary(this.temporary, bytes, 0o600),
+      await writeTemporary(this.#temporary, bytes, 0o600),
       this.#path(owner, template.name),
     );
   }
@@ -124,6 +130,18 @@ export class TemplateStore {
       own.sort().map((name) => this.#read(join(this.#folder, name))),
     );
     return templates.filter((template) => template !== undefined);
+  }
+
+  /** Snapshots of all builds, whosever they are. */
+  async machines(): Promise<Set<string>> {
+    const machines = new Set<string>();
+    const names = await readdir(this.#folder).catch(() => []);
+    for (const name of names.filter((each) => each.endsWith('.json'))) {
+      const template = await this.#read(join(this.#folder, name));
+      const [owner = ''] = name.split('.');
+      for (const { buildID } of template?.builds ?? []) machines.add(buildSnapshot(owner, buildID));
+    }
+    return machines;
   }
 
   /** @param word name or id */
