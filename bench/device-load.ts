@@ -28,6 +28,7 @@ import { onProcessors } from './marked-process.js';
 /** dist/benches/ is as deep below the project as the sources are below the folder that holds them. */
 const PROJECT = fileURLToPath(new URL('../..', import.meta.url));
 const SOURCE = join(PROJECT, 'bench/guest/device-load.c');
+const COMPILER = 'gcc';
 const PROGRAM = '/device-load';
 const LIMIT_MS = 600_000;
 const MEMORY = '512M';
@@ -50,8 +51,8 @@ if (!(runs >= 1)) throw new Error('--runs is no useful number');
 /** The guest's program, made here: it needs nothing but the kernel. */
 function guestProgram(folder: string): Uint8Array {
   const path = join(folder, 'device-load');
-  const made = spawnSync('gcc', ['-O2', '-static', '-o', path, SOURCE], { encoding: 'utf8' });
-  if (made.status !== 0) throw new Error(`gcc: ${made.error?.message ?? made.stderr}`);
+  const made = spawnSync(COMPILER, ['-O2', '-static', '-o', path, SOURCE], { encoding: 'utf8' });
+  if (made.status !== 0) throw new Error(`${COMPILER}: ${made.error?.message ?? made.stderr}`);
   return readFileSync(path);
 }
 

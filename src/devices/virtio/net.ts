@@ -87,6 +87,8 @@ export class VirtioNet implements VirtioDevice, HostEnd, FrameStation {
   #sendBlocked = false;
   /** The link has a frame for which there was no room. */
   #receiveBlocked = false;
+  /** Frames are in the ring of which the driver is told when the thread has taken what came together. */
+  #signal: NodeJS.Immediate | undefined;
   /** What the driver did wrong while the link was calling. */
   #fault: unknown;
 
@@ -180,6 +182,8 @@ export class VirtioNet implements VirtioDevice, HostEnd, FrameStation {
     if (this.#transport.state[S_REPLUG] === REPLUG_SEEN) this.carrier(true);
     this.#exclusive(() => {
       this.#transmit();
+      // A machine that was saved before its interrupt goes on from here.
+      if (this.#signal === undefined) this.#transport.signal(RECEIVE);
       if (!this.#receiveBlocked) return;
       this.#receiveBlocked = false;
       this.#link?.receiveReady();
@@ -187,6 +191,8 @@ export class VirtioNet implements VirtioDevice, HostEnd, FrameStation {
   }
 
   close(): void {
+    clearImmediate(this.#signal);
+    this.#signal = undefined;
     this.#link?.close();
   }
 
@@ -292,8 +298,16 @@ export class VirtioNet implements VirtioDevice, HostEnd, FrameStation {
         return { chain, written };
       }),
     );
-    this.#transport.signal(RECEIVE);
+    this.#signalLater();
     return true;
+  }
+
+  /** One interrupt for all frames that the thread has for the guest now: each costs the guest two exits. */
+  #signalLater(): void {
+    this.#signal ??= setImmediate(() => {
+      this.#signal = undefined;
+      this.#exclusive(() => this.#transport.signal(RECEIVE));
+    });
   }
 
   #nextBuffer(queue: VirtQueue): Chain | undefined {

@@ -365,3 +365,31 @@ test('a connection towards the guest: answered, refused, both at once', () => {
   crossing.give(ACK, 0, 0);
   assert.equal(crossing.connection.state, 'ESTABLISHED');
 });
+
+test('bytes of less than two segments are acknowledged with the answer, or a little later', async () => {
+  const { rig } = STARTS.ESTABLISHED!();
+  rig.take();
+  rig.give(PSH | ACK, 0, 0, 'question');
+  assert.deepEqual(rig.take(), [], 'the acknowledgement waits for what goes with it');
+  rig.write('answer');
+  assert.deepEqual(
+    rig.take().map(({ ack, text }) => [ack, text]),
+    [[8, 'answer']],
+  );
+  rig.give(PSH | ACK, 8, 6, 'more');
+  for (
+    const from = performance.now();
+    rig.sent.length === 0 && performance.now() - from < 30_000;
+  ) {
+    await delay(1);
+  }
+  assert.deepEqual(
+    rig.take().map(({ ack, text }) => [ack, text]),
+    [[12, '']],
+  );
+  rig.give(ACK, 12, 6, 'x'.repeat(1000));
+  rig.give(ACK, 1012, 6, 'x'.repeat(1000));
+  assert.equal(rig.take().at(-1)?.ack, 2012, 'two segments wait for nothing');
+  rig.give(PSH | ACK, 2012, 6, 'late');
+  rig.connection.drop('aborted');
+});

@@ -29,6 +29,11 @@ const SYN_LIMIT = 5;
 const RETRANSMISSION_LIMIT = 15;
 /** 2 MSL: the path is one virtual wire, on which nothing lives for long. Milliseconds. */
 const TIME_WAIT_MS = 1000;
+/**
+ * How long an acknowledgement may wait for a segment that carries it (RFC 9293, 3.8.6.3): the answer of a server
+ * comes sooner, and a guest that waits for it before it sends more (Nagle) loses no time to speak of.
+ */
+const ACK_DELAY_MS = 4;
 /** Smaller segments than any stack of today asks for would make a packet of every byte. */
 const SMALLEST_MSS = 64;
 
@@ -70,6 +75,9 @@ export class TcpConnection {
   #pathFull = false;
   /** The next transmission has to carry an acknowledgement, if need be alone. */
   #ackDue = false;
+  /** Bytes taken of which the peer has not heard; less than two segments' may wait. */
+  #unheard = 0;
+  readonly #ackDeadline: Deadline;
   /** The user was told that there is no room, and not yet that there is. */
   #drainedDue = false;
 
@@ -84,6 +92,9 @@ export class TcpConnection {
     this.#send = new SendSide(options.initialSeq, options.mss, options.account, options.path, this);
     this.heardAt = this.#now();
     this.#deadline = new Deadline(this.#now, () => this.#expired());
+    this.#ackDeadline = new Deadline(this.#now, () => {
+      if (this.#unheard > 0) this.#sendAck();
+    });
   }
 
   get state(): TcpState {
@@ -314,7 +325,9 @@ export class TcpConnection {
     const { user } = this;
     if (user === undefined || segment.sequenceLength === 0) return;
     const urgent = this.#receive.take(segment, user);
-    this.#ackDue = true;
+    this.#unheard += segment.payloadBytes;
+    if (urgent || this.#receive.ended || this.#unheard >= 2 * this.#mss) this.#ackDue = true;
+    else this.#ackDeadline.in(ACK_DELAY_MS);
     if (this.#receive.ended) {
       if (this.#state === 'ESTABLISHED') this.#state = 'CLOSE_WAIT';
       else if (this.#state === 'FIN_WAIT_2' || this.#send.finAcknowledged) this.#enterTimeWait();
@@ -337,6 +350,7 @@ export class TcpConnection {
     if (this.#state === 'CLOSED') return;
     this.#state = 'CLOSED';
     this.#deadline.stop();
+    this.#ackDeadline.stop();
     this.#send.clear();
     this.#receive.clear();
     this.user?.finished(end);
@@ -389,7 +403,10 @@ export class TcpConnection {
       this.#state === 'SYN_SENT' ? Math.min(room, 0xffff) : this.#receive.advertise(room, shifted);
     const sent = this.#path.send(outgoing);
     this.#pathFull = !sent;
-    if (sent) this.#ackDue = false;
+    if (sent) {
+      this.#ackDue = false;
+      this.#unheard = 0;
+    }
     return sent;
   }
 
