@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
-import { TestDriver } from '../devices/virtio/testing/driver.js';
+import { EVENT_IDX, TestDriver } from '../devices/virtio/testing/driver.js';
 import { VirtioVsock, VSOCK_HEADER } from '../devices/virtio/vsock.js';
 import { PandoError } from '../error.js';
 import { VsockHost } from './vsock-host.js';
@@ -45,13 +45,13 @@ class Guest {
   bufferSize = 100_000;
   forwarded = 0;
 
-  constructor() {
+  constructor(private readonly features = 0n) {
     this.boot();
   }
 
   /** Resets the device and sets it up anew. */
   boot(): void {
-    this.driver.start();
+    this.driver.start(this.features);
     this.#free.splice(0, SLOTS, ...Array(SLOTS).keys());
     this.refill();
     this.host.serve();
@@ -251,6 +251,45 @@ test('a guest whose machine was restored hears that its connections are over', a
   assert.equal(guest.driver.view.getUint32(event, true), 0);
   next.serve();
   assert.equal(guest.driver.used(2), undefined, 'once');
+});
+
+for (const features of [0n, EVENT_IDX]) {
+  const how = features === 0n ? 'flags' : 'event indices';
+  test(`a connection waits until a restored guest has taken that, with ${how}`, async () => {
+    const guest = new Guest(features);
+    await guest.accept(1);
+    const event = 0x70000;
+    const give = (): void => {
+      guest.driver.submit(2, [{ address: event, length: 4, writable: true }]);
+      guest.driver.notify(2);
+    };
+    give();
+    give();
+    const next = new VsockHost(guest.driver.device);
+    const connecting = next.connect(1);
+    assert.deepEqual(await guest.packets(), []);
+    assert.ok(guest.driver.used(2));
+    give();
+    assert.ok(guest.driver.wantsNotice(2), 'the device hears of the buffer');
+    next.serve();
+    const [request] = await guest.packets();
+    assert.equal(request?.operation, OPERATION.REQUEST);
+    next.close();
+    await assert.rejects(connecting);
+  });
+}
+
+test('a connection does not wait for ever for a guest that never takes it', async () => {
+  const guest = new Guest();
+  await guest.accept(1);
+  guest.driver.submit(2, [{ address: 0x70000, length: 4, writable: true }]);
+  const next = new VsockHost(guest.driver.device);
+  const connecting = next.connect(1);
+  let request: Packet | undefined;
+  while (request === undefined) [request] = await guest.packets();
+  assert.equal(request.operation, OPERATION.REQUEST);
+  next.close();
+  await assert.rejects(connecting);
 });
 
 test('a guest whose machine was restored without connections hears of none', async () => {

@@ -17,6 +17,8 @@ const BATCH = 64;
 /** Connections at a time, and resets that wait for a guest that takes none. */
 const CONNECTION_LIMIT = 4096;
 const RESET_LIMIT = 256;
+/** Milliseconds that a guest has to take the news that its connections are over. */
+const SETTLE_LIMIT = 1000;
 
 const NOTHING = new Uint8Array(0);
 
@@ -32,6 +34,9 @@ export class VsockHost implements HostEnd, StreamOwner {
   readonly #resets: VsockPacket[] = [];
   #nextPort = FIRST_PORT;
   #flushing = false;
+  /** Until when the guest is waited for; the driver of another one may never give an event's buffer back. */
+  #settled: NodeJS.Timeout | undefined;
+  #impatient = false;
   #closed = false;
   #epoch: number;
 
@@ -138,6 +143,7 @@ export class VsockHost implements HostEnd, StreamOwner {
   #flush(): void {
     if (this.#closed || !this.#link.running) return;
     if (this.#resets.length === 0 && this.#ready.size === 0) return;
+    if (this.#settling()) return;
     const sent = new Set<VsockStream>();
     this.#link.send((room) => {
       const reset = this.#resets.shift();
@@ -157,6 +163,19 @@ export class VsockHost implements HostEnd, StreamOwner {
     for (const stream of sent) stream.settle();
   }
 
+  #settling(): boolean {
+    if (this.#impatient || !this.#link.settling) {
+      clearTimeout(this.#settled);
+      this.#settled = undefined;
+      return false;
+    }
+    this.#settled ??= setTimeout(() => {
+      this.#impatient = true;
+      this.#flush();
+    }, SETTLE_LIMIT);
+    return true;
+  }
+
   /** The event would reach the guest behind the first packets of a new host end, and end its connections, too. */
   #leaveUnused(): void {
     const used = this.#streams.size + this.#ready.size + this.#resets.length;
@@ -165,6 +184,7 @@ export class VsockHost implements HostEnd, StreamOwner {
 
   close(): void {
     this.#closed = true;
+    clearTimeout(this.#settled);
     this.#abandon();
   }
 

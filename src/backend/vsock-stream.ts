@@ -190,7 +190,8 @@ export class VsockStream extends Duplex {
   /** The host end is over, or the guest has been reset: nothing is sent any more. */
   abandon(): void {
     this.#control.length = 0;
-    this.#end();
+    // Whoever waits for the guest's answer would wait for ever.
+    this.#end(this.connected ? undefined : closedError());
   }
 
   #end(error?: Error): void {

@@ -32,6 +32,8 @@ export interface VirtioTransport {
   drain(index: number, each: (queue: VirtQueue) => boolean): void;
   /** Asks to be notified of a queue's next chain; true when one is there already. */
   listen(index: number): boolean;
+  /** Asks to be notified of what the driver adds to a queue whose chains wait. */
+  expectFurther(index: number): void;
   /** The configuration has changed: the driver is told (2.5). */
   configurationChanged(): void;
   /** Calls the host end. */

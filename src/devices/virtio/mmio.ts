@@ -171,6 +171,10 @@ export class VirtioMmio implements Device, MmioDevice, VirtioTransport {
     return queue.waiting > 0;
   }
 
+  expectFurther(index: number): void {
+    this.#queues[index]!.expectFurther(this.#eventIndex);
+  }
+
   configurationChanged(): void {
     Atomics.add(this.#signals, S_GENERATION, 1);
     if ((this.#status & DRIVER_OK) !== 0) this.#interrupt(CONFIGURATION);

@@ -242,6 +242,13 @@ export class VirtQueue {
     else this.#memory.storeU16(this.#used, 0);
   }
 
+  /** Asks to be notified of what comes behind the chains that wait. */
+  expectFurther(eventIndex: boolean): void {
+    if (eventIndex) {
+      this.#memory.storeU16(this.#availableEvent, this.#memory.loadU16(this.#available + 2));
+    } else this.#memory.storeU16(this.#used, 0);
+  }
+
   /** The device looks by itself: notifications would only cost. */
   disableNotifications(eventIndex: boolean): void {
     // An event index that is left behind asks for nothing until the ring has gone round.

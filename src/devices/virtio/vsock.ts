@@ -21,6 +21,8 @@ const EVENT_TRANSPORT_RESET = 0;
 
 /** Word of the device's state: who is the host end of the connections that the guest has; 0 when it has none. */
 const S_SESSION = 0;
+/** Word: buffers that the event queue has once the driver has taken the last event; 0 when it has. */
+const S_EVENTS = 1;
 
 /** A packet; addresses and length are its link's matter. */
 export interface VsockPacket {
@@ -56,6 +58,11 @@ export interface VsockLink {
    * @param session of this host end, not 0
    */
   adopt(session: number): void;
+  /**
+   * The guest has been told that all connections are over and has not taken it yet: one that is begun now would be
+   * over, too. A driver that has taken an event gives its buffer back, and the host end is called.
+   */
+  readonly settling: boolean;
   /** The guest has no connections: there will be nothing to tell it of, until the host end adopts it again. */
   leave(session: number): void;
 }
@@ -86,6 +93,7 @@ export class VirtioVsock implements VirtioDevice, VsockLink {
 
   start(): void {
     this.#transport.state[S_SESSION] = 0;
+    this.#transport.state[S_EVENTS] = 0;
   }
 
   get running(): boolean {
@@ -150,17 +158,29 @@ export class VirtioVsock implements VirtioDevice, VsockLink {
       state[S_SESSION] = session;
       return;
     }
-    this.#transport.exclusive(() =>
+    this.#transport.exclusive(() => {
       this.#transport.drain(EVENT, (queue) => {
         if (state[S_SESSION] === session) return false;
+        const buffers = queue.waiting;
         const chain = queue.pop();
         if (chain === undefined) return false;
         const event = new Uint8Array(4).fill(EVENT_TRANSPORT_RESET);
         queue.push(chain, chain.write(0, event));
         state[S_SESSION] = session;
+        state[S_EVENTS] = buffers;
         return true;
-      }),
-    );
+      });
+      this.#transport.expectFurther(EVENT);
+    });
+  }
+
+  get settling(): boolean {
+    const { state } = this.#transport;
+    if (state[S_EVENTS] === 0) return false;
+    this.#transport.exclusive(() => {
+      if (this.#transport.queue(EVENT).waiting >= state[S_EVENTS]!) state[S_EVENTS] = 0;
+    });
+    return state[S_EVENTS] !== 0;
   }
 
   leave(session: number): void {

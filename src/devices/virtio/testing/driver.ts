@@ -38,6 +38,7 @@ export class TestDriver<T extends VirtioDevice> {
   #afterwards: (() => void)[] = [];
   readonly #available: number[] = [];
   readonly #used: number[] = [];
+  #eventIndex = false;
 
   constructor(make: (transport: VirtioTransport, memory: DeviceMemory) => T) {
     const shared = new SharedArrayBuffer(BOARD_TOTAL_BYTES);
@@ -83,6 +84,7 @@ export class TestDriver<T extends VirtioDevice> {
 
   /** Resets, negotiates, sets all queues up, and says DRIVER_OK. Returns the status. */
   start(features: bigint = VERSION_1): number {
+    this.#eventIndex = (features & EVENT_IDX) !== 0n;
     this.write(0x70, 0);
     this.write(0x70, 3);
     for (const word of [0, 1]) {
@@ -138,6 +140,14 @@ export class TestDriver<T extends VirtioDevice> {
       this.describe(descriptors, head + index, buffer, next);
     });
     this.offer(queue, head);
+  }
+
+  /** Whether the device has asked to be notified of the chain that was made available last (2.7.10). */
+  wantsNotice(queue: number): boolean {
+    const { used } = this.ringsOf(queue);
+    if (!this.#eventIndex) return (this.view.getUint16(used, true) & 1) === 0;
+    const event = this.view.getUint16(used + 4 + 8 * QUEUE_SIZE, true);
+    return event === (((this.#available[queue] ?? 0) - 1) & 0xffff);
   }
 
   notify(queue: number): void {
