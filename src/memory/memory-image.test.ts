@@ -7,7 +7,7 @@ import { MemoryLayout } from './memory-layout.js';
 
 const PAGES = 4096;
 
-test('scattered pages become few runs, which show what was captured, generation by generation', () => {
+test('scattered pages become few runs, which show what was captured, generation by generation; many files become one', () => {
   const ramBytes = PAGES * PAGE_SIZE;
   let seed = 5;
   const random = (limit: number): number => {
@@ -17,18 +17,27 @@ test('scattered pages become few runs, which show what was captured, generation 
   const guest = MappedMemory.create({ ramBytes, controlBytes: 0 });
   const model = new Uint8Array(ramBytes);
   let layout = new MemoryLayout([], []);
+  let together = 0;
   try {
-    for (let generation = 0; generation < 3; generation += 1) {
-      for (let step = 0; step < 600; step += 1) {
+    for (let generation = 0; generation < 12; generation += 1) {
+      for (let step = 0; step < 300; step += 1) {
         const at = random(PAGES) * PAGE_SIZE + random(PAGE_SIZE);
         const value = step % 5 === 0 ? 0 : 1 + random(255);
         guest.bytes(at, 1)[0] = value;
         model[at] = value;
       }
-      const next = layout.capture(guest);
+      const often = generation === 0;
+      const next = layout.capture(guest, often);
       layout.close();
       layout = next;
-      assert.ok(layout.runs.length <= 128, `${layout.runs.length} runs`);
+      if (often) assert.ok(layout.runs.length <= 48, `${layout.runs.length} runs`);
+      const compacted = layout.compacted();
+      if (compacted !== undefined) {
+        layout.close();
+        layout = compacted;
+        together += 1;
+      }
+      assert.ok(layout.files.length <= 8, `${layout.files.length} files`);
       const copy = MappedMemory.create({ ramBytes, controlBytes: 0 });
       try {
         layout.map(copy);
@@ -38,6 +47,7 @@ test('scattered pages become few runs, which show what was captured, generation 
         copy.release();
       }
     }
+    assert.ok(together > 0);
   } finally {
     layout.close();
     guest.release();

@@ -3,8 +3,8 @@
  * zeros. A VM maps it private and copy-on-write (mmap(2)), so that all VMs of one image share its pages.
  *
  * Capturing copies the pages that the VM has of its own; pages that are still a file's own are named by
- * that file. A mapping costs the host more than a page, so short gaps between copied pages are copied,
- * too, until there are few runs.
+ * that file. A host has mappings for so many runs only, so the shortest gaps between copied pages are copied,
+ * too, until there are as few runs as wanted.
  */
 import { readSync, writeSync } from 'node:fs';
 import { HIGH_MEMORY_START, LOW_MEMORY_LIMIT, PAGE_SIZE } from '../arch/layout.js';
@@ -25,8 +25,6 @@ export interface MemoryRun {
   readonly filePage: number;
 }
 
-/** Runs that a captured memory has at most, if its pages allow it. */
-const RUNS_WANTED = 48;
 /** Pages of the longest gap between copied pages that are copied, too. */
 const GAP_LIMIT = 4096;
 /** Pages that are written at a time. */
@@ -70,6 +68,7 @@ function forEachPiece(
  * @param mapped the runs that are mapped, whose untouched pages are their files' own
  * @param keeps whether a file of `mapped` may be named; pages of others are copied
  * @param copied index that the file of copied pages gets
+ * @param wanted runs that there are at most, if the pages allow it
  * @returns runs in order, those of the file `copied` with `filePage` from 0 on
  */
 export function planCapture(
@@ -77,6 +76,7 @@ export function planCapture(
   mapped: readonly MemoryRun[],
   keeps: (file: number) => boolean,
   copied: number,
+  wanted: number,
 ): MemoryRun[] {
   const states = readPageStates(guest.ramHostAddress, guest.ramBytes / PAGE_SIZE);
   const origin = new Uint32Array(states.length);
@@ -93,12 +93,12 @@ export function planCapture(
     if (states[page] !== PAGE_OWN) continue;
     kinds[page] = isZeroPage(pageBytes(guest, page, 1)) ? PAGE_ZERO : PAGE_COPIED;
   }
-  return fewerRuns(runsOf(kinds, origin, copied), copied);
+  return fewerRuns(runsOf(kinds, origin, copied), copied, wanted);
 }
 
 /** Makes copied pages of what lies between two copied runs, the shortest gaps first, until there are few runs. */
-function fewerRuns(runs: readonly MemoryRun[], copied: number): MemoryRun[] {
-  if (runs.length <= RUNS_WANTED) return [...runs];
+function fewerRuns(runs: readonly MemoryRun[], copied: number, wanted: number): MemoryRun[] {
+  if (runs.length <= wanted) return [...runs];
   const copies = [...runs.keys()].filter((index) => runs[index]!.file === copied);
   const gaps = copies.slice(1).map((index, before) => {
     const { page, pages } = runs[copies[before]!]!;
@@ -109,7 +109,7 @@ function fewerRuns(runs: readonly MemoryRun[], copied: number): MemoryRun[] {
   const joined = new Set<number>();
   let left = runs.length;
   for (const gap of gaps) {
-    if (left <= RUNS_WANTED || gap.pages > GAP_LIMIT) break;
+    if (left <= wanted || gap.pages > GAP_LIMIT) break;
     joined.add(gap.index);
     left -= gap.runs;
   }

@@ -2,8 +2,9 @@
  * What a guest's RAM is mapped from: files, each held by all guests that map it, and the runs of pages
  * (memory-image.ts). A capture gives a new layout, which the captured guest takes over itself.
  */
-import { closeSync } from 'node:fs';
+import { closeSync, readFileSync, readSync, writeSync } from 'node:fs';
 import { PAGE_SIZE } from '../arch/layout.js';
+import { HostError } from '../host/errno.js';
 import { createMemoryFile, sealMemoryFile } from '../host/memfd.js';
 import type { GuestRam } from './guest-ram.js';
 import { type MemoryRun, mapRuns, planCapture, remapRuns, writeCapture } from './memory-image.js';
@@ -34,15 +35,78 @@ export class SharedFile {
   }
 }
 
-/** Files beyond this number are copied together at the next capture. */
-const FILES_LIMIT = 8;
+/** Files of captures beyond this number become one before the next capture. */
+const CAPTURES_LIMIT = 8;
+/** Pages that are copied at a time from file to file. */
+const CHUNK = 256;
+
+/** Runs that a captured memory has at most, if its pages allow it, when it is to be mapped often. */
+const RUNS_OF_SNAPSHOT = 48;
+/** The same for a clone: mapping a run takes as long as copying a page, so a clone that has room has many. */
+const RUNS_OF_CLONE = 1024;
+/** One guest may take up such a part of the mappings that are left to the process. */
+const SHARE_OF_MAPPINGS = 64;
+/** Mappings that are none of guests' RAM: V8's, threads', libraries'. */
+const OTHER_MAPPINGS = 5000;
+const MAPPINGS_BY_DEFAULT = 65_530;
+
+/** Mappings that a process may have (vm.max_map_count, proc_sys_vm(5)). */
+let mappingsLimit: number | undefined;
+/** Runs that guests of this process map. */
+let mappedRuns = 0;
+
+function readMappingsLimit(): number {
+  try {
+    return Number(readFileSync('/proc/sys/vm/max_map_count', 'latin1'));
+  } catch {
+    return MAPPINGS_BY_DEFAULT;
+  }
+}
+
+function runsOfClone(): number {
+  mappingsLimit ??= readMappingsLimit();
+  // Each run may leave a mapping of zeros behind it.
+  const left = (mappingsLimit - OTHER_MAPPINGS) / 2 - mappedRuns;
+  const share = Math.floor(left / SHARE_OF_MAPPINGS);
+  return Math.min(Math.max(share, RUNS_OF_SNAPSHOT), RUNS_OF_CLONE);
+}
+
+/** Copies pages from one file to another. */
+function copyPages(
+  from: number,
+  fromPage: number,
+  to: number,
+  toPage: number,
+  pages: number,
+): void {
+  const buffer = Buffer.allocUnsafe(Math.min(pages, CHUNK) * PAGE_SIZE);
+  const end = pages * PAGE_SIZE;
+  for (let at = 0; at < end; ) {
+    const wanted = Math.min(buffer.length, end - at);
+    const length = readSync(from, buffer, 0, wanted, fromPage * PAGE_SIZE + at);
+    if (length === 0) throw new HostError('read of captured pages', 'EIO');
+    for (let written = 0; written < length; ) {
+      const position = toPage * PAGE_SIZE + at + written;
+      written += writeSync(to, buffer, written, length - written, position);
+    }
+    at += length;
+  }
+}
 
 export class MemoryLayout {
+  /** Runs that a guest maps from here. */
+  #mapped = 0;
+  /** Files that its guest does not map yet: it has the same bytes from others. */
+  readonly #pending: ReadonlySet<SharedFile>;
+
   /** Takes over the holds of `files`. */
   constructor(
     readonly files: readonly SharedFile[],
     readonly runs: readonly MemoryRun[],
-  ) {}
+    pending: ReadonlySet<SharedFile> = new Set(),
+  ) {
+    this.#pending = pending;
+  }
 
   /** The same for one more guest. */
   share(): MemoryLayout {
@@ -55,11 +119,19 @@ export class MemoryLayout {
   /** Maps it over a guest's RAM, which is zeros. */
   map(guest: GuestRam): void {
     const fds = this.files.map(({ fd }) => fd);
+    this.#count();
     mapRuns(guest, this.runs, fds);
+  }
+
+  #count(): void {
+    this.#mapped = this.runs.length;
+    mappedRuns += this.#mapped;
   }
 
   /** Guests keep what they have mapped. */
   close(): void {
+    mappedRuns -= this.#mapped;
+    this.#mapped = 0;
     for (const file of this.files) file.close();
   }
 
@@ -77,20 +149,53 @@ export class MemoryLayout {
   }
 
   /**
-   * Copies what the guest has changed into a file in memory. No thread runs it. The guest is then mapped
-   * from there, too: what it writes from now on is its own again.
+   * The same with one file in the place of many captures, for the next capture to begin with: it takes over this
+   * one's guest, which may run. Undefined while there are few.
    * @throws HostError when there is no memory for it
    */
-  capture(guest: GuestRam): MemoryLayout {
-    const few = this.files.length < FILES_LIMIT;
-    const keeps = (index: number): boolean => {
-      const file = this.files[index];
-      return file !== undefined && (few || file.sha256 !== undefined);
-    };
+  compacted(): MemoryLayout | undefined {
+    const captures = this.files.filter(({ sha256 }) => sha256 === undefined);
+    if (captures.length < CAPTURES_LIMIT) return undefined;
+    const fd = createMemoryFile('pando-capture');
+    try {
+      const kept = this.files.filter(({ sha256 }) => sha256 !== undefined);
+      const runs: MemoryRun[] = [];
+      let size = 0;
+      for (const { page, pages, file, filePage } of this.runs) {
+        const from = this.files[file]!;
+        if (from.sha256 !== undefined) {
+          runs.push({ page, pages, file: kept.indexOf(from), filePage });
+          continue;
+        }
+        copyPages(from.fd, filePage, fd, size, pages);
+        runs.push({ page, pages, file: kept.length, filePage: size });
+        size += pages;
+      }
+      sealMemoryFile(fd);
+      const together = new SharedFile(fd, size * PAGE_SIZE, undefined, () => closeSync(fd));
+      const files = [...kept.map((file) => file.hold()), together];
+      const layout = new MemoryLayout(files, runs, new Set([together]));
+      layout.#count();
+      return layout;
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
+  }
+
+  /**
+   * Copies what the guest has changed into a file in memory. No thread runs it. The guest is then mapped
+   * from there, too: what it writes from now on is its own again.
+   * @param often whether many are to map it, so that fewer runs are worth more pages
+   * @throws HostError when there is no memory for it
+   */
+  capture(guest: GuestRam, often = false): MemoryLayout {
     const fd = createMemoryFile('pando-capture');
     try {
       const index = this.files.length;
-      const runs = planCapture(guest, this.runs, keeps, index);
+      const wanted = often ? RUNS_OF_SNAPSHOT : runsOfClone();
+      const keeps = (file: number): boolean => file < index;
+      const runs = planCapture(guest, this.runs, keeps, index, wanted);
       const size = writeCapture(guest, runs, index, fd);
       sealMemoryFile(fd);
       const used = new Set(runs.map(({ file }) => file));
@@ -102,11 +207,12 @@ export class MemoryLayout {
         [...kept.map(({ file }) => file.hold()), captured],
         renumbered,
       );
-      remapRuns(
-        guest,
-        renumbered.filter(({ file }) => file === kept.length),
-        fd,
-      );
+      layout.#count();
+      for (const [at, file] of layout.files.entries()) {
+        if (file !== captured && !this.#pending.has(file)) continue;
+        const changed = renumbered.filter((run) => run.file === at);
+        remapRuns(guest, changed, file.fd);
+      }
       return layout;
     } catch (error) {
       closeSync(fd);

@@ -174,11 +174,20 @@ export class Guest {
     );
   }
 
+  /** Does what a capture would have to do first; the guest may run. */
+  prepareCapture(): void {
+    const compacted = this.#layout?.compacted();
+    if (compacted === undefined) return;
+    this.#layout?.close();
+    this.#layout = compacted;
+  }
+
   /**
    * The machine as it stands, for others to go on from; the guest maps its own pages from the capture, too.
    * All vCPUs are parked and guest time stands.
+   * @param often see MemoryLayout.capture
    */
-  capture(): GuestStart {
+  capture(often = false): GuestStart {
     const state = this.execution.save();
     const disks = captureDisks(this.#options.devices);
     try {
@@ -186,7 +195,7 @@ export class Guest {
       const alike = this.deduplicated?.ranges ?? [];
       const { images } = this.#options;
       const before = this.#layout ?? firstLayout(images, this.#placed?.ranges ?? [], alike);
-      const layout = before.capture(this.memory);
+      const layout = before.capture(this.memory, often);
       before.close();
       this.#layout = layout;
       return { layout: layout.share(), state, disks };

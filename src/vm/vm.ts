@@ -286,7 +286,7 @@ export class Vm implements AsyncDisposable {
     const place = placeOf(this.clone);
     const { devices } = this.#options;
     checkCopies(devices, net !== undefined);
-    const start = await withCodes(() => this.#capture());
+    const start = await withCodes(() => this.#capture(false));
     const copy = async (index: number): Promise<Vm> => {
       const reopened = await reopenDevices(devices, start.disks, await net?.(index));
       return Vm.#goOn({ ...this.#options, devices: reopened }, start, place);
@@ -316,7 +316,7 @@ export class Vm implements AsyncDisposable {
     const held = images.share();
     let start: GuestStart | undefined;
     try {
-      start = await this.#capture();
+      start = await this.#capture(true);
       const machine = { accelerator, memory, cpus, cpu, commandLine, tier };
       return await writeSnapshot({ name, replace, machine, images: held, devices, start });
     } finally {
@@ -383,11 +383,16 @@ export class Vm implements AsyncDisposable {
     }
   }
 
-  /** The VM as it stands; what it has written becomes a file that it maps itself. */
-  async #capture(): Promise<GuestStart> {
+  /**
+   * The VM as it stands; what it has written becomes a file that it maps itself.
+   * @param often whether many are to map it
+   */
+  async #capture(often: boolean): Promise<GuestStart> {
+    const { state } = this.#life;
+    if (state !== 'ended' && state !== 'closed') this.#guest.prepareCapture();
     const release = await this.#life.hold();
     try {
-      if (this.#life.state === 'standing') return this.#guest.capture();
+      if (this.#life.state === 'standing') return this.#guest.capture(often);
       throw new PandoError('VM_ENDED', `VM ${this.id} has ended: there is nothing to copy`);
     } finally {
       release();
