@@ -12,7 +12,7 @@ import { BenchServer, type ServerFigures } from './served.js';
 
 const [sandboxes = 1000, atATime = 8] = process.argv.slice(2).map(Number);
 const LIMITS = { requestTimeoutMs: 120_000, timeoutMs: 600_000 };
-const SAMPLES = 30;
+const SAMPLES = 12;
 const WARM_UP = 100;
 /** Growth from the first third to the last that passes for none: V8's heaps and code go up and down. */
 const GROWTH: Readonly<Record<keyof ServerFigures, number>> = {

@@ -5,12 +5,15 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { storeDirectory } from '#dist/image/directories.js';
 import type { ServedFigures } from './server-figures.js';
 
 const MAIN = fileURLToPath(import.meta.resolve('#dist/cli/main.js'));
 const FIGURES = new URL('./server-figures.js', import.meta.url).href;
+
+const REST = 5000;
 
 /** What a server holds: of its process, and files of the store and of the folders where it may leave some. */
 export interface ServerFigures extends ServedFigures {
@@ -52,7 +55,9 @@ export class BenchServer implements Disposable {
     throw new Error('the server ended before it listened');
   }
 
+  /** What it holds at rest: threads of VMs wait for another one, and end (docs/architecture.md). */
   async figures(): Promise<ServerFigures> {
+    await sleep(REST);
     const answer = once(this.process, 'message') as Promise<[ServedFigures]>;
     this.process.send('figures');
     const [figures] = await answer;

@@ -29,6 +29,7 @@ export type { NetworkOptions } from './net/options.js';
 export type { LinkStatistics, NetworkLink, PublishedAddress } from './net/vm-link.js';
 export { type PullPackagesOptions, pullDebianPackages } from './provision/debian.js';
 export type { FileEntry, FileKind } from './sandbox/agent/entry.js';
+export type { LogLine } from './sandbox/console-log.js';
 export { Exec, type ExecOptions, type ExecOutput, type ExecResult } from './sandbox/exec.js';
 export type { FileChange, SandboxFiles } from './sandbox/files.js';
 export { Sandbox, type SandboxOptions } from './sandbox/sandbox.js';

@@ -89,6 +89,30 @@ test('a sandbox is made, used by its name, and ended', async () => {
   assert.equal('envdAccessToken' in inspected!, false);
 });
 
+test('the console is logged, and followed until the sandbox ends', async () => {
+  const logged = async (...words: readonly string[]) => output('logs', ...words, 'one');
+  // In one piece, and on a line of its own: a shell prompts on the console, too.
+  await output('exec', 'one', 'sh', '-c', "printf '\\nthird\\n' > /dev/console");
+  while (!/^third$/m.test(await logged()));
+  const [, time = ''] = /^(\S+Z) third$/m.exec(await logged('-t')) ?? [];
+  assert.ok(Math.abs(Date.parse(time) - Date.now()) < 600_000, time);
+  assert.match(await logged('-n', '1'), /^.*\n$/);
+  const short = (await output('run', '-d')).trim();
+  const words = [MAIN, 'logs', '-f', short];
+  const child = spawn(process.execPath, words, { env: { ...process.env, ...env } });
+  let followed = '';
+  child.stdout.on('data', (piece) => {
+    followed += piece;
+  });
+  const ended = once(child, 'close');
+  for (const word of ['early', 'late']) {
+    await output('exec', short, 'sh', '-c', `echo ${word} > /dev/console`);
+    while (!followed.includes(`${word}\n`)) await once(child.stdout, 'data');
+  }
+  await output('rm', short);
+  assert.deepEqual(await ended, [0, null]);
+});
+
 test('a command ends with the one that runs it, whatever ends that', async () => {
   const words = ['exec', 'one', 'sh', '-c', 'sleep 1234 & echo begun; sleep 1234'];
   const child = spawn(process.execPath, [MAIN, ...words], { env: { ...process.env, ...env } });

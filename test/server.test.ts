@@ -383,10 +383,34 @@ test('listing, pausing, copying, writing down, ending', async () => {
   assert.equal(await sandbox.isRunning(), false);
 });
 
+test('logs: the lines of the console', async () => {
+  const logged = await Sandbox.create(TIMEOUTS);
+  // In one piece, and on lines of their own: a shell prompts on the console, too.
+  await logged.commands.run("printf '\\none line\\nanother\\n' > /dev/console");
+  const ask = async (path: string): Promise<unknown> =>
+    (await fetch(`${url.origin}${path}`, { headers: { 'x-api-key': KEY } })).json();
+  const entries = async (query: string) => {
+    const path = `/v2/sandboxes/${logged.sandboxId}/logs?${query}`;
+    return ((await ask(path)) as { logs: { message: string }[] }).logs;
+  };
+  while ((await entries('search=another')).length === 0);
+  const backward = await entries('direction=backward&level=info');
+  const at = (line: string) => backward.findIndex(({ message }) => message === line);
+  assert.ok(at('another') >= 0 && at('another') < at('one line'));
+  assert.equal((await entries('limit=1')).length, 1);
+  assert.deepEqual(await entries('level=error'), []);
+  const path = `/sandboxes/${logged.sandboxId}/logs`;
+  const { logs } = (await ask(path)) as { logs: { line: string }[] };
+  assert.ok(logs.some(({ line }) => line === 'one line'));
+  const start = Date.parse('2999-01-01');
+  assert.deepEqual(await ask(`${path}?start=${start}`), { logs: [], logEntries: [] });
+  await logged.kill();
+});
+
 test('keys; figures; a graceful stop', async () => {
   await assert.rejects(Sandbox.create({ apiKey: 'e2b_ffffffffff' }), /API key/);
   const figures = await fetch(`${url.origin}/metrics`, { headers: { 'x-api-key': KEY } });
-  assert.match(await figures.text(), /^pando_sandboxes_created_total 7$/m);
+  assert.match(await figures.text(), /^pando_sandboxes_created_total 8$/m);
   assert.equal((await fetch(`${url.origin}/health`)).status, 200);
   const short = await Sandbox.create({ ...TIMEOUTS, timeoutMs: 1000 });
   while (await short.isRunning()) await fetch(`${url.origin}/health`);

@@ -10,6 +10,7 @@ import type { SnapshotManifest } from '../snapshot/manifest.js';
 import { SnapshotStore } from '../snapshot/snapshot-store.js';
 import { Vm } from '../vm/vm.js';
 import type { Agent, SystemRequest } from './agent/agent.js';
+import { ConsoleLog, type LogLine } from './console-log.js';
 import { Exec, type ExecOptions } from './exec.js';
 import { SandboxFiles } from './files.js';
 import { PortListener } from './port-listener.js';
@@ -73,15 +74,17 @@ export class Sandbox implements AsyncDisposable {
   readonly files: SandboxFiles;
   readonly #vm: Vm;
   readonly #agent: Agent;
+  readonly #log: ConsoleLog;
   readonly #options: SandboxOptions;
   readonly #timer: NodeJS.Timeout | undefined;
   readonly #listeners = new Map<number, Promise<PortListener>>();
   #closed: Promise<void> | undefined;
 
-  private constructor(id: string, vm: Vm, agent: Agent, options: SandboxOptions) {
+  private constructor(id: string, vm: Vm, agent: Agent, log: ConsoleLog, options: SandboxOptions) {
     this.id = id;
     this.#vm = vm;
     this.#agent = agent;
+    this.#log = log;
     this.#options = options;
     this.metadata = options.metadata ?? {};
     this.files = new SandboxFiles(agent);
@@ -120,6 +123,8 @@ export class Sandbox implements AsyncDisposable {
 
   /** Starts a VM that goes on from another's state, and makes it a machine of its own. */
   static async #begin(vm: Vm, options: SandboxOptions): Promise<Sandbox> {
+    const log = new ConsoleLog();
+    vm.onConsole((bytes) => log.add(bytes));
     try {
       vm.start();
       const id = randomUUID();
@@ -129,7 +134,7 @@ export class Sandbox implements AsyncDisposable {
         machineId: id.replaceAll('-', ''),
       };
       const agent = await agentReady(vm, (asked) => setSystem(asked, own), options.signal);
-      return new Sandbox(id, vm, agent, options);
+      return new Sandbox(id, vm, agent, log, options);
     } catch (error) {
       await vm.close();
       throw error;
@@ -173,6 +178,15 @@ export class Sandbox implements AsyncDisposable {
       this.#listeners.set(port, listener);
     }
     return (await listener).url;
+  }
+
+  /**
+   * The last lines of its console: the kernel's messages, and what programs write to /dev/console. A copy's begin
+   * when it does.
+   * @param after only those behind the line of this number
+   */
+  logs(after = 0): readonly LogLine[] {
+    return this.#log.lines(after);
   }
 
   /** Stops the sandbox and its time until `resume`. */

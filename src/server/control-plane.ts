@@ -6,6 +6,7 @@ import { asks, type Body, flagField, integerField, textField, textsField } from 
 import type { HostedOptions, HostedSandbox } from './hosted-sandbox.js';
 import { answerOf, RequestError, readJson, sendJson } from './http.js';
 import { listed, pageOf } from './listing.js';
+import { entriesAnswer, lastSeen, logsAnswer } from './logs.js';
 import { DEFAULT_TIMEOUT, type ServerLimits } from './options.js';
 import { type Call, type Route, route, routeOf } from './routes.js';
 import type { SandboxTable } from './sandbox-table.js';
@@ -63,6 +64,14 @@ export class ControlPlane {
         const port = integerField(body, 'port', 1, 0xffff);
         if (port === undefined) throw new RequestError(400, 'a request without a port');
         sendJson(response, 201, { url: await hosted.sandbox.url(port) });
+      }),
+      route('GET', '/sandboxes/{}/logs', ({ owner, id, query, response }) => {
+        const { sandbox: logged } = this.table.get(id, owner);
+        sendJson(response, 200, logsAnswer(logged.logs(), query));
+      }),
+      route('GET', '/v2/sandboxes/{}/logs', ({ owner, id, query, response }) => {
+        const { sandbox: logged } = this.table.get(id, owner);
+        sendJson(response, 200, entriesAnswer(logged.logs(lastSeen(query)), query));
       }),
       sandbox('GET', '/metrics', (hosted, { response }) => this.#metrics(hosted, response)),
       route('GET', '/snapshots', (call) => this.#snapshots(call)),

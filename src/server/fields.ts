@@ -59,3 +59,15 @@ export function asks(body: Body, name: string): boolean {
   if (value === undefined || value === false) return false;
   return typeof value !== 'object' || Object.keys(value as object).length > 0;
 }
+
+/** A number of a query. @throws RequestError 400 */
+export function integerQuery(
+  query: URLSearchParams,
+  name: string,
+  least: number,
+  most: number,
+): number | undefined {
+  const text = query.get(name);
+  if (text === null) return undefined;
+  return integerField({ [name]: text === '' ? text : Number(text) }, name, least, most);
+}

@@ -1,4 +1,5 @@
 /** Lists in pages: which sandboxes a query means, and where its next page begins. */
+import { integerQuery } from './fields.js';
 import type { HostedSandbox } from './hosted-sandbox.js';
 import { RequestError } from './http.js';
 
@@ -14,14 +15,6 @@ function pairsOf(filter: string): [string, string][] {
   } catch {
     throw new RequestError(400, 'metadata is not encoded as it should be');
   }
-}
-
-function limitOf(query: URLSearchParams): number {
-  const text = query.get('limit');
-  if (text === null) return PAGE;
-  const limit = Number(text);
-  if (Number.isInteger(limit) && limit >= 1 && limit <= PAGE) return limit;
-  throw new RequestError(400, `limit is no integer from 1 to ${PAGE}`);
 }
 
 /** A page of something, and what asks for the next. */
@@ -40,7 +33,7 @@ export function pageOf<Item>(
   keyOf: (item: Item) => string,
   query: URLSearchParams,
 ): Page<Item> {
-  const limit = limitOf(query);
+  const limit = integerQuery(query, 'limit', 1, PAGE) ?? PAGE;
   const token = query.get('nextToken');
   const last = token === null ? undefined : Buffer.from(token, 'base64url').toString('utf8');
   const at = last === undefined ? 0 : all.findIndex((item) => keyOf(item) > last);

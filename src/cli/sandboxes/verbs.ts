@@ -1,4 +1,4 @@
-/** `pando ps exec cp stop kill rm pause resume fork port inspect stats`: sandboxes of the user's server. */
+/** `pando ps exec logs cp stop kill rm pause resume fork port inspect stats`: sandboxes of the user's server. */
 import type { Command } from 'commander';
 import { PandoError } from '../../error.js';
 import { table } from '../image-text.js';
@@ -8,6 +8,7 @@ import { mebibytes, parseCount } from '../terminal/units.js';
 import { copy } from './copy.js';
 import { Daemon, type ListedSandbox, LONGEST_LIFE } from './daemon.js';
 import { type ExecFlags, execIn } from './exec.js';
+import { type LogFlags, logsOf } from './logs.js';
 
 function print(text: string): void {
   STANDARD_STREAMS.out.write(`${text}\n`);
@@ -179,6 +180,14 @@ export function registerSandboxCommands(program: Command): void {
     .action(async (sandbox: string, command: string[], flags: ExecFlags) => {
       process.exitCode = await execIn(sandbox, command, flags);
     });
+  program
+    .command('logs')
+    .description("what a sandbox's guest has printed on its console")
+    .argument('<sandbox>', 'name, id, or the beginning of an id')
+    .option('-f, --follow', 'go on with what it prints, until the sandbox ends')
+    .option('-n, --tail <lines>', 'the last lines alone', 'all')
+    .option('-t, --timestamps', 'when each line came')
+    .action((sandbox: string, flags: LogFlags) => logsOf(sandbox, flags));
   program
     .command('cp')
     .description('copy files and folders between the host and a sandbox')
