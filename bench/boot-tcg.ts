@@ -3,7 +3,10 @@
  * command line and memory, the systems in turn, each boot in a new process. Pando once with the profile
  * that earlier boots left, once without any (docs/translator.md, "Profile").
  *
- *     npm run bench -- boot-tcg [--runs 5] [--tier 1] [--cpus-allowed LIST] [--json FILE]
+ *     npm run bench -- boot-tcg [--runs 5] [--tier 1] [--cpus-allowed LIST] [--node PATH …] [--json FILE]
+ *
+ * Each --node names a program of another version of Node.js, which boots with a kept profile, too. It starts without the
+ * code cache of the bundles, which is the building version's: some 60 ms.
  *
  * With `--cpus-allowed 1` all systems run on the host's processor 1 alone. Wall time flatters who uses several processors,
  * so both clocks are compared, each as a ratio of medians.
@@ -12,7 +15,7 @@
  * arrived on the process's standard output; it is found in the same way for all. Where NODE_EXTRA_CA_CERTS is
  * set, Node.js would read certificates for some 30 ms before anything else: Pando's processes are started without.
  */
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { cpSync, existsSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -104,6 +107,7 @@ const { values } = parseArgs({
     runs: { type: 'string', default: '5' },
     tier: { type: 'string', default: '1' },
     'cpus-allowed': { type: 'string' },
+    node: { type: 'string', multiple: true, default: [] },
     json: { type: 'string' },
   },
 });
@@ -117,7 +121,7 @@ const image = await chooseBootImage({}, () => undefined);
 const folder = mkdtempSync(join(tmpdir(), 'pando-boot-tcg-'));
 
 /** A store of its own with the user's images, so that profiles come and go without harm. */
-function pando(name: string, bound: Bound, keep: boolean): System {
+function pando(name: string, bound: Bound, keep: boolean, node = process.execPath): System {
   const store = join(folder, name);
   cpSync(join(storeDirectory(), 'manifests'), join(store, 'manifests'), { recursive: true });
   symlinkSync(join(storeDirectory(), 'objects'), join(store, 'objects'));
@@ -125,7 +129,7 @@ function pando(name: string, bound: Bound, keep: boolean): System {
     title: `Pando, tier ${values.tier}, ${name}`,
     ...onProcessors(
       cpus,
-      process.execPath,
+      node,
       [
         [join(PROJECT, 'bin/pando.js'), 'run', '--accel', 'wasm', '--tier', values.tier],
         ['--memory', `${MEGABYTES}M`, '--serial', 'stdio', '--until', USER_SPACE_LINE],
@@ -142,7 +146,11 @@ function pando(name: string, bound: Bound, keep: boolean): System {
 
 try {
   const kept = pando('kept profile', one ? BOUND_ON_ONE : BOUND_WITH_PROFILE, true);
-  const systems = [kept, pando('no profile', BOUND_WITHOUT, false)];
+  const others = values.node.map((node) => {
+    const version = execFileSync(node, ['--version'], { encoding: 'utf8' }).trim();
+    return pando(`kept profile, Node ${version}`, kept.bound ?? BOUND_WITH_PROFILE, true, node);
+  });
+  const systems = [kept, pando('no profile', BOUND_WITHOUT, false), ...others];
   if (qemuVersion() !== undefined) {
     const args = qemuArguments({
       kernel: image.kernel,
@@ -163,7 +171,7 @@ try {
     });
   }
   console.error('the boot that leaves a profile');
-  await boot(kept);
+  for (const system of [kept, ...others]) await boot(system);
   if (values.tier !== '0' && !existsSync(join(folder, 'kept profile', 'profiles'))) {
     throw new Error('no profile was kept');
   }
