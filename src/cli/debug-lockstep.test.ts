@@ -4,10 +4,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import { Vm } from '../vm/vm.js';
 import { lockstepCommand } from './debug-lockstep.js';
 import { loopKernel } from './testing/loop-kernel.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'pando-debug-'));
+process.env.PANDO_STORE = folder;
 after(() => rmSync(folder, { recursive: true }));
 
 async function run(
@@ -49,6 +51,24 @@ describe('lockstep', () => {
     assert.equal(status, 1, lines.join('\n'));
     assert.match(lines.join('\n'), /^RAM at 0x9004: bytes 06[0-9a-f]* and 05/m);
     assert.match(lines.join('\n'), /^ {2}[0-9a-f]{16} {2}mov byte ptr \[9004h\],5$/m);
+  });
+
+  it('goes on from a snapshot, to the same state twice', { timeout: 120_000 }, async () => {
+    const kernel = loopKernel(join(folder, 'captured'));
+    const vm = await Vm.create({ kernel, memory: 64 << 20, accelerator: 'wasm' });
+    try {
+      await vm.snapshot({ name: 'begin' });
+    } finally {
+      await vm.close();
+    }
+    const [first, second] = [await run({ snapshot: 'begin' }), await run({ snapshot: 'begin' })];
+    assert.equal(first.status, 0, first.lines.join('\n'));
+    assert.match(first.lines[0] ?? '', /^6000\d\d instructions in 599 turns of 1000/);
+    const stripped = ({ lines }: { lines: string[] }): string =>
+      lines.join('\n').replace(/[\d.]+ s:/, '');
+    assert.equal(stripped(first), stripped(second));
+    const planted = await run({ snapshot: 'begin' }, 'IMUL_RRI_32');
+    assert.match(planted.lines.join('\n'), /^ {2}[0-9a-f]{16} {2}imul edx,eax,7$/m);
   });
 
   it('prints one JSON object with --json', async () => {

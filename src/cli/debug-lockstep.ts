@@ -11,9 +11,12 @@ import {
   type LockstepReport,
   lockstep,
 } from '../debug/lockstep.js';
+import type { LockstepMachine } from '../debug/lockstep-guest.js';
 import { compareWithQemu, type QemuReport } from '../debug/qemu-comparison.js';
+import { PandoError } from '../error.js';
 import { type BootImage, chooseBootImage } from '../image/boot-image.js';
 import { type GuestImages, openImages } from '../run/images.js';
+import { type HeldSnapshot, holdSnapshot } from '../snapshot/held-snapshots.js';
 import { LiveLines, type TerminalStream } from './terminal/live-lines.js';
 import { STANDARD_STREAMS } from './terminal/standard-streams.js';
 import { parseCount, parseSize } from './terminal/units.js';
@@ -34,6 +37,7 @@ export interface LockstepFlags {
   readonly kernel?: string;
   readonly initrd?: string;
   readonly image?: string;
+  readonly snapshot?: string;
   readonly append?: string;
   readonly memory: string;
   readonly until?: string;
@@ -186,6 +190,42 @@ async function againstQemu(
   return report.end === 'difference' ? STATUS_DIFFERENT : 0;
 }
 
+/** The machine of a snapshot, of the wasm accelerator and without devices beside its board. */
+function machineOf({ snapshot, images }: HeldSnapshot): LockstepMachine {
+  const { start, manifest } = snapshot;
+  const { machine, disks, net, pmem, name } = manifest;
+  const { accelerator, memory, commandLine, cpu, rng, vsock, balloon = false } = machine;
+  const devices = rng || vsock || balloon || disks.length + pmem.length > 0 || net !== null;
+  if (accelerator === 'wasm' && !devices) return { images, memory, commandLine, cpu, start };
+  const what = devices ? 'has devices beside its board' : `is of ${accelerator}`;
+  throw new PandoError('LOCKSTEP_SNAPSHOT', `the machine of snapshot ${name} ${what}`, {
+    remedy: 'compare a machine of the wasm accelerator without disks, network and other devices',
+  });
+}
+
+/** What is compared; `image` of a guest that boots. */
+interface OpenMachine {
+  readonly machine: LockstepMachine;
+  readonly image?: BootImage;
+  close(): void;
+}
+
+async function openMachine(flags: LockstepFlags, memory: number): Promise<OpenMachine> {
+  if (flags.snapshot !== undefined) {
+    const held = await holdSnapshot(flags.snapshot);
+    try {
+      return { machine: machineOf(held), close: () => held.release() };
+    } catch (error) {
+      held.release();
+      throw error;
+    }
+  }
+  const image = await chooseBootImage(flags, () => {});
+  const { kernel, initrd, commandLine } = image;
+  const images = openImages({ kernel, initrd, memory, immutable: false });
+  return { machine: { images, memory, commandLine }, image, close: () => images.close() };
+}
+
 /** Runs the comparison; returns the exit status. */
 export async function lockstepCommand(
   flags: LockstepFlags,
@@ -200,27 +240,20 @@ export async function lockstepCommand(
     flags.limit === undefined
       ? undefined
       : BigInt(parseCount('--limit', flags.limit, 1, Number.MAX_SAFE_INTEGER));
-  const image = await chooseBootImage(flags, () => {});
-  const images = openImages({
-    kernel: image.kernel,
-    initrd: image.initrd,
-    memory,
-    immutable: false,
-  });
+  const { machine, image, close } = await openMachine(flags, memory);
   const progress = showProgress(terminal);
   try {
-    if (flags.against !== undefined)
-      return await againstQemu(flags, image, images, memory, surroundings);
+    if (flags.against !== undefined && image !== undefined)
+      return await againstQemu(flags, image, machine.images, memory, surroundings);
     const began = performance.now();
+    const boots = machine.start === undefined;
     const report = await lockstep({
-      images,
-      memory,
-      commandLine: image.commandLine,
+      ...machine,
       threshold,
       turn,
       ramEvery,
       until: flags.until,
-      stage: flags.until === undefined ? USER_SPACE : undefined,
+      stage: boots && flags.until === undefined ? USER_SPACE : undefined,
       limit,
       planted,
       progress: progress.update,
@@ -237,7 +270,7 @@ export async function lockstepCommand(
     return difference ? STATUS_DIFFERENT : 0;
   } finally {
     progress.end();
-    images.close();
+    close();
   }
 }
 
@@ -249,6 +282,11 @@ export function registerLockstep(debug: Command): void {
     .option('--kernel <file>', 'kernel: ELF with a PVH note, or bzImage')
     .option('--initrd <file>', 'initial RAM disk')
     .option('--image <name>', 'image of the store (default: debian)')
+    .addOption(
+      new Option('--snapshot <name>', 'go on from a snapshot instead of booting').conflicts([
+        ...['kernel', 'initrd', 'image', 'append', 'memory', 'against'],
+      ]),
+    )
     .option('--append <text>', "kernel command line; after the image's own without --kernel")
     .option('--memory <size>', 'guest RAM', '512M')
     .option('--until <text>', 'stop when the console has printed this (default: in user space)')

@@ -42,6 +42,17 @@ export interface LockstepMachine {
   /** Bytes of RAM. */
   readonly memory: number;
   readonly commandLine: string;
+  /** CPU model; the default one when absent. */
+  readonly cpu?: string | undefined;
+  /** A machine that has been saved, without devices beside its board: the guest goes on from there. */
+  readonly start?: { readonly layout: MemoryLayout; readonly state: MachineState } | undefined;
+}
+
+/** Guest time, in nanoseconds. */
+export interface LockstepTime {
+  readonly time: number;
+  /** How far it is ahead of the number of instructions, at least. */
+  readonly ahead: number;
 }
 
 /** Notices what a guest reads from devices. */
@@ -65,7 +76,8 @@ export class LockstepGuest {
   readonly #vcpu: WasmVcpu;
   readonly #view: DataView;
   readonly #bytes: Uint8Array;
-  #time = 0;
+  #time: number;
+  #ahead: number;
   #looks = 0;
   #firstLayout: (() => MemoryLayout) | undefined;
   /** The end of the console output so far. */
@@ -75,8 +87,14 @@ export class LockstepGuest {
   stage = -1;
 
   /** Goes on with what is in `memory`. */
-  constructor(memory: GuestMemory, { module, service, tier }: LockstepEngine) {
+  constructor(
+    memory: GuestMemory,
+    { module, service, tier }: LockstepEngine,
+    { time, ahead }: LockstepTime = { time: 0, ahead: 0 },
+  ) {
     this.memory = memory;
+    this.#time = time;
+    this.#ahead = ahead;
     const wasm = memory.memory;
     const clock = { now: () => this.#time + CLOCK_STEP * this.#looks++ };
     const end = (): void => {
@@ -112,14 +130,19 @@ export class LockstepGuest {
     this.#bytes = new Uint8Array(wasm.buffer);
   }
 
-  /** Makes a guest at its first instruction. */
+  /** Makes a guest at its first instruction, or one that goes on from a saved machine. */
   static create(machine: LockstepMachine, engine: LockstepEngine): LockstepGuest {
-    const { images, memory, commandLine } = machine;
+    const { images, memory, commandLine, cpu = DEFAULT_CPU_MODEL, start } = machine;
+    if (start !== undefined) {
+      const guest = LockstepGuest.restored(machine, start.layout, start.state, engine);
+      guest.#ahead = guest.#time - Number(guest.count);
+      return guest;
+    }
     const guestMemory = GuestMemory.create({ ramBytes: memory, controlBytes: L.GUEST_BASE });
     const { ranges } = placeGuestImages(guestMemory, images, 'map');
     installDecodeTables(guestMemory.memory);
     const entry = writeGuestBootData(guestMemory, images, { memory, cpus: 1, commandLine });
-    prepareEngine(guestMemory, DEFAULT_CPU_MODEL);
+    prepareEngine(guestMemory, cpu);
     const guest = new LockstepGuest(guestMemory, engine);
     guest.#firstLayout = () => firstLayout(images, ranges);
     guest.#board.reset();
@@ -132,23 +155,22 @@ export class LockstepGuest {
     return LockstepGuest.create(machine, { module: coreModule() });
   }
 
-  /** Makes a guest that goes on from a saved one; its RAM is `layout`'s. */
+  /** Makes a guest that goes on from a saved one, whose time was the number of its instructions; its RAM is `layout`'s. */
   static restored(
-    { images, memory }: LockstepMachine,
+    { images, memory, cpu = DEFAULT_CPU_MODEL }: LockstepMachine,
     layout: MemoryLayout,
     state: MachineState,
     engine: LockstepEngine,
   ): LockstepGuest {
     const guestMemory = GuestMemory.create({ ramBytes: memory, controlBytes: L.GUEST_BASE });
     installDecodeTables(guestMemory.memory);
-    prepareEngine(guestMemory, DEFAULT_CPU_MODEL);
-    const guest = new LockstepGuest(guestMemory, engine);
+    prepareEngine(guestMemory, cpu);
+    const guest = new LockstepGuest(guestMemory, engine, { time: state.time, ahead: 0 });
     guest.#board.reset();
     guest.#vcpu.reset(pvhEntryState(images.plan.entry, 0));
     layout.map(guestMemory);
     guest.#vcpu.restore(state.parts);
     guest.#board.restore(state.parts);
-    guest.#time = state.time;
     guest.#looks = 0;
     return guest;
   }
@@ -178,6 +200,11 @@ export class LockstepGuest {
     return this.#time;
   }
 
+  /** For whoever goes on with its memory. */
+  get timing(): LockstepTime {
+    return { time: this.#time, ahead: this.#ahead };
+  }
+
   get state(): VcpuState {
     return this.#vcpu.state();
   }
@@ -189,8 +216,8 @@ export class LockstepGuest {
 
   /** Lets timers fire and interrupts in; guest time stands until the next turn. */
   beginTurn(): void {
-    const instructions = Number(this.count);
-    this.#time = Math.max(instructions, this.#time + CLOCK_STEP * this.#looks);
+    const counted = Number(this.count) + this.#ahead;
+    this.#time = Math.max(counted, this.#time + CLOCK_STEP * this.#looks);
     this.#looks = 0;
     this.#board.advance(this.#time);
     const deadline = this.halted ? this.#board.nextDeadline() : Number.POSITIVE_INFINITY;

@@ -6,6 +6,7 @@ import { Worker } from 'node:worker_threads';
 import type { TierOptions } from '../accel/wasm/translate/tier.js';
 import { PandoError } from '../error.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
+import type { LockstepTime } from './lockstep-guest.js';
 import { ProcessorState } from './lockstep-state.js';
 
 /** Words of the mailbox: number of the last request, number of the last answer. */
@@ -32,6 +33,7 @@ export interface LockstepStart {
   readonly memory: WebAssembly.Memory;
   readonly module: WebAssembly.Module;
   readonly tier: TierOptions;
+  readonly timing: LockstepTime;
   /** Operation that is translated wrongly (planted-fault.ts). */
   readonly planted: string | undefined;
 }

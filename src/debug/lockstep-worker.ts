@@ -21,7 +21,7 @@ import {
 } from './lockstep-thread.js';
 import { FaultyService } from './planted-fault.js';
 
-const { mail, memory, module, tier, planted } = workerData as LockstepStart;
+const { mail, memory, module, tier, timing, planted } = workerData as LockstepStart;
 const words = new Int32Array(mail);
 const view = new DataView(mail);
 
@@ -35,7 +35,8 @@ let guest: LockstepGuest | undefined;
 
 function makeGuest(): LockstepGuest {
   const service = planted === undefined ? new LocalService() : new FaultyService(planted);
-  return new LockstepGuest(GuestMemory.attach(memory, GUEST_BASE), { module, service, tier });
+  const guestMemory = GuestMemory.attach(memory, GUEST_BASE);
+  return new LockstepGuest(guestMemory, { module, service, tier }, timing);
 }
 
 function obey(command: number): void {

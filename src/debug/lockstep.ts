@@ -33,7 +33,7 @@ export interface LockstepOptions extends LockstepMachine {
   readonly until?: string | undefined;
   /** Ends when the guest has written this to a boot-stage port. */
   readonly stage?: number | undefined;
-  /** Ends after so many instructions. */
+  /** Ends after so many instructions of the comparison. */
   readonly limit?: bigint | undefined;
   /** Operation to translate wrongly, to see the difference found. */
   readonly planted?: string | undefined;
@@ -88,10 +88,11 @@ class Pair {
   constructor({ threshold, planted, ...machine }: LockstepOptions) {
     const module = coreModule();
     this.interpreted = LockstepGuest.interpreted(machine);
-    const { memory } = LockstepGuest.create(machine, { module });
+    const { memory, timing } = LockstepGuest.create(machine, { module });
     this.translated = new LockstepThread(memory, {
       module,
       tier: { ...FORCED_TIER, threshold },
+      timing,
       planted,
     });
     this.#state = new ProcessorState(this.interpreted.memory.buffer);
@@ -210,18 +211,21 @@ function ramDifferences(pair: Pair, count?: RamCount): readonly number[] {
 /** Why a run ends after a turn. */
 class Ending {
   readonly #options: LockstepOptions;
+  readonly #begin: bigint;
   #printed = 0;
-  #saidLast = 0;
+  #saidLast: number;
 
-  constructor(options: LockstepOptions) {
+  constructor(options: LockstepOptions, { interpreted }: Pair) {
     this.#options = options;
+    this.#begin = interpreted.count;
+    this.#saidLast = interpreted.time;
   }
 
   reason(pair: Pair): LockstepReport['end'] | undefined {
     const { until, stage, limit } = this.#options;
     const { output, halted, time } = pair.interpreted;
     if (pair.ended) return 'guest ended';
-    if (limit !== undefined && pair.count >= limit) return 'limit';
+    if (limit !== undefined && pair.count - this.#begin >= limit) return 'limit';
     if (stage !== undefined && pair.interpreted.stage === stage) return 'stage';
     if (output.length !== this.#printed) {
       this.#printed = output.length;
@@ -243,14 +247,15 @@ interface Seen {
 export async function lockstep(options: LockstepOptions): Promise<LockstepReport> {
   const ram: RamCount = { comparisons: 0, pages: 0 };
   const pair = new Pair(options);
+  const begin = pair.count;
   let lastGood = 0;
   let turn = 0;
   let seen: Seen | undefined;
   let end: LockstepReport['end'] | undefined;
   let instructions = 0n;
   try {
-    const ending = new Ending(options);
-    let nextRam = options.ramEvery;
+    const ending = new Ending(options, pair);
+    let nextRam = pair.count + options.ramEvery;
     for (; end === undefined; turn++) {
       pair.turn(options.turn);
       end = ending.reason(pair);
@@ -268,7 +273,7 @@ export async function lockstep(options: LockstepOptions): Promise<LockstepReport
       }
       report(options, 'compare', pair, turn);
     }
-    instructions = pair.count;
+    instructions = pair.count - begin;
   } finally {
     await pair.release();
   }
