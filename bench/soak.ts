@@ -18,6 +18,7 @@ import { ensureImage } from '#dist/image/ensure-image.js';
 import { ownProcess } from '#dist/platform/v8-flags.js';
 import { WorkerPool } from '#dist/run/wasm/pool.js';
 import { Vm } from '#dist/vm/vm.js';
+import { growthOf } from './growth.js';
 import { GuestConsole } from './guest-console.js';
 import { type ProcessFigures, processFigures } from './process-figures.js';
 import { RewritingModel, rewritingKernel } from './rewriting-guest.js';
@@ -28,8 +29,6 @@ const { values } = parseArgs({
 });
 const MINUTES = Number(values.minutes);
 const SAMPLE_MS = 5000;
-/** Samples after warm-up that a verdict needs. */
-const LEAST_SAMPLES = 24;
 const PATIENCE_SECONDS = 300;
 const BOOTING = 4;
 const REWRITING = 4;
@@ -37,20 +36,6 @@ const REWRITING = 4;
 const REBOOTS = 5;
 /** Checksums of a rewriting guest until a new one takes its place. */
 const CHECKSUMS = 400;
-/**
- * Growth from the first third after warm-up to the last that passes for none, beside 5 %. V8 frees modules when it
- * collects garbage, so their machine code and its mappings (two a module) go up and down.
- */
-const GROWTH_PART = 0.05;
-const GROWTH: Readonly<Record<keyof ProcessFigures, number>> = {
-  residentMiB: 24,
-  codeMiB: 12,
-  heapMiB: 8,
-  mappings: 1500,
-  descriptors: 4,
-  threads: 2,
-};
-
 const end = performance.now() + MINUTES * 60_000;
 const over = (): boolean => performance.now() >= end;
 const counts = { boots: 0, vms: 0, checksums: 0, commands: 0 };
@@ -167,20 +152,8 @@ async function sample(): Promise<void> {
   }
 }
 
-const middle = (numbers: number[]): number => {
-  const sorted = numbers.toSorted((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
-};
-
 /** Samples from when every booting VM had computed everything once: before that memory only fills. */
 const warm = (): Sample[] => samples.filter(({ seconds }) => seconds >= warmSince);
-
-/** Medians of the first and the last third of the samples after warm-up. */
-function growth(name: keyof ProcessFigures): { early: number; late: number } {
-  const figures = warm().map((entry) => entry[name]);
-  const third = Math.floor(figures.length / 3);
-  return { early: middle(figures.slice(0, third)), late: middle(figures.slice(-third)) };
-}
 
 const sampling = sample();
 const results = await Promise.allSettled([
@@ -192,19 +165,7 @@ rmSync(folder, { recursive: true });
 for (const result of results) {
   if (result.status === 'rejected') wrong.push(String(result.reason));
 }
-const names = ['residentMiB', 'codeMiB', 'heapMiB', 'mappings', 'descriptors', 'threads'] as const;
-const grown: string[] = [];
-const enough = warm().length >= LEAST_SAMPLES;
-if (!enough) console.log('too short after warm-up to tell whether memory grows');
-for (const name of enough ? names : []) {
-  const { early, late } = growth(name);
-  const allowed = early * GROWTH_PART + GROWTH[name];
-  const verdict = late - early > allowed ? 'GREW' : 'flat';
-  if (verdict === 'GREW') grown.push(name);
-  console.log(
-    `${name}: ${early.toFixed(1)} in the first third after warm-up, ${late.toFixed(1)} in the last: ${verdict}`,
-  );
-}
+const grown = growthOf(warm());
 console.log(`${JSON.stringify(counts)}; ${wrong.length} wrong results`);
 for (const text of wrong) console.log(text);
 if (values.json !== undefined) {
