@@ -11,7 +11,7 @@ const FILLED = 400 * MIB;
 const ROUNDS = Number(process.env.PANDO_BALLOON_ROUNDS ?? 1);
 /** Guests report within 10 s; a busy machine gets longer. */
 const PATIENCE = 120_000;
-/** Free pages between others, in runs of less than 2 MiB, are not reported. */
+/** Free pages between others, in runs of less than 128 KiB, are not reported; Linux keeps some for itself. */
 const LEFT = 100 * MIB;
 
 let image: Image;

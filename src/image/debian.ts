@@ -5,11 +5,12 @@
 
 import { PandoError } from '../error.js';
 import { writeCpio } from '../loader/cpio-writer.js';
-import { agentDigest, agentEntries } from './agent.js';
+import { agentEntries } from './agent.js';
 import { Apt, type PackageRecord } from './apt.js';
 import { readPackageFile, readPackageFiles } from './deb.js';
 import { cacheDirectory } from './directories.js';
 import { registerStore } from './downloads.js';
+import { ownPartsDigest } from './init-script.js';
 import { initrdEntries, listApplets } from './initrd.js';
 import { prepareKernel } from './kernel-file.js';
 import { isModule, KernelModules, MODULE_LIMIT } from './kernel-modules.js';
@@ -89,7 +90,7 @@ async function storedKernel(
     const { kernelFile, kernelFileSha256, packages } = manifest.provenance;
     if (packages[0]?.sha256 !== record.sha256) return undefined;
     if (kernelFile === undefined || kernelFileSha256 === undefined) return undefined;
-    if (manifest.modules === undefined || manifest.agent !== agentDigest()) return undefined;
+    if (manifest.modules === undefined || manifest.agent !== ownPartsDigest()) return undefined;
     return { kernel: manifest.kernel, modules: manifest.modules, kernelFile, kernelFileSha256 };
   } catch (cause) {
     if (cause instanceof PandoError) return undefined;
@@ -224,7 +225,7 @@ export async function pullBoot(
     created: new Date().toISOString(),
     kernel: pulled.kernel,
     initrd,
-    ...(pulled.modules === undefined ? {} : { modules: pulled.modules, agent: agentDigest() }),
+    ...(pulled.modules === undefined ? {} : { modules: pulled.modules, agent: ownPartsDigest() }),
     commandLine: DEFAULT_COMMAND_LINE,
     ...(root === undefined ? {} : { root }),
     provenance: {

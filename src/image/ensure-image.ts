@@ -1,13 +1,13 @@
 /** An image of the store that is there when it is needed. What pulls one is loaded only then. */
 import { PandoError } from '../error.js';
-import { agentDigest } from './agent.js';
 import type { PullOptions } from './debian.js';
+import { ownPartsDigest } from './init-script.js';
 import { DEFAULT_IMAGE_NAME } from './manifest.js';
 import { type Image, ImageStore } from './store.js';
 
-/** Whether an image has what devices need; one of an earlier version lacks the modules, or has another agent. */
+/** Whether an image has what devices need; one of an earlier version lacks the modules, or has another release's scripts or agent. */
 function isCurrent({ modulesPath, manifest }: Image): boolean {
-  return modulesPath !== undefined && manifest.agent === agentDigest();
+  return modulesPath !== undefined && manifest.agent === ownPartsDigest();
 }
 
 /**

@@ -5,7 +5,8 @@
  * console's shell has a controlling terminal and with it job control.
  */
 
-import { AGENT_PATH } from './agent.js';
+import { createHash } from 'node:crypto';
+import { AGENT_PATH, agentProgram } from './agent.js';
 
 /** The line on the console that says that user space runs. */
 export const USER_SPACE_LINE = 'Pando: user space is up';
@@ -23,6 +24,8 @@ const PATH = '/sbin:/usr/sbin:/bin:/usr/bin';
  * kernel's modules, and the agent started; a network device gets its address by DHCP. `pando.exec=PATH` on the kernel's command line runs a program in place of the shell and
  * powers off after it; a name with a dot is not passed on to init's environment, hence /proc/cmdline.
  * systemd.tty.rows.ttyS0=N and systemd.tty.columns.ttyS0=N (systemd(1)) are the size of the console's terminal.
+ * Free memory is reported in runs of 128 KiB (page_reporting_order, Linux, mm/page_reporting.c); Linux has 2 MiB, which
+ * keeps what lies between pages in use, and is set by the balloon's driver.
  * /dev/console is no controlling terminal, the terminal behind it is: the last of `active`.
  */
 export const INIT_SCRIPT = `#!/bin/busybox sh
@@ -43,6 +46,8 @@ if [ -d /lib/modules ]; then
       [ -r "$alias" ] && modprobe -q "$(cat "$alias")"
     done
   done
+  order=/sys/module/page_reporting/parameters/page_reporting_order
+  [ -w $order ] && echo 5 > $order
 fi
 mount -t tmpfs tmpfs /dev/shm
 mount -t tmpfs tmpfs /run
@@ -107,3 +112,10 @@ cd
 /** An empty field for the password would do for login(1), but busybox finds no name in such a line. */
 export const PASSWD = 'root:x:0:0:root:/root:/bin/sh\n';
 export const GROUP = 'root:x:0:\ntty:x:5:\n';
+
+/** SHA-256 of what this release puts into initrds: an image with another is made again. */
+export function ownPartsDigest(): string {
+  const hash = createHash('sha256').update(agentProgram());
+  for (const script of [INIT_SCRIPT, DHCP_SCRIPT_TEXT, RUN_SCRIPT, PROFILE]) hash.update(script);
+  return hash.digest('hex');
+}

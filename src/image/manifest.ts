@@ -103,7 +103,7 @@ export interface Manifest {
   readonly initrd?: ObjectReference;
   /** A cpio archive with the kernel's modules, for VMs with devices: it follows the initrd. */
   readonly modules?: ObjectReference;
-  /** SHA-256 of the agent in that archive. */
+  /** SHA-256 of the release's own parts: the agent in that archive, the scripts in the initrd. */
   readonly agent?: string;
   /** The kernel command line that the image is meant to be booted with. */
   readonly commandLine: string;
