@@ -1,7 +1,8 @@
 /**
  * Sandboxes by the thousand: made, used and ended through `pando serve` with the npm package e2b, one after the
- * other and then several at a time. What the server holds is sampled while none is there, its garbage
- * collected; from the first third to the last it must not grow. A hundred go before: V8's heaps have their size by then.
+ * other and then several at a time. What the server holds is sampled while none is there, its garbage collected
+ * and the threads of VMs ended; from the first third to the last it must not grow. A tenth as many go before: V8's
+ * heaps have their size by then.
  *
  *     npm run bench -- sandbox-endurance [sandboxes, default 1000] [at a time, default 8]
  *
@@ -13,7 +14,7 @@ import { BenchServer, type ServerFigures } from './served.js';
 const [sandboxes = 1000, atATime = 8] = process.argv.slice(2).map(Number);
 const LIMITS = { requestTimeoutMs: 120_000, timeoutMs: 600_000 };
 const SAMPLES = 12;
-const WARM_UP = 100;
+const WARM_UP = Math.ceil(sandboxes / 10);
 /** Growth from the first third to the last that passes for none: V8's heaps and code go up and down. */
 const GROWTH: Readonly<Record<keyof ServerFigures, number>> = {
   residentMiB: 24,
@@ -95,6 +96,7 @@ async function run(server: BenchServer, wide: number): Promise<string[]> {
 using server = await BenchServer.start();
 await lives(0, 1, 1);
 await lives(1, WARM_UP, atATime);
+await server.settle();
 const grown = [...(await run(server, 1)), ...(await run(server, atATime))];
 for (const text of wrong.slice(0, 20)) console.log(`wrong: ${text}`);
 console.log(`${wrong.length} wrong answers, ${grown.length} figures grew`);

@@ -13,7 +13,9 @@ import type { ServedFigures } from './server-figures.js';
 const MAIN = fileURLToPath(import.meta.resolve('#dist/cli/main.js'));
 const FIGURES = new URL('./server-figures.js', import.meta.url).href;
 
-const REST = 5000;
+/** How often threads are counted until a server is at rest, and how long that is waited for, in milliseconds. */
+const COUNT_EVERY = 500;
+const REST_LIMIT = 30_000;
 
 /** What a server holds: of its process, and files of the store and of the folders where it may leave some. */
 export interface ServerFigures extends ServedFigures {
@@ -27,6 +29,8 @@ function filesBelow(folder: string): number {
 
 export class BenchServer implements Disposable {
   readonly #runtime: string;
+  /** Threads of a server without sandboxes. */
+  #resting = Number.POSITIVE_INFINITY;
 
   private constructor(
     private readonly process: ChildProcess,
@@ -55,9 +59,24 @@ export class BenchServer implements Disposable {
     throw new Error('the server ended before it listened');
   }
 
+  get #threads(): number {
+    return readdirSync(`/proc/${this.process.pid}/task`).length;
+  }
+
+  /** Waits for its first rest: what it has then is what later ones must come down to. */
+  async settle(): Promise<void> {
+    await sleep(REST_LIMIT / 2);
+    this.#resting = this.#threads;
+  }
+
   /** What it holds at rest: threads of VMs wait for another one, and end (docs/architecture.md). */
   async figures(): Promise<ServerFigures> {
-    await sleep(REST);
+    const began = performance.now();
+    let threads = this.#threads;
+    while (threads > this.#resting && performance.now() - began < REST_LIMIT) {
+      await sleep(COUNT_EVERY);
+      threads = this.#threads;
+    }
     const answer = once(this.process, 'message') as Promise<[ServedFigures]>;
     this.process.send('figures');
     const [figures] = await answer;
