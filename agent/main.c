@@ -4,7 +4,8 @@
  *   pando-agent [--port N]     listens on vsock port N (vsock(7)), 1024 by default
  *   pando-agent --unix PATH    listens on a socket of the file system, for tests
  *
- * As process 1 it mounts what commands expect, and reaps all orphans.
+ * It reaps all that commands leave behind (prctl(2), PR_SET_CHILD_SUBREAPER), whatever process 1 is; as process 1 it
+ * also mounts what commands expect.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -15,6 +16,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -113,6 +115,8 @@ int main(int argc, char **argv) {
     return 2;
   }
   if (getpid() == 1) mount_basics();
+  /* What commands leave behind is reaped here at once; an init may take its time. */
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
   signal(SIGPIPE, SIG_IGN);
   sigset_t set;
   sigemptyset(&set);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -60,6 +60,15 @@ test('a command has arguments, environment, folder, output, errors, status', asy
   const request = { argv: ['sh', '-c', 'pwd; echo "$A|$1"; echo no >&2; exit 7', 'sh', 'x y'] };
   const ran = await run({ ...request, env: { A: 'b=c' }, cwd: folder });
   assert.deepEqual(ran, { out: `${folder}\nb=c|x y\n`, err: 'no\n', exit: status(7) });
+});
+
+test("what a command leaves behind is the agent's, which reaps it", async () => {
+  const { out } = await run(shell('sleep 1000 > /dev/null 2>&1 & echo $!'));
+  const path = `/proc/${Number(out)}/stat`;
+  const [, parent] = /\) . (\d+) /.exec(readFileSync(path, 'latin1')) ?? [];
+  assert.equal(Number(parent), host.process.pid);
+  process.kill(Number(out), 'SIGKILL');
+  while (existsSync(path)) await sleep(5);
 });
 
 test('a command that cannot be started says why', async () => {
