@@ -44,6 +44,8 @@ export async function bootToShell(image: Image, options: Partial<VmOptions> = {}
   try {
     await booted.console.expect('Pando: user space is up');
     await booted.console.prompt();
+    // A guest on a busy host may say so at any moment, in the middle of what a test reads.
+    await booted.console.run('dmesg -n 1');
     return booted;
   } catch (error) {
     await booted.vm.close();
