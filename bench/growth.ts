@@ -26,6 +26,31 @@ function middle(numbers: readonly number[]): number {
 
 /**
  * Prints a line a figure.
+ * @param names of the figures
+ * @param allowed what one may grow by, from what it was in the first third
+ * @returns the figures that grew by more
+ */
+export function grownFigures<Name extends string>(
+  samples: readonly Readonly<Record<Name, number>>[],
+  names: readonly Name[],
+  allowed: (name: Name, early: number) => number,
+): Name[] {
+  const third = Math.floor(samples.length / 3);
+  return names.filter((name) => {
+    const figures = samples.map((sample) => sample[name]);
+    const early = middle(figures.slice(0, third));
+    const late = middle(figures.slice(-third));
+    const flat = late - early <= allowed(name, early);
+    console.log(
+      `${name}: ${early.toFixed(1)} in the first third, ${late.toFixed(1)} in the last: ` +
+        `${flat ? 'flat' : 'GREW'}`,
+    );
+    return !flat;
+  });
+}
+
+/**
+ * The same for a soak's process, by the growth that passes for none.
  * @param samples from when everything had run once: before that memory only fills
  * @returns the figures that grew
  */
@@ -34,18 +59,5 @@ export function growthOf(samples: readonly ProcessFigures[]): string[] {
     console.log('too short after warm-up to tell whether memory grows');
     return [];
   }
-  const third = Math.floor(samples.length / 3);
-  const grown: string[] = [];
-  for (const name of NAMES) {
-    const figures = samples.map((sample) => sample[name]);
-    const early = middle(figures.slice(0, third));
-    const late = middle(figures.slice(-third));
-    const grew = late - early > early * GROWTH_PART + GROWTH[name];
-    if (grew) grown.push(name);
-    console.log(
-      `${name}: ${early.toFixed(1)} in the first third after warm-up, ${late.toFixed(1)} in the last: ` +
-        `${grew ? 'GREW' : 'flat'}`,
-    );
-  }
-  return grown;
+  return grownFigures(samples, NAMES, (name, early) => early * GROWTH_PART + GROWTH[name]);
 }

@@ -9,6 +9,7 @@
  * The exit status is 1 when a sandbox answered wrongly or something grew.
  */
 import { CommandExitError, Sandbox } from 'e2b';
+import { grownFigures } from './growth.js';
 import { BenchServer, type ServerFigures } from './served.js';
 
 const [sandboxes = 1000, atATime = 8] = process.argv.slice(2).map(Number);
@@ -46,9 +47,6 @@ async function live(index: number): Promise<void> {
   if (!(await sandbox.kill())) wrong.push(`${index}: had ended`);
 }
 
-const middle = (numbers: readonly number[]): number =>
-  numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? Number.NaN;
-
 /** Lives of sandboxes, so many at a time. */
 async function lives(first: number, last: number, wide: number): Promise<void> {
   let next = first;
@@ -77,20 +75,8 @@ async function run(server: BenchServer, wide: number): Promise<string[]> {
     `${sandboxes} sandboxes, ${wide} at a time: ${seconds.toFixed(0)} s, ` +
       `${((seconds / sandboxes) * 1000).toFixed(0)} ms each; ${samples.length} samples`,
   );
-  const third = Math.floor(samples.length / 3);
-  const grown: string[] = [];
-  for (const name of Object.keys(GROWTH) as (keyof ServerFigures)[]) {
-    const figures = samples.map((sample) => sample[name]);
-    const early = middle(figures.slice(0, third));
-    const late = middle(figures.slice(-third));
-    const flat = late - early <= GROWTH[name];
-    if (!flat) grown.push(name);
-    console.log(
-      `  ${name.padEnd(13)} ${early.toFixed(1).padStart(8)} in the first third, ` +
-        `${late.toFixed(1).padStart(8)} in the last: ${flat ? 'flat' : 'GREW'}`,
-    );
-  }
-  return grown;
+  const names = Object.keys(GROWTH) as (keyof ServerFigures)[];
+  return grownFigures(samples, names, (name) => GROWTH[name]);
 }
 
 using server = await BenchServer.start();

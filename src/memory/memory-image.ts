@@ -66,7 +66,6 @@ function forEachPiece(
  * What a VM's RAM consists of. No thread runs the guest.
  *
  * @param mapped the runs that are mapped, whose untouched pages are their files' own
- * @param keeps whether a file of `mapped` may be named; pages of others are copied
  * @param copied index that the file of copied pages gets
  * @param wanted runs that there are at most, if the pages allow it
  * @returns runs in order, those of the file `copied` with `filePage` from 0 on
@@ -74,7 +73,6 @@ function forEachPiece(
 export function planCapture(
   guest: GuestRam,
   mapped: readonly MemoryRun[],
-  keeps: (file: number) => boolean,
   copied: number,
   wanted: number,
 ): MemoryRun[] {
@@ -85,7 +83,7 @@ export function planCapture(
     for (let i = 0; i < run.pages; i++) {
       const page = run.page + i;
       if (states[page] === PAGE_OWN) continue;
-      kinds[page] = keeps(run.file) ? PAGE_OF_FILE + run.file : PAGE_COPIED;
+      kinds[page] = PAGE_OF_FILE + run.file;
       origin[page] = run.filePage + i;
     }
   }

@@ -194,8 +194,7 @@ export class MemoryLayout {
     try {
       const index = this.files.length;
       const wanted = often ? RUNS_OF_SNAPSHOT : runsOfClone();
-      const keeps = (file: number): boolean => file < index;
-      const runs = planCapture(guest, this.runs, keeps, index, wanted);
+      const runs = planCapture(guest, this.runs, index, wanted);
       const size = writeCapture(guest, runs, index, fd);
       sealMemoryFile(fd);
       const used = new Set(runs.map(({ file }) => file));
