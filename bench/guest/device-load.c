@@ -17,28 +17,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bench-words.h"
+
 #define MIB (1L << 20)
 #define BLOCK 4096
 #define CHUNK 65536
 
 static const char *disk = "/dev/vda";
-static char words[4096];
-static struct sockaddr_in host = {.sin_family = AF_INET};
 static char chunk[CHUNK];
 
 static void fail(const char *what)
 {
     printf("%s: %s\n", what, strerror(errno));
     exit(1);
-}
-
-/* Value of a word of the command line; NULL when there is none. */
-static const char *word(const char *name)
-{
-    static char value[256];
-    const char *found = strstr(words, name);
-    if (found == NULL || sscanf(found + strlen(name), "%255s", value) != 1) return NULL;
-    return value;
 }
 
 static int command(const char *line)
@@ -131,12 +122,6 @@ static void http(long requests, int keep)
 static void http_once(long requests) { http(requests, 0); }
 static void http_kept(long requests) { http(requests, 1); }
 
-static unsigned long next_random(unsigned long *state)
-{
-    *state = *state * 6364136223846793005UL + 1442695040888963407UL;
-    return *state >> 33;
-}
-
 /* Blocks of the disk past the page cache, one after the other or at random. */
 static void blocks(long count, int writes, int random, unsigned long seed)
 {
@@ -224,11 +209,8 @@ static int is_listed(const char *list, const char *name)
 int main(void)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
-    int fd = open("/proc/cmdline", O_RDONLY);
-    if (fd < 0 || read(fd, words, sizeof words - 1) <= 0) fail("/proc/cmdline");
-    close(fd);
-    inet_aton(word("bench.gateway="), &host.sin_addr);
-    host.sin_port = htons(atoi(word("bench.port=")));
+    const char *missing = read_words();
+    if (missing != NULL) fail(missing);
     const char *only = word("bench.only=");
     if (fork() == 0) serve();
     for (size_t i = 0; i < sizeof workloads / sizeof *workloads; i++) {

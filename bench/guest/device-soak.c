@@ -16,6 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench-words.h"
+
 #define BLOCK 4096
 #define BLOCKS 16384
 #define RUN 16
@@ -31,8 +33,6 @@ struct state {
 };
 
 static struct state state;
-static char words[4096];
-static struct sockaddr_in host = {.sin_family = AF_INET};
 static time_t end;
 
 static void fail(const char *what)
@@ -41,25 +41,11 @@ static void fail(const char *what)
     exit(1);
 }
 
-static const char *word(const char *name)
-{
-    static char value[64];
-    const char *found = strstr(words, name);
-    if (found == NULL || sscanf(found + strlen(name), "%63s", value) != 1) fail(name);
-    return value;
-}
-
 static time_t now(void)
 {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return time.tv_sec;
-}
-
-static unsigned long next_random(unsigned long *seed)
-{
-    *seed = *seed * 6364136223846793005UL + 1442695040888963407UL;
-    return *seed >> 33;
 }
 
 static void fill(unsigned *block, unsigned number, unsigned version)
@@ -201,12 +187,10 @@ static void network(long number)
 int main(void)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
-    int fd = open("/proc/cmdline", O_RDONLY);
-    if (fd < 0 || read(fd, words, sizeof words - 1) <= 0) fail("/proc/cmdline");
-    close(fd);
-    inet_aton(word("bench.gateway="), &host.sin_addr);
-    host.sin_port = htons(atoi(word("bench.port=")));
-    end = now() + atoi(word("bench.seconds="));
+    const char *missing = read_words();
+    const char *seconds = missing == NULL ? word("bench.seconds=") : NULL;
+    if (seconds == NULL) fail(missing == NULL ? "bench.seconds=" : missing);
+    end = now() + atoi(seconds);
     for (int i = 0; i <= CLIENTS; i++) {
         if (fork() != 0) continue;
         if (i == 0) disk();
