@@ -1,6 +1,6 @@
 /** How `npm test` runs test files: with the store of the tests, and none without end. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -8,7 +8,12 @@ import { after, test } from 'node:test';
 interface Runner {
   runTests(
     files: readonly string[],
-    options: { cwd: string; stdio: 'ignore'; limit?: number; concurrency?: number },
+    options: {
+      cwd: string;
+      stdio: 'ignore' | ['ignore', number, 'ignore'];
+      limit?: number;
+      concurrency?: number;
+    },
   ): Promise<number>;
 }
 
@@ -54,4 +59,22 @@ test('files begin in the order given, and one that fails fails the run', async (
   assert.equal(readFileSync(began, 'utf8'), 'z.test.mjs b.test.mjs a.test.mjs ');
   const fails = write('fails.test.mjs', 'process.exitCode = 1;');
   assert.equal(await runTests([...files, fails], { cwd: folder, stdio: 'ignore' }), 1);
+});
+
+test('what failed is said once more at the end, with its file and its error', async () => {
+  const file = write(
+    'one-fails.test.mjs',
+    `import { test } from 'node:test';
+    test('first', () => { throw new Error('the reason'); });
+    for (let at = 0; at < 50; at++) test('later ' + at, () => {});`,
+  );
+  const log = openSync(join(folder, 'log'), 'w');
+  try {
+    const status = await runTests([file], { cwd: folder, stdio: ['ignore', log, 'ignore'] });
+    assert.equal(status, 1);
+  } finally {
+    closeSync(log);
+  }
+  const [, end] = readFileSync(join(folder, 'log'), 'utf8').split('# FAILED one-fails.test.mjs: ');
+  assert.match(end ?? '', /^first\n# +Error: the reason\n/);
 });
