@@ -1,8 +1,11 @@
 /** Captures of scattered pages: few runs, and the same bytes in whoever maps them. */
 import assert from 'node:assert/strict';
+import { closeSync, writeSync } from 'node:fs';
 import { test } from 'node:test';
 import { PAGE_SIZE } from '../arch/layout.js';
+import { createMemoryFile } from '../host/memfd.js';
 import { MappedMemory } from './mapped-memory.js';
+import { type MemoryRun, mapRuns } from './memory-image.js';
 import { MemoryLayout } from './memory-layout.js';
 
 const PAGES = 4096;
@@ -51,5 +54,31 @@ test('scattered pages become few runs, which show what was captured, generation 
   } finally {
     layout.close();
     guest.release();
+  }
+});
+
+test('pages of a file that no other guest can map are copied', () => {
+  const ramBytes = 64 * PAGE_SIZE;
+  const fd = createMemoryFile('pando-test');
+  const guest = MappedMemory.create({ ramBytes, controlBytes: 0 });
+  const copy = MappedMemory.create({ ramBytes, controlBytes: 0 });
+  try {
+    const content = new Uint8Array(16 * PAGE_SIZE).map((_, at) => 1 + Math.floor(at / PAGE_SIZE));
+    writeSync(fd, content);
+    const runs: MemoryRun[] = [{ page: 8, pages: 4, file: 0, filePage: 9 }];
+    mapRuns(guest, runs, [fd]);
+    guest.bytes(9 * PAGE_SIZE, 1)[0] = 77;
+    const before = new MemoryLayout([], runs);
+    const layout = before.capture(guest);
+    before.close();
+    layout.map(copy);
+    layout.close();
+    const shown = [8, 9, 10, 11, 12].map((page) => copy.bytes(page * PAGE_SIZE, 2).join());
+    assert.deepEqual(shown, ['10,10', '77,11', '12,12', '13,13', '0,0']);
+    assert.equal(Buffer.compare(guest.bytes(0, ramBytes), copy.bytes(0, ramBytes)), 0);
+  } finally {
+    guest.release();
+    copy.release();
+    closeSync(fd);
   }
 });

@@ -65,7 +65,8 @@ function forEachPiece(
 /**
  * What a VM's RAM consists of. No thread runs the guest.
  *
- * @param mapped the runs that are mapped, whose untouched pages are their files' own
+ * @param mapped the runs that are mapped, whose untouched pages are their files' own; pages of files from
+ * `copied` on, which no other guest can map, are copied
  * @param copied index that the file of copied pages gets
  * @param wanted runs that there are at most, if the pages allow it
  * @returns runs in order, those of the file `copied` with `filePage` from 0 on
@@ -83,7 +84,7 @@ export function planCapture(
     for (let i = 0; i < run.pages; i++) {
       const page = run.page + i;
       if (states[page] === PAGE_OWN) continue;
-      kinds[page] = PAGE_OF_FILE + run.file;
+      kinds[page] = run.file < copied ? PAGE_OF_FILE + run.file : PAGE_COPIED;
       origin[page] = run.filePage + i;
     }
   }

@@ -99,7 +99,7 @@ export class MemoryLayout {
   /** Files that its guest does not map yet: it has the same bytes from others. */
   readonly #pending: ReadonlySet<SharedFile>;
 
-  /** Takes over the holds of `files`. */
+  /** Takes over the holds of `files`. The runs of a file that is not among them are copied by a capture. */
   constructor(
     readonly files: readonly SharedFile[],
     readonly runs: readonly MemoryRun[],
