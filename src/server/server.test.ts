@@ -98,6 +98,11 @@ test('requests to a sandbox that is not there', async () => {
   assert.equal(await status('GET', '/files?path=/a&signature=v1_x'), 401);
 });
 
+test('a connection waits longer for its next request than a busy machine keeps a process waiting', async () => {
+  const { headers } = await fetch(`${server.url}/health`);
+  assert.equal(headers.get('keep-alive'), 'timeout=75');
+});
+
 test('the head of a request must come to its end', async () => {
   await using impatient = await Server.listen({ limits: { head: 200 } });
   const slow = createConnection(impatient.port, '127.0.0.1');

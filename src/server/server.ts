@@ -30,6 +30,11 @@ import { TemplateStore } from './templates/template-store.js';
 const DEFAULT_MEMORY = 512 * 2 ** 20;
 /** How long a request may take to arrive, in milliseconds. */
 const REQUEST_LIMIT = 60 * 60_000;
+/**
+ * How long a connection may wait for its next request, in milliseconds. A process that has had no
+ * processor for as long resets the request that has come meanwhile: Node.js's 5 s are reached on a busy machine.
+ */
+const KEEP_ALIVE = 75_000;
 const CONNECTIONS = 4096;
 
 const LOOPBACK = new BlockList();
@@ -87,6 +92,7 @@ export class Server implements AsyncDisposable {
     const at = (): string => `${this.#domain}:${this.port}`;
     this.#control = new ControlPlane(this.#table, limits, memory, at, this.#templates);
     this.#http = createServer({
+      keepAliveTimeout: KEEP_ALIVE,
       headersTimeout: limits.head,
       requestTimeout: REQUEST_LIMIT,
       connectionsCheckingInterval: limits.head / 4,
