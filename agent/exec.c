@@ -20,6 +20,8 @@
 #include "agent.h"
 
 #define CHUNK 32768
+/* More than a terminal keeps: 8 KiB on their way to its line discipline's 4 KiB. */
+#define TERMINAL_LEFT 65536
 #define DEFAULT_PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 /* What a command writes. */
@@ -259,16 +261,16 @@ static void exec_close(struct connection *connection) {
   free(command);
 }
 
-static void end_input(struct command *command) {
-  if (command->terminal) {
-    /* A terminal's end of file is a character of its line discipline (termios(3), VEOF). */
-    struct termios settings;
-    if (tcgetattr(command->streams[0].watch.fd, &settings) == 0 && (settings.c_lflag & ICANON) &&
-        write(command->input.fd, &settings.c_cc[VEOF], 1) < 0)
-      return;
-  } else {
+/* False when a terminal takes nothing now. */
+static int end_input(struct command *command) {
+  if (!command->terminal) {
     watch_remove(&command->input);
+    return 1;
   }
+  /* A terminal's end of file is a character of its line discipline (termios(3), VEOF). */
+  struct termios settings;
+  return tcgetattr(command->streams[0].watch.fd, &settings) < 0 || !(settings.c_lflag & ICANON) ||
+         write(command->input.fd, &settings.c_cc[VEOF], 1) == 1 || errno != EAGAIN;
 }
 
 /* Gives the command its input; what it has taken the host may send again. */
@@ -300,11 +302,11 @@ static void feed(struct command *command) {
   }
   if (command->input.fd < 0) return;
   int waits = buffer_length(&command->pending) > 0;
-  watch_set(&command->input, waits ? EPOLLOUT : 0);
   if (!waits && command->input_ended == 1) {
-    command->input_ended = 2;
-    end_input(command);
+    waits = !end_input(command);
+    if (!waits) command->input_ended = 2;
   }
+  watch_set(&command->input, waits ? EPOLLOUT : 0);
 }
 
 static void input_ready(struct watch *watch, uint32_t events) {
@@ -326,14 +328,18 @@ static int pump(struct stream *stream) {
   size_t room = stream->credit < sizeof bytes ? stream->credit : sizeof bytes;
   if (command->pid == 0 && (size_t)stream->left < room) room = stream->left;
   if (stream->watch.fd < 0 || room == 0) return 0;
-  ssize_t got = read(stream->watch.fd, bytes, room);
+  ssize_t got;
+  while ((got = read(stream->watch.fd, bytes, room)) < 0 && errno == EINTR) continue;
   if (got > 0) {
     stream->credit -= got;
-    stream->left -= got;
+    if (command->pid == 0) stream->left -= got;
     connection_send(command->connection, stream->type, bytes, got);
     return 1;
   }
-  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
+  if (got < 0 && errno == EAGAIN) {
+    stream->left = 0;
+    return 0;
+  }
   /* A terminal whose last user has closed it reads EIO. */
   end_stream(stream);
   return 0;
@@ -388,7 +394,10 @@ static void ended(struct command *command, int status) {
   for (int i = 0; i < 2; i++) {
     struct stream *stream = &command->streams[i];
     stream->left = 0;
-    if (stream->watch.fd >= 0) ioctl(stream->watch.fd, FIONREAD, &stream->left);
+    if (stream->watch.fd < 0) continue;
+    /* FIONREAD leaves out what is on its way to a terminal's line discipline; a read waits for that. */
+    if (command->terminal) stream->left = TERMINAL_LEFT;
+    else ioctl(stream->watch.fd, FIONREAD, &stream->left);
   }
   want_output(command);
   finish(command);

@@ -102,10 +102,12 @@ test('a failure is thrown only when asked for, one to start always', async () =>
 
 test('iterated, output comes as it is printed, and the loop can be left', async () => {
   const seen: string[] = [];
-  for await (const { stream, data } of exec(
-    'echo one; sleep 0.05; echo two >&2; sleep 0.05; echo three',
-  ))
+  const speaking = exec('echo one; read go; echo two >&2; read go; echo three', { stdin: 'pipe' });
+  const input = await speaking.stdin;
+  for await (const { stream, data } of speaking) {
     seen.push(`${stream} ${data.toString().trim()}`);
+    input.write('go\n');
+  }
   assert.deepEqual(seen, ['stdout one', 'stderr two', 'stdout three']);
   const endless = exec('yes');
   const pid = await endless.pid;

@@ -165,7 +165,7 @@ test('the end of a command does not wait for what it leaves in the background', 
 
 test('a terminal has a size that changes, and Ctrl-C', async () => {
   const command = await agent.exec({
-    ...shell('stty size; trap "stty size; exit 5" INT; while :; do sleep 0.02; done'),
+    ...shell('trap "stty size; exit 5" INT; stty size; while :; do sleep 0.02; done'),
     stdin: true,
     pty: { rows: 33, columns: 101 },
   });
@@ -175,10 +175,29 @@ test('a terminal has a size that changes, and Ctrl-C', async () => {
   });
   while (!seen.includes('33 101')) await once(command.stdout, 'data');
   command.resize(50, 120);
-  await sleep(100);
   command.stdin.write('\x03');
   assert.deepEqual(await command.exited, status(5));
   assert.match(seen, /50 120/);
+});
+
+test('what a command has printed on a terminal by its end arrives, however late the agent looks', async () => {
+  const go = join(folder, 'go');
+  const script = `until [ -e ${go} ]; do sleep 0.01; done; seq 1000`;
+  const command = await agent.exec({ ...shell(script), pty: { rows: 24, columns: 80 } });
+  const state = (): string => {
+    const stat = readFileSync(`/proc/${command.pid}/stat`, 'latin1');
+    return stat.charAt(stat.lastIndexOf(')') + 2);
+  };
+  // Of an end it hears first, then of output.
+  const { out: other } = await run(shell('sleep 1000 > /dev/null 2>&1 & echo $!'));
+  host.process.kill('SIGSTOP');
+  process.kill(Number(other), 'SIGKILL');
+  writeFileSync(go, '');
+  while (state() !== 'Z') await sleep(5);
+  host.process.kill('SIGCONT');
+  const numbers = (await text(command.stdout)).split('\r\n');
+  assert.deepEqual([numbers.length, numbers.at(-2)], [1001, '1000']);
+  assert.deepEqual(await command.exited, status(0));
 });
 
 test('files: written, read in part, listed, renamed, removed', async () => {
@@ -268,9 +287,8 @@ test('a watched folder tells what happens, in folders made later, too', async ()
       if (value.path === name) return;
     }
   };
+  // The agent watches the new folder before it tells of it.
   await until('sub');
-  // The agent watches the new folder once it has told of it.
-  await sleep(50);
   writeFileSync(join(root, 'sub/two'), '');
   await until('sub/two');
   assert.ok(seen.includes('one'));
