@@ -49,11 +49,6 @@ export class Driver {
     this.#generation = link?.generation ?? 0;
   }
 
-  /** Takes in the translations that have come. */
-  update(): void {
-    this.#library?.update();
-  }
-
   attach(machine: MachineDescription): void {
     this.#known.set(machine.slot, { description: machine, control: controlOf(machine) });
   }
@@ -111,6 +106,31 @@ export class Driver {
         return ready;
       }
       return { state: SLOT_PARKED, deadline: 0, ending: failureEvent(error) };
+    }
+  }
+
+  /**
+   * Runs VMs until this thread is told to stop.
+   * @param obey takes all commands that have come; false when one of them is to stop
+   */
+  drive(obey: () => boolean): void {
+    const schedule = this.#schedule;
+    for (;;) {
+      // Before the commands: one that comes behind that look is announced behind it, too.
+      const sequence = schedule.sequence();
+      if (!obey()) return;
+      const slot = schedule.claim();
+      // Also a thread without a VM: what it does not take in keeps modules alive that others gave up.
+      this.#library?.update();
+      if (slot < 0) {
+        schedule.wait(sequence);
+        continue;
+      }
+      if (!obey()) {
+        schedule.release(slot, SLOT_READY, 0);
+        return;
+      }
+      this.run(slot);
     }
   }
 

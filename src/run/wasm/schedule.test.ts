@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Driver } from './driver.js';
 import { Schedule, SLOT_ASLEEP, SLOT_PARKED, SLOT_READY } from './schedule.js';
 
 const NEVER = Number.POSITIVE_INFINITY;
@@ -61,4 +62,26 @@ test("a thread counts from its start until it is to leave, and its number is ano
   assert.notEqual(own.allocateThread(), thread);
   own.freeThread(thread);
   assert.equal(own.allocateThread(), thread);
+});
+
+test('a command that comes while a thread looks for work is not slept over', () => {
+  const own = new Schedule();
+  const sleeps: boolean[] = [];
+  class Watched extends Schedule {
+    override wait(sequence: number): void {
+      sleeps.push(sequence === this.sequence());
+      assert.ok(sleeps.length < 3);
+    }
+  }
+  const schedule = new Watched(own.allocateThread(), own.buffer);
+  const driver = new Driver(schedule, () => assert.fail('there is no VM'));
+  let stop = false;
+  driver.drive(() => {
+    const goesOn = !stop;
+    // Right behind the look.
+    stop = true;
+    if (goesOn) own.announce();
+    return goesOn;
+  });
+  assert.deepEqual(sleeps, [false]);
 });

@@ -8,7 +8,7 @@ import {
 } from '../../platform/threads.js';
 import { Driver, type SlotEvent } from './driver.js';
 import type { MachineDescription } from './machine.js';
-import { Schedule, SLOT_READY } from './schedule.js';
+import { Schedule } from './schedule.js';
 
 /** What a worker is started with. */
 export interface WorkerStart {
@@ -60,21 +60,7 @@ function obey(): boolean {
 
 schedule.workerStarted();
 parentPort()?.postMessage('loaded');
-while (obey()) {
-  const sequence = schedule.sequence();
-  const slot = schedule.claim();
-  // Also a worker without a VM: what it does not take in keeps modules alive that others gave up.
-  driver.update();
-  if (slot < 0) {
-    schedule.wait(sequence);
-    continue;
-  }
-  if (!obey()) {
-    schedule.release(slot, SLOT_READY, 0);
-    break;
-  }
-  driver.run(slot);
-}
+driver.drive(obey);
 commands.close();
 events.close();
 driver.use(undefined);
