@@ -279,17 +279,72 @@ for (const features of [0n, EVENT_IDX]) {
   });
 }
 
-test('a connection does not wait for ever for a guest that never takes it', async () => {
+test('a guest that does not take that is not waited for for ever; when it does, it has ended what was begun', async () => {
   const guest = new Guest();
   await guest.accept(1);
-  guest.driver.submit(2, [{ address: 0x70000, length: 4, writable: true }]);
-  const next = new VsockHost(guest.driver.device);
+  const event = [{ address: 0x70000, length: 4, writable: true }];
+  guest.driver.submit(2, event);
+  const next = new VsockHost(guest.driver.device, 20);
+  guest.host = next;
   const connecting = next.connect(1);
   let request: Packet | undefined;
   while (request === undefined) [request] = await guest.packets();
   assert.equal(request.operation, OPERATION.REQUEST);
+  const peer = { hostPort: request.hostPort, guestPort: 1 };
+  guest.send({ ...peer, operation: OPERATION.RESPONSE });
+  const stream = await connecting;
+  guest.driver.submit(2, event);
+  guest.driver.notify(2);
+  next.serve();
+  await once(stream.resume(), 'close');
+  const again = await guest.accept(1);
+  assert.ok(!again.stream.destroyed);
+  next.close();
+});
+
+test('a guest that was restored twice is waited for until it has taken both events', async () => {
+  const guest = new Guest();
+  await guest.accept(1);
+  const give = (): void => {
+    guest.driver.submit(2, [{ address: 0x70000, length: 4, writable: true }]);
+    guest.driver.notify(2);
+  };
+  give();
+  give();
+  const between = new VsockHost(guest.driver.device);
+  const lost = between.connect(1);
+  const next = new VsockHost(guest.driver.device);
+  const connecting = next.connect(1);
+  between.close();
+  await assert.rejects(lost);
+  assert.deepEqual(await guest.packets(), []);
+  give();
+  next.serve();
+  assert.deepEqual(await guest.packets(), [], 'one of the two');
+  give();
+  next.serve();
+  assert.equal((await guest.packets())[0]?.operation, OPERATION.REQUEST);
   next.close();
   await assert.rejects(connecting);
+});
+
+test('a connection that the guest answers with what is no answer ends with an error', async () => {
+  const guest = new Guest();
+  const refused = assert.rejects(guest.host.connect(7), coded('VSOCK_CLOSED'));
+  const [request] = await guest.packets();
+  const peer = { hostPort: request!.hostPort, guestPort: 7 };
+  guest.send({ ...peer, operation: OPERATION.RW, data: Buffer.from('early') });
+  await refused;
+  assert.deepEqual(operations(await guest.packets()), [OPERATION.RST]);
+});
+
+test('ports of a host end are none that the one before it had', async () => {
+  const guest = new Guest();
+  const before = await guest.accept(1);
+  const next = new VsockHost(guest.driver.device);
+  guest.host.close();
+  guest.host = next;
+  assert.notEqual((await guest.accept(1)).peer.hostPort, before.peer.hostPort);
 });
 
 test('a guest whose machine was restored without connections hears of none', async () => {

@@ -8,40 +8,55 @@ import type { Duplex } from 'node:stream';
 import type { HostEnd } from '../devices/virtio/device.js';
 import type { VsockLink, VsockPacket } from '../devices/virtio/vsock.js';
 import { PandoError } from '../error.js';
+import { fillRandom } from './entropy.js';
 import { OPERATION, type StreamOwner, TYPE_STREAM, VsockStream } from './vsock-stream.js';
 
-/** The first of the ports that connections of the host come from. */
+/** The first of the ports that connections of the host come from, and how many there are. */
 const FIRST_PORT = 0x4000_0000;
+const PORTS = 0x4000_0000;
 /** Packets that are taken before others get their turn. */
 const BATCH = 64;
 /** Connections at a time, and resets that wait for a guest that takes none. */
 const CONNECTION_LIMIT = 4096;
 const RESET_LIMIT = 256;
-/** Milliseconds that a guest has to take the news that its connections are over. */
-const SETTLE_LIMIT = 1000;
+/**
+ * Milliseconds that a guest has to take the news that its connections are over. Linux always takes it, on a busy
+ * machine not at once; the driver of another system may never give an event's buffer back.
+ */
+const SETTLE_LIMIT = 30_000;
 
 const NOTHING = new Uint8Array(0);
 
-let sessions = 0;
+/** A number that no other host end has: those of a machine and of its copies may be in any processes. */
+function randomWord(): number {
+  const word = new Uint32Array(1);
+  fillRandom(new Uint8Array(word.buffer));
+  return word[0]!;
+}
 
 export class VsockHost implements HostEnd, StreamOwner {
   readonly #link: VsockLink;
-  readonly #session = (process.pid * 0x1000 + ++sessions) >>> 0 || 1;
+  readonly #session = randomWord() || 1;
+  readonly #settleLimit: number;
   readonly #streams = new Map<string, VsockStream>();
   readonly #listeners = new Map<number, (stream: Duplex) => void>();
   /** Streams that have something to send, in turn. */
   readonly #ready = new Set<VsockStream>();
   readonly #resets: VsockPacket[] = [];
-  #nextPort = FIRST_PORT;
+  /** None that the host end of the machine before may have had. */
+  #nextPort = FIRST_PORT + (randomWord() % PORTS);
   #flushing = false;
-  /** Until when the guest is waited for; the driver of another one may never give an event's buffer back. */
+  /** Until when the guest is waited for. */
   #settled: NodeJS.Timeout | undefined;
+  /** The guest is not waited for any more, and has not taken the news yet. */
   #impatient = false;
   #closed = false;
   #epoch: number;
 
-  constructor(link: VsockLink) {
+  /** @param settleLimit milliseconds that a restored guest has to take the news that its connections are over */
+  constructor(link: VsockLink, settleLimit = SETTLE_LIMIT) {
     this.#link = link;
+    this.#settleLimit = settleLimit;
     this.#epoch = link.epoch;
   }
 
@@ -57,7 +72,7 @@ export class VsockHost implements HostEnd, StreamOwner {
     }
     if (this.#streams.size >= CONNECTION_LIMIT) throw tooMany();
     const stream = new VsockStream(this, port, this.#nextPort++, OPERATION.REQUEST);
-    if (this.#nextPort > 0x7fff_ffff) this.#nextPort = FIRST_PORT;
+    if (this.#nextPort === FIRST_PORT + PORTS) this.#nextPort = FIRST_PORT;
     this.#link.adopt(this.#session);
     this.#streams.set(keyOf(stream), stream);
     const connected = once(stream, 'connect');
@@ -86,6 +101,11 @@ export class VsockHost implements HostEnd, StreamOwner {
     this.#epoch = epoch;
     if (!running) return;
     this.#link.adopt(this.#session);
+    if (this.#impatient && !this.#link.settling) {
+      // It has taken the news after all, and ended what was begun meanwhile without a word.
+      this.#impatient = false;
+      this.#abandon();
+    }
     const packets = this.#link.receive(BATCH);
     for (const packet of packets) this.#receive(packet);
     this.#flush();
@@ -172,7 +192,7 @@ export class VsockHost implements HostEnd, StreamOwner {
     this.#settled ??= setTimeout(() => {
       this.#impatient = true;
       this.#flush();
-    }, SETTLE_LIMIT);
+    }, this.#settleLimit);
     return true;
   }
 

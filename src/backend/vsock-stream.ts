@@ -190,12 +190,14 @@ export class VsockStream extends Duplex {
   /** The host end is over, or the guest has been reset: nothing is sent any more. */
   abandon(): void {
     this.#control.length = 0;
-    // Whoever waits for the guest's answer would wait for ever.
-    this.#end(this.connected ? undefined : closedError());
+    this.#end();
   }
 
+  /** @param error undefined for a connection that ends as it may */
   #end(error?: Error): void {
     if (this.#over) return;
+    // Whoever waits for the guest's answer would wait for ever.
+    if (!this.connected) error ??= closedError();
     this.#over = true;
     this.#owner.over(this);
     if (this.#guestSends) this.push(null);

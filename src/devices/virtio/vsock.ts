@@ -167,7 +167,8 @@ export class VirtioVsock implements VirtioDevice, VsockLink {
         const event = new Uint8Array(4).fill(EVENT_TRANSPORT_RESET);
         queue.push(chain, chain.write(0, event));
         state[S_SESSION] = session;
-        state[S_EVENTS] = buffers;
+        // The event of an earlier restore may still be on its way, too.
+        state[S_EVENTS] = Math.max(state[S_EVENTS]!, buffers);
         return true;
       });
       this.#transport.expectFurther(EVENT);
