@@ -11,6 +11,7 @@ const MAP_FIXED = 0x10;
 const MAP_ANONYMOUS = 0x20;
 /** Untouched pages must not count against the host's commit limit: many VMs share most of theirs. */
 const MAP_NORESERVE = 0x4000;
+const MAP_POPULATE = 0x8000;
 const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
 
 const MADV_DONTNEED = 4;
@@ -88,6 +89,15 @@ export function mapShared(length: number, fd: number, offset: number): bigint {
       `mmap of ${length} shared bytes of descriptor ${fd} at ${offset}`,
       lastErrno(),
     );
+  return got;
+}
+
+/** Shows this process a file's pages as they are, from its first on; the pages are in the page table at once. */
+export function mapForReading(length: number, fd: number): bigint {
+  // A shared mapping of a file that can be written would keep it from being sealed.
+  const got = libc().mmap(null, length, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
+  if (got === MAP_FAILED)
+    throw new HostError(`mmap of ${length} bytes of descriptor ${fd}`, lastErrno());
   return got;
 }
 

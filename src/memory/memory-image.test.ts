@@ -4,14 +4,15 @@ import { closeSync, writeSync } from 'node:fs';
 import { test } from 'node:test';
 import { PAGE_SIZE } from '../arch/layout.js';
 import { createMemoryFile } from '../host/memfd.js';
+import { discardPages } from './discard-pages.js';
 import { MappedMemory } from './mapped-memory.js';
 import { type MemoryRun, mapRuns } from './memory-image.js';
 import { MemoryLayout } from './memory-layout.js';
 
 const PAGES = 4096;
 
-test('scattered pages become few runs, which show what was captured, generation by generation; many files become one', () => {
-  const ramBytes = PAGES * PAGE_SIZE;
+test('scattered pages become few runs, which show what was captured, generation by generation, also when they change while they are copied; many files become one', () => {
+  const ramBytes = 2 * PAGES * PAGE_SIZE;
   let seed = 5;
   const random = (limit: number): number => {
     seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
@@ -22,15 +23,25 @@ test('scattered pages become few runs, which show what was captured, generation 
   let layout = new MemoryLayout([], []);
   let together = 0;
   try {
-    for (let generation = 0; generation < 12; generation += 1) {
-      const often = generation === 0;
-      for (let step = 0; step < (often ? 600 : 20); step += 1) {
+    const write = (steps: number): void => {
+      for (let step = 0; step < steps; step += 1) {
         const at = random(PAGES) * PAGE_SIZE + random(PAGE_SIZE);
         const value = step % 5 === 0 ? 0 : 1 + random(255);
         guest.bytes(at, 1)[0] = value;
         model[at] = value;
       }
-      const next = layout.capture(guest, often);
+    };
+    for (let generation = 0; generation < 12; generation += 1) {
+      const often = generation === 0;
+      write(often ? 600 : 20);
+      // A page that the guest writes, and gives back while it is copied.
+      const fleeting = (PAGES + generation) * PAGE_SIZE;
+      guest.bytes(fleeting, 1)[0] = 1;
+      const begun = often ? undefined : layout.precopy(guest);
+      discardPages(guest, fleeting, PAGE_SIZE);
+      if (!often) write(20);
+      const next = layout.capture(guest, often, begun);
+      begun?.close();
       layout.close();
       layout = next;
       if (often) assert.ok(layout.runs.length <= 48, `${layout.runs.length} runs`);

@@ -10,15 +10,19 @@ import { readSync, writeSync } from 'node:fs';
 import { HIGH_MEMORY_START, LOW_MEMORY_LIMIT, PAGE_SIZE } from '../arch/layout.js';
 import { PandoError } from '../error.js';
 import { mapFileOver, mapZeroOver } from '../host/mmap.js';
-import { PAGE_OWN, readPageStates } from '../host/pagemap.js';
+import { PAGE_OWN } from '../host/pagemap.js';
 import type { GuestRam } from './guest-ram.js';
 import { isZeroPage } from './zero-pages.js';
 
-/** Pages of one file in guest RAM. */
-export interface MemoryRun {
+/** Pages of guest RAM. */
+export interface PageRange {
   /** First page, counted through RAM without its hole. */
   readonly page: number;
   readonly pages: number;
+}
+
+/** Pages of one file in guest RAM. */
+export interface MemoryRun extends PageRange {
   /** Index of the file, as its owner counts them. */
   readonly file: number;
   /** First page of the file. */
@@ -42,21 +46,22 @@ function addressOfPage(page: number): number {
 }
 
 /** Bytes of pages; `pages` may end at the hole, not cross it. */
-function pageBytes(guest: GuestRam, page: number, pages: number): Uint8Array {
+export function pageBytes(guest: GuestRam, page: number, pages: number): Uint8Array {
   return guest.bytes(addressOfPage(page), pages * PAGE_SIZE);
 }
 
 const LOW_PAGES = LOW_MEMORY_LIMIT / PAGE_SIZE;
 
-/** Calls `use` with pieces of a run that do not cross RAM's hole and are at most CHUNK pages. */
-function forEachPiece(
+/** Calls `use` with pieces of a run that do not cross RAM's hole and have at most so many pages. */
+export function forEachPiece(
   page: number,
   pages: number,
+  most: number,
   use: (page: number, pages: number) => void,
 ): void {
   for (let at = page; at < page + pages; ) {
     const limit = at < LOW_PAGES ? Math.min(page + pages, LOW_PAGES) : page + pages;
-    const count = Math.min(CHUNK, limit - at);
+    const count = Math.min(most, limit - at);
     use(at, count);
     at += count;
   }
@@ -65,6 +70,7 @@ function forEachPiece(
 /**
  * What a VM's RAM consists of. No thread runs the guest.
  *
+ * @param states of its pages (pagemap.ts)
  * @param mapped the runs that are mapped, whose untouched pages are their files' own; pages of files from
  * `copied` on, which no other guest can map, are copied
  * @param copied index that the file of copied pages gets
@@ -73,11 +79,11 @@ function forEachPiece(
  */
 export function planCapture(
   guest: GuestRam,
+  states: Uint8Array,
   mapped: readonly MemoryRun[],
   copied: number,
   wanted: number,
 ): MemoryRun[] {
-  const states = readPageStates(guest.ramHostAddress, guest.ramBytes / PAGE_SIZE);
   const origin = new Uint32Array(states.length);
   const kinds = new Uint8Array(states.length);
   for (const run of mapped) {
@@ -156,24 +162,62 @@ function runsOf(kinds: Uint8Array, origin: Uint32Array, copied: number): MemoryR
   return runs;
 }
 
-/**
- * Writes the pages of the runs of one file to it, in order.
- * @param hear hears the bytes that are written, too
- * @returns bytes written
- */
+/** Runs in order without the pages of some ranges, in order, too. */
+export function withoutRanges(
+  runs: readonly MemoryRun[],
+  ranges: readonly PageRange[],
+): MemoryRun[] {
+  return cutRuns(runs, ranges, false);
+}
+
+/** The parts of runs in order that are in some ranges, in order, too. */
+export function withinRanges(
+  runs: readonly MemoryRun[],
+  ranges: readonly PageRange[],
+): MemoryRun[] {
+  return cutRuns(runs, ranges, true);
+}
+
+function cutRuns(
+  runs: readonly MemoryRun[],
+  ranges: readonly PageRange[],
+  inside: boolean,
+): MemoryRun[] {
+  const parts: MemoryRun[] = [];
+  let next = 0;
+  for (const { page, pages, file, filePage } of runs) {
+    const end = page + pages;
+    const add = (from: number, to: number): void => {
+      if (from < to)
+        parts.push({ page: from, pages: to - from, file, filePage: filePage + from - page });
+    };
+    let at = page;
+    while (next > 0 && ranges[next - 1]!.page + ranges[next - 1]!.pages > page) next -= 1;
+    for (; next < ranges.length && ranges[next]!.page < end; next += 1) {
+      const range = ranges[next]!;
+      const [from, to] = [Math.max(range.page, at), Math.min(range.page + range.pages, end)];
+      if (to <= at) continue;
+      if (inside) add(from, to);
+      else add(at, from);
+      at = to;
+    }
+    if (!inside) add(at, end);
+  }
+  return parts;
+}
+
+/** Writes the pages of the runs of one file to it, in order. @returns bytes written */
 export function writeCapture(
   guest: GuestRam,
   runs: readonly MemoryRun[],
   file: number,
   fd: number,
-  hear: (bytes: Uint8Array) => void = () => undefined,
 ): number {
   let position = 0;
   for (const run of runs) {
     if (run.file !== file) continue;
-    forEachPiece(run.page, run.pages, (page, pages) => {
+    forEachPiece(run.page, run.pages, CHUNK, (page, pages) => {
       const bytes = pageBytes(guest, page, pages);
-      hear(bytes);
       for (let at = 0; at < bytes.length; )
         at += writeSync(fd, bytes, at, bytes.length - at, position + at);
       position += bytes.length;
@@ -201,20 +245,32 @@ export function mapRuns(guest: GuestRam, runs: readonly MemoryRun[], fds: readon
 }
 
 /**
- * Maps runs of one file over the very pages that were copied to it. Where the host refuses, the pages stay
+ * Maps runs over the very pages that they are equal to, for some time. Where the host refuses, the pages stay
  * the guest's own: a refused fixed mapping may have left a hole, and the file has what was there.
+ * @param fds descriptor of each file
+ * @param limit milliseconds
+ * @returns the runs that there was no time for
  */
-export function remapRuns(guest: GuestRam, runs: readonly MemoryRun[], fd: number): void {
-  for (const { page, pages, filePage } of runs) {
+export function remapRuns(
+  guest: GuestRam,
+  runs: readonly MemoryRun[],
+  fds: readonly number[],
+  limit: number,
+): MemoryRun[] {
+  const end = performance.now() + limit;
+  for (const [index, { page, pages, file, filePage }] of runs.entries()) {
+    if (performance.now() >= end) return runs.slice(index);
     const address = guest.ramHostAddress + BigInt(page) * BigInt(PAGE_SIZE);
     const length = pages * PAGE_SIZE;
+    const fd = fds[file]!;
     if (mapFileOver(address, length, fd, filePage * PAGE_SIZE) === undefined) continue;
     mapZeroOver(address, length);
-    forEachPiece(page, pages, (first, count) => {
+    forEachPiece(page, pages, CHUNK, (first, count) => {
       const position = (filePage + first - page) * PAGE_SIZE;
       readSync(fd, pageBytes(guest, first, count), 0, count * PAGE_SIZE, position);
     });
   }
+  return [];
 }
 
 /**

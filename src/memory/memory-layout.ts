@@ -7,7 +7,14 @@ import { PAGE_SIZE } from '../arch/layout.js';
 import { HostError } from '../host/errno.js';
 import { createMemoryFile, sealMemoryFile } from '../host/memfd.js';
 import type { GuestRam } from './guest-ram.js';
-import { type MemoryRun, mapRuns, planCapture, remapRuns, writeCapture } from './memory-image.js';
+import {
+  type MemoryRun,
+  mapRuns,
+  type PageRange,
+  remapRuns,
+  withinRanges,
+} from './memory-image.js';
+import { Precopy } from './precopy.js';
 
 /** An open file that several guests map. */
 export class SharedFile {
@@ -46,6 +53,12 @@ const RUNS_OF_SNAPSHOT = 48;
 const RUNS_OF_CLONE = 1024;
 /** One guest may take up such a part of the mappings that are left to the process. */
 const SHARE_OF_MAPPINGS = 64;
+/** Milliseconds in which a guest that stands still for a clone maps what was copied; the rest is for later captures. */
+const REMAP_MS = 4;
+/** So few pages that a guest has written meanwhile are left for when it stands still. */
+const LATE_PAGES = 128;
+/** A guest may write as fast as its pages are copied. */
+const UPDATES_LIMIT = 4;
 /** Mappings that are none of guests' RAM: V8's, threads', libraries'. */
 const OTHER_MAPPINGS = 5000;
 const MAPPINGS_BY_DEFAULT = 65_530;
@@ -96,16 +109,16 @@ function copyPages(
 export class MemoryLayout {
   /** Runs that a guest maps from here. */
   #mapped = 0;
-  /** Files that its guest does not map yet: it has the same bytes from others. */
-  readonly #pending: ReadonlySet<SharedFile>;
+  /** What its guest does not map yet: it has the same bytes of its own, or from other files. */
+  readonly #stale: readonly PageRange[];
 
   /** Takes over the holds of `files`. The runs of a file that is not among them are copied by a capture. */
   constructor(
     readonly files: readonly SharedFile[],
     readonly runs: readonly MemoryRun[],
-    pending: ReadonlySet<SharedFile> = new Set(),
+    stale: readonly PageRange[] = [],
   ) {
-    this.#pending = pending;
+    this.#stale = stale;
   }
 
   /** The same for one more guest. */
@@ -168,13 +181,18 @@ export class MemoryLayout {
           continue;
         }
         copyPages(from.fd, filePage, fd, size, pages);
-        runs.push({ page, pages, file: kept.length, filePage: size });
+        const last = runs.at(-1);
+        // Runs that were of several files are one, so that guests have fewer mappings.
+        if (last?.file === kept.length && last.page + last.pages === page) {
+          runs[runs.length - 1] = { ...last, pages: last.pages + pages };
+        } else runs.push({ page, pages, file: kept.length, filePage: size });
         size += pages;
       }
       sealMemoryFile(fd);
       const together = new SharedFile(fd, size * PAGE_SIZE, undefined, () => closeSync(fd));
       const files = [...kept.map((file) => file.hold()), together];
-      const layout = new MemoryLayout(files, runs, new Set([together]));
+      const stale = runs.filter(({ file }) => file === kept.length);
+      const layout = new MemoryLayout(files, runs, stale);
       layout.#count();
       return layout;
     } catch (error) {
@@ -184,38 +202,78 @@ export class MemoryLayout {
   }
 
   /**
-   * Copies what the guest has changed into a file in memory. No thread runs it. The guest is then mapped
-   * from there, too: what it writes from now on is its own again.
-   * @param often whether many are to map it, so that fewer runs are worth more pages
+   * Copies what the guest has changed, while it runs. The caller closes the copy.
    * @throws HostError when there is no memory for it
    */
-  capture(guest: GuestRam, often = false): MemoryLayout {
-    const fd = createMemoryFile('pando-capture');
+  precopy(guest: GuestRam): Precopy {
+    const copy = new Precopy(guest, this.runs, this.files.length, runsOfClone());
     try {
-      const index = this.files.length;
-      const wanted = often ? RUNS_OF_SNAPSHOT : runsOfClone();
-      const runs = planCapture(guest, this.runs, index, wanted);
-      const size = writeCapture(guest, runs, index, fd);
-      sealMemoryFile(fd);
-      const used = new Set(runs.map(({ file }) => file));
-      const kept = this.files.flatMap((file, at) => (used.has(at) ? [{ file, at }] : []));
-      const numbers = new Map([...kept.map(({ at }) => at), index].map((at, to) => [at, to]));
-      const captured = new SharedFile(fd, size, undefined, () => closeSync(fd));
-      const renumbered = runs.map((run) => ({ ...run, file: numbers.get(run.file)! }));
-      const layout = new MemoryLayout(
-        [...kept.map(({ file }) => file.hold()), captured],
-        renumbered,
-      );
-      layout.#count();
-      for (const [at, file] of layout.files.entries()) {
-        if (file !== captured && !this.#pending.has(file)) continue;
-        const changed = renumbered.filter((run) => run.file === at);
-        remapRuns(guest, changed, file.fd);
+      for (let updates = 0; updates < UPDATES_LIMIT; updates += 1) {
+        if (copy.update() < LATE_PAGES) break;
       }
-      return layout;
+      copy.reserve();
+      return copy;
     } catch (error) {
-      closeSync(fd);
+      copy.close();
       throw error;
     }
   }
+
+  /**
+   * Copies what the guest has changed into a file in memory. No thread runs it. The guest is then mapped
+   * from there, too: what it writes from now on is its own again.
+   * @param often whether many are to map it, so that fewer runs are worth more pages and time
+   * @param copy what has been copied while the guest ran
+   * @throws HostError when there is no memory for it
+   */
+  capture(guest: GuestRam, often = false, copy?: Precopy): MemoryLayout {
+    const limit = often ? Number.POSITIVE_INFINITY : REMAP_MS;
+    if (copy !== undefined) {
+      copy.update();
+      return this.#captured(guest, copy, limit);
+    }
+    const wanted = often ? RUNS_OF_SNAPSHOT : runsOfClone();
+    const whole = new Precopy(guest, this.runs, this.files.length, wanted);
+    try {
+      return this.#captured(guest, whole, limit);
+    } finally {
+      whole.close();
+    }
+  }
+
+  /** @param limit milliseconds for what the guest maps anew */
+  #captured(guest: GuestRam, copy: Precopy, limit: number): MemoryLayout {
+    const index = this.files.length;
+    const { fd, size, runs } = copy.finish();
+    const captured = new SharedFile(fd, size, undefined, () => closeSync(fd));
+    const used = new Set(runs.map(({ file }) => file));
+    const kept = this.files.flatMap((file, at) => (used.has(at) ? [{ file, at }] : []));
+    const numbers = new Map([...kept.map(({ at }) => at), index].map((at, to) => [at, to]));
+    const files = [...kept.map(({ file }) => file.hold()), captured];
+    const renumbered = runs.map((run) => ({ ...run, file: numbers.get(run.file)! }));
+    const last = files.length - 1;
+    const older = renumbered.filter(({ file }) => file !== last);
+    // What has been waiting is first, for it keeps files that nobody else has; then as many pages as possible.
+    const changed = [
+      ...withinRanges(older, this.#stale).sort(longestFirst),
+      ...renumbered.filter(({ file }) => file === last).sort(longestFirst),
+    ];
+    const left = remapRuns(
+      guest,
+      changed,
+      files.map((file) => file.fd),
+      limit,
+    );
+    const layout = new MemoryLayout(files, renumbered, left.sort(inOrder));
+    layout.#count();
+    return layout;
+  }
+}
+
+function longestFirst(one: PageRange, other: PageRange): number {
+  return other.pages - one.pages;
+}
+
+function inOrder(one: PageRange, other: PageRange): number {
+  return one.page - other.page;
 }

@@ -19,6 +19,7 @@ import type { ImageRange } from '../memory/image-pages.js';
 import { MappedMemory } from '../memory/mapped-memory.js';
 import type { MemoryLayout } from '../memory/memory-layout.js';
 import type { PlacedImages } from '../memory/place-images.js';
+import type { Precopy } from '../memory/precopy.js';
 import { boundDeduplicated, profilePath } from './boot-gains.js';
 import { VmControl } from './control.js';
 import { captureDisks, closeLayers } from './device-copies.js';
@@ -63,13 +64,22 @@ export function closeStart({ layout, disks }: GuestStart): void {
   closeLayers(disks);
 }
 
+/** What a capture has begun with while its guest runs. */
+export interface PreparedCapture {
+  /** Where the guest's RAM came from, once it has been captured. */
+  readonly layout: MemoryLayout | undefined;
+  /** How many ranges it shared with other guests. */
+  readonly alike: number;
+  readonly copy: Precopy;
+}
+
 /** Of vCPUs that get the registers of a capture. */
 const NO_ENTRY = pvhEntryState(0, 0);
 
 export class Guest {
   readonly memory: GuestRam;
   readonly control: VmControl;
-  readonly deduplicated: DeduplicatedPages | undefined;
+  readonly #deduplicated: DeduplicatedPages | undefined;
   readonly execution: Execution;
   readonly #hostEnds: HostEnds;
   readonly #options: GuestOptions;
@@ -90,7 +100,7 @@ export class Guest {
       else listener(event, epoch);
     });
     this.memory = memory;
-    this.deduplicated =
+    this.#deduplicated =
       deduplicated === undefined
         ? undefined
         : new DeduplicatedPages(memory, deduplicated, () =>
@@ -138,7 +148,7 @@ export class Guest {
     this.#layout = undefined;
     if (this.#placed === undefined) this.#placed = this.#place();
     else this.#placed.restore();
-    this.deduplicated?.forget();
+    this.#deduplicated?.forget();
     this.execution.reset(this.#writeBootData());
   }
 
@@ -166,36 +176,39 @@ export class Guest {
 
   /** Ranges of RAM that show a file again when their pages are dropped, or are there to be compared with one. */
   get fileRanges(): readonly Pick<ImageRange, 'guestAddress' | 'length' | 'how'>[] {
-    return (
-      this.#layout?.ranges ?? [
-        ...(this.#placed?.ranges ?? []),
-        ...(this.deduplicated?.ranges ?? []),
-      ]
-    );
+    return this.#layout?.ranges ?? [...(this.#placed?.ranges ?? []), ...this.#alike];
   }
 
-  /** Does what a capture would have to do first; the guest may run. */
-  prepareCapture(): void {
+  /** Does what a capture can do while the guest runs. The caller closes it. */
+  prepareCapture(): PreparedCapture {
     const compacted = this.#layout?.compacted();
-    if (compacted === undefined) return;
-    this.#layout?.close();
-    this.#layout = compacted;
+    if (compacted !== undefined) {
+      this.#layout?.close();
+      this.#layout = compacted;
+    }
+    const layout = this.#layout;
+    const first = layout ?? this.#bootLayout();
+    try {
+      return { layout, alike: this.#alike.length, copy: first.precopy(this.memory) };
+    } finally {
+      if (layout === undefined) first.close();
+    }
   }
 
   /**
    * The machine as it stands, for others to go on from; the guest maps its own pages from the capture, too.
    * All vCPUs are parked and guest time stands.
    * @param often see MemoryLayout.capture
+   * @param prepared what has been done while the guest ran
    */
-  capture(often = false): GuestStart {
+  capture(often = false, prepared?: PreparedCapture): GuestStart {
     const state = this.execution.save();
     const disks = captureDisks(this.#options.devices);
     try {
-      // Pages that guests have alike are named by no digest: the capture copies them.
-      const alike = this.deduplicated?.ranges ?? [];
-      const { images } = this.#options;
-      const before = this.#layout ?? firstLayout(images, this.#placed?.ranges ?? [], alike);
-      const layout = before.capture(this.memory, often);
+      // What the guest maps may have become another file's meanwhile.
+      const holds = prepared?.layout === this.#layout && prepared?.alike === this.#alike.length;
+      const before = this.#layout ?? this.#bootLayout();
+      const layout = before.capture(this.memory, often, holds ? prepared?.copy : undefined);
       before.close();
       this.#layout = layout;
       return { layout: layout.share(), state, disks };
@@ -203,6 +216,20 @@ export class Guest {
       closeLayers(disks);
       throw error;
     }
+  }
+
+  /** Shares the pages that guests of the image have alike. After a capture the guest maps its pages from there. */
+  shareAlike(): void {
+    if (this.#layout === undefined) this.#deduplicated?.share();
+  }
+
+  get #alike(): readonly ImageRange[] {
+    return this.#deduplicated?.ranges ?? [];
+  }
+
+  /** Where RAM comes from before the first capture, which copies the pages that guests have alike. */
+  #bootLayout(): MemoryLayout {
+    return firstLayout(this.#options.images, this.#placed?.ranges ?? [], this.#alike);
   }
 
   #writeGeneration(): void {

@@ -389,20 +389,22 @@ export class Vm implements AsyncDisposable {
    */
   async #capture(often: boolean): Promise<GuestStart> {
     const { state } = this.#life;
-    if (state !== 'ended' && state !== 'closed') this.#guest.prepareCapture();
+    const runs = state === 'running' && !often;
+    const prepared = runs ? this.#guest.prepareCapture() : undefined;
     const release = await this.#life.hold();
     try {
-      if (this.#life.state === 'standing') return this.#guest.capture(often);
+      if (this.#life.state === 'standing') return this.#guest.capture(often, prepared);
       throw new PandoError('VM_ENDED', `VM ${this.id} has ended: there is nothing to copy`);
     } finally {
       release();
+      prepared?.copy.close();
     }
   }
 
   #trim(): number {
-    const { memory, fileRanges, deduplicated } = this.#guest;
+    const { memory, fileRanges } = this.#guest;
     const pages = discardZeroPages(memory, fileRanges);
-    deduplicated?.share();
+    this.#guest.shareAlike();
     this.#guest.execution.trim();
     trimHeaps();
     // What has become hot is compiled for some time yet, and leaves more.
