@@ -1,13 +1,12 @@
 /** Guests of one image write most of their pages alike: those are in memory once, and nobody notices. */
 import assert from 'node:assert/strict';
-import { copyFile, cp, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ImageStore, type Vm } from 'pando';
-import { storeDirectory } from '#dist/image/directories.js';
-import { bootToShell, debianImage } from './testing/boot.js';
+import type { Vm } from 'pando';
+import { bootToShell, copyOfDebian, debianImage } from './testing/boot.js';
 
 await debianImage();
 
@@ -23,10 +22,7 @@ const SUMS = 'sha256sum $(find /bin /sbin /etc /init -xdev -type f) | sha256sum'
 test('a second guest shares what it wrote as the first did, works on, and boots again', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'pando-deduplicated-'));
   t.after(() => rm(folder, { recursive: true, force: true }));
-  for (const part of ['objects', 'manifests']) {
-    await cp(join(storeDirectory(), part), join(folder, part), { recursive: true });
-  }
-  const image = await new ImageStore(folder).open('debian');
+  const image = await copyOfDebian(folder);
   const options = { memory: 256 << 20 };
   const apart = await bootToShell(image, { ...options, deduplicate: false });
   await using _ = apart.vm;

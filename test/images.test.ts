@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import {
   chmod,
   copyFile,
-  cp,
   mkdtemp,
   readdir,
   readFile,
@@ -16,11 +15,10 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { ImageStore, PandoError, Vm, type VmOptions } from 'pando';
-import { storeDirectory } from '#dist/image/directories.js';
+import { PandoError, Vm, type VmOptions } from 'pando';
 import { MALFORMED } from '#dist/loader/testing/malformed.js';
 import { collectGarbage } from '#dist/platform/testing/garbage.js';
-import { bootToShell, debianImage } from './testing/boot.js';
+import { bootToShell, copyOfDebian, debianImage, trimmed } from './testing/boot.js';
 import { Console } from './testing/console.js';
 
 const image = await debianImage();
@@ -64,12 +62,7 @@ test('files that are truncated and replaced do not reach a VM that maps them', a
 
 test('an image that is removed from the store stays in a VM that maps it', async (t) => {
   const folder = await temporaryFolder(t);
-  // What boots leave changes under other tests.
-  for (const part of ['objects', 'manifests']) {
-    await cp(join(storeDirectory(), part), join(folder, part), { recursive: true });
-  }
-  const store = new ImageStore(folder);
-  const copy = await store.open('debian');
+  const copy = await copyOfDebian(folder);
   for (const path of [copy.kernelPath, copy.initrdPath!]) {
     assert.equal((await stat(path)).mode & 0o222, 0, 'an object of the store is not writable');
   }
@@ -154,6 +147,7 @@ test('bad input gives one error each, leaves nothing, and a VM beside it goes on
   };
   assert.ok(MALFORMED.length >= 40);
   await round();
+  await trimmed(vm);
   const before = await resources();
   await round();
   await round();

@@ -2,15 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  existsSync,
-  linkSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-} from 'node:fs';
+import { linkSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -32,8 +24,12 @@ function linkFiles(part: string, isWanted: (name: string) => boolean = () => tru
   const [from, to] = [join(storeDirectory(), part), join(folder, part)];
   mkdirSync(to, { recursive: true });
   for (const name of entries(from).filter(isWanted)) {
-    // Other tests use that store, and may remove some.
-    if (existsSync(join(from, name))) linkSync(join(from, name), join(to, name));
+    try {
+      linkSync(join(from, name), join(to, name));
+    } catch (error) {
+      // Other tests use that store, and may have removed it.
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    }
   }
 }
 

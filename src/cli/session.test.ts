@@ -229,8 +229,10 @@ test('a console file without room ends the VMs, however late it is found', async
 
 test('SIGTERM ends the VMs and gives 143', async () => {
   const { run, allClosed } = fixture();
-  setTimeout(() => process.kill(process.pid, 'SIGTERM'), 30);
-  const { status, outcome } = await run('wait:10000');
+  const ended = run('wait:10000');
+  while (process.listenerCount('SIGTERM') === 0) await new Promise(setImmediate);
+  process.kill(process.pid, 'SIGTERM');
+  const { status, outcome } = await ended;
   assert.deepEqual([status, outcome], [143, { kind: 'interrupted', by: 'SIGTERM' }]);
   assert.ok(allClosed());
   assert.equal(process.listenerCount('SIGTERM'), 0);

@@ -165,19 +165,24 @@ function resident(pid: number): number {
   return children.reduce((sum, child) => sum + resident(Number(child)), own);
 }
 
-/** Threads and the engine are there so many milliseconds after the first byte. */
-const STARTED_MS = 2000;
+/** Threads and the engine are there when in so many looks, 50 ms apart, it was less than so much more. */
+const QUIET_LOOKS = 20;
+const QUIET_BYTES = 4 * 1024 * 1024;
 
 /** How much more memory a process and its children take than once they have started, until they end. */
 async function growth(child: ChildProcess): Promise<number> {
-  await sleep(STARTED_MS);
-  const before = resident(child.pid ?? 0);
-  let most = before;
+  const seen: number[] = [];
+  let before: number | undefined;
   while (child.exitCode === null && child.signalCode === null) {
-    most = Math.max(most, resident(child.pid ?? 0));
+    seen.push(resident(child.pid ?? 0));
+    const last = seen.slice(-QUIET_LOOKS);
+    const quiet = last.length === QUIET_LOOKS && Math.max(...last) - last[0]! < QUIET_BYTES;
+    if (quiet) before ??= last[0];
     await sleep(50);
   }
-  return most - before;
+  // What grows all the time is never quiet.
+  const most = Math.max(...seen);
+  return most - (before ?? seen[2 * QUIET_LOOKS] ?? most);
 }
 
 /** A guest prints some 100 MB in the time, and an endless input gives more. */
@@ -225,7 +230,7 @@ test('the terminal: a hint, raw mode, raw again after a stop, the mode of before
   terminal.cook();
   assert.equal(terminal.raw, false);
   child.kill('SIGCONT');
-  for (let tries = 0; tries < 1000 && !terminal.raw; tries++) await sleep(10);
+  for (let tries = 0; tries < 6000 && !terminal.raw; tries++) await sleep(10);
   assert.equal(terminal.raw, true);
   terminal.type('\u0001x');
   assert.equal(await status, 0);

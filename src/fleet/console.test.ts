@@ -37,7 +37,8 @@ test('a reader that takes nothing holds the guest in its process, and then gets 
     }
   });
   vm.start();
-  await sleep(1500);
+  while (calls === 0) await sleep(5);
+  await sleep(500);
   assert.equal(calls, 1);
   open();
   assert.deepEqual(await vm.exited, { kind: 'poweroff' });

@@ -13,7 +13,7 @@ const entry = new URL('./testing/fake-vm-process.js', import.meta.url);
 const optionsOf = (commandLine: string) => ({ kernel: '', commandLine, load: 'read' }) as const;
 
 async function gone(pid: number): Promise<boolean> {
-  for (let tries = 0; tries < 100 && existsSync(`/proc/${pid}`); tries++) await sleep(50);
+  for (let tries = 0; tries < 1200 && existsSync(`/proc/${pid}`); tries++) await sleep(50);
   return !existsSync(`/proc/${pid}`);
 }
 

@@ -1,7 +1,11 @@
 /** Starts VMs for tests: Debian's image, pulled once, and the console that goes with each VM. */
+import { existsSync } from 'node:fs';
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Image, ImageStore, pullDebian, Vm, type VmOptions } from 'pando';
-import { cacheDirectory } from '#dist/image/directories.js';
+import { cacheDirectory, storeDirectory } from '#dist/image/directories.js';
+import { TRIM_DELAY } from '#dist/vm/vm.js';
 import { Console } from './console.js';
 
 // As scripts/test-store.mjs has it, for a file that is run by itself.
@@ -21,6 +25,31 @@ export async function debianImage(
   const store = new ImageStore();
   if ((await store.names()).includes(name)) return store.open(name);
   return pullDebian({ store, name, kernelPackage });
+}
+
+/**
+ * Debian's image in a store of its own.
+ * @param folder is there, and gets nothing else of the tests' store: other files write to that, and remove from it
+ */
+export async function copyOfDebian(folder: string): Promise<Image> {
+  await debianImage();
+  const [manifests, objects] = ['manifests', 'objects'] as const;
+  for (const part of [manifests, objects]) await mkdir(join(folder, part));
+  const text = await readFile(join(storeDirectory(), manifests, 'debian.json'), 'utf8');
+  await writeFile(join(folder, manifests, 'debian.json'), text);
+  for (const [hash] of text.matchAll(/[0-9a-f]{64}/g)) {
+    const from = join(storeDirectory(), objects, hash);
+    // The manifest names packages by their hashes, too.
+    if (existsSync(from)) await copyFile(from, join(folder, objects, hash));
+  }
+  return new ImageStore(folder).open('debian');
+}
+
+/** A boot is followed by a trim of itself: until that is over. */
+export async function trimmed(vm: Vm): Promise<void> {
+  const { ms = 0 } = vm.stages.find(({ name }) => name === 'linux_start_user') ?? {};
+  await sleep(Math.max(0, ms + 2 * TRIM_DELAY - performance.now()));
+  await vm.trim();
 }
 
 /** Starts a VM of an image of the store. */

@@ -10,8 +10,11 @@ const PATIENCE = 300_000;
 const LINES_SHOWN = 30;
 
 const ESCAPE = '\x1b';
-/** The prompt of the image's shell (src/image/init-script.ts); busybox asks for the cursor after it. */
-const PROMPT = new RegExp(`\\S* # (?:${ESCAPE}\\[6n)?$`);
+/**
+ * The prompt of the image's shell (src/image/init-script.ts); busybox asks for the cursor after it. Behind it the kernel
+ * may have said something.
+ */
+const PROMPT = new RegExp(`\\S* # (?:${ESCAPE}\\[6n)?(?:\\[ *\\d+\\.\\d{6}\\] [^\\n]*\\n?)*$`);
 
 export class Console {
   /** All that the guest has printed. */

@@ -59,7 +59,6 @@ const OTHER = `
   const { memory, ours, theirs, rounds } = workerData;
   const words = new Int32Array(memory);
   const seen = new Int32Array(rounds);
-  parentPort.postMessage('ready');
   for (let round = 1; round < rounds; round += 1) {
     Atomics.store(words, theirs, round);
     seen[round] = Atomics.load(words, ours);
@@ -83,8 +82,10 @@ for (const [how, options] of Object.entries(TIERS)) {
           last: ROUNDS,
         },
       });
-      await once(other, 'message');
       const result = once(other, 'message');
+      // On a busy machine it may have its turn when the guest has done its rounds.
+      const theirs = new Int32Array(buffer, L.GUEST_BASE + THEIRS, 1);
+      while (Atomics.load(theirs, 0) === 0) await new Promise(setImmediate);
       guest.advance(BigInt(ROUNDS * 6 + 100));
       const [theyLooked] = (await result) as [Int32Array];
       const weLooked = new Int32Array(buffer, L.GUEST_BASE + SEEN, ROUNDS);
@@ -98,7 +99,7 @@ for (const [how, options] of Object.entries(TIERS)) {
           missed += 1;
       }
       assert.equal(guest.view.getUint8(L.GUEST_BASE + CODE), code[0]);
-      assert.ok(met > 0, 'the two threads did not run at once');
+      assert.equal(met, ROUNDS - 1);
       assert.equal(missed, 0);
     });
   }

@@ -19,10 +19,10 @@ function collector(): () => void {
  */
 export const collectGarbage: () => void = collector();
 
-/** The same until `condition` holds, within 20 s: finalizers run in turns of their own. */
+/** The same until `condition` holds, within a minute or so: finalizers run in turns of their own. */
 export async function collectedUntil(condition: () => boolean): Promise<void> {
   for (let tries = 0; !condition(); tries += 1) {
-    if (tries >= 200) throw new Error('nothing has been collected in 20 s');
+    if (tries >= 600) throw new Error('nothing has been collected in a minute');
     await setTimeout(100);
     collectGarbage();
   }
