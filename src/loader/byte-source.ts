@@ -132,14 +132,18 @@ export class FileSource implements ByteSource {
     return this.#identity;
   }
 
+  /** Whether the file is what `identify` saw. Another name that it gets, or loses, is a change of its times, too. */
+  get unchanged(): boolean {
+    const stat = fstatSync(this.fd, { bigint: true });
+    return Number(stat.size) === this.size && identityOf(stat) === this.#identity;
+  }
+
   /**
    * Call it when everything has been read.
    * @throws PandoError FILE_CHANGED when the file is no longer what `identify` saw
    */
   checkUnchanged(): void {
-    if (identityOf(fstatSync(this.fd, { bigint: true })) !== this.#identity) {
-      throw this.#changed('changed while it was being read');
-    }
+    if (!this.unchanged) throw this.#changed('changed while it was being read');
   }
 
   #changed(how: string): PandoError {

@@ -11,6 +11,8 @@ import { FileSource } from '../loader/byte-source.js';
 
 /** Bytes that are read at a time. */
 const CHUNK = 1 << 20;
+/** How often a file is read whose times change while it is: names that others give it change them, and its bytes not. */
+const TRIES = 8;
 /** Longer than FileSource.identify waits for, which would keep the thread. */
 const SETTLE_MS = 25;
 
@@ -27,17 +29,24 @@ export async function contentOf(path: string, store: string): Promise<ObjectRefe
   const source = FileSource.open(path);
   try {
     const cache = new FileCache(store);
-    const key = keyOf(source);
-    const known = cache.recall(key);
-    if (known !== undefined && known.size === source.size) return known;
-    const hash = createHash('sha256');
     const { fd, size } = source;
-    const bytes = createReadStream('', { fd, autoClose: false, start: 0, highWaterMark: CHUNK });
-    for await (const chunk of bytes) hash.update(chunk as Buffer);
-    source.checkUnchanged();
-    const sha256 = hash.digest('hex');
-    cache.remember(key, sha256, size);
-    return { sha256, size };
+    for (let tries = 1; ; tries += 1) {
+      const key = keyOf(source);
+      const known = cache.recall(key);
+      if (known !== undefined && known.size === size) return known;
+      const hash = createHash('sha256');
+      const bytes = createReadStream('', { fd, autoClose: false, start: 0, highWaterMark: CHUNK });
+      let read = 0;
+      for await (const chunk of bytes) {
+        hash.update(chunk as Buffer);
+        read += (chunk as Buffer).length;
+      }
+      if (read === size && !source.unchanged && tries < TRIES) continue;
+      source.checkUnchanged();
+      const sha256 = hash.digest('hex');
+      cache.remember(key, sha256, size);
+      return { sha256, size };
+    }
   } finally {
     source.close();
   }
