@@ -119,6 +119,20 @@ async function restored(count: number): Promise<void> {
   times.push({ what: 'restored', first, answer: [] });
 }
 
+/** How long the call takes that clones a running VM. */
+async function cloned(parent: Vm): Promise<void> {
+  say('vm.clone()');
+  const first: number[] = [];
+  for (let run = 0; run < RUNS; run += 1) {
+    const began = performance.now();
+    const [clone] = await parent.clone();
+    first.push(performance.now() - began);
+    if (clone?.status !== 'fulfilled') throw clone?.reason;
+    await clone.value.close();
+  }
+  times.push({ what: 'vm.clone() of a running VM, the call', first, answer: [] });
+}
+
 /** So many at once, all of which stay. */
 async function alive(count: number): Promise<void> {
   say(`${count} at once`);
@@ -203,6 +217,7 @@ try {
   await parent.snapshot({ name: NAME });
   await restored(Number(values.restores));
   await series('restored, with a command', () => Vm.restore({ snapshot: NAME }));
+  await cloned(parent);
   await series('clone of a running VM', async () => {
     const [clone] = await parent.clone();
     if (clone?.status === 'fulfilled') return clone.value;

@@ -7,7 +7,7 @@ import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { ensureImage, type Image, PandoError, Vm } from 'pando';
+import { ensureImage, type Image, Network, PandoError, Vm } from 'pando';
 import { SnapshotStore } from '#dist/snapshot/snapshot-store.js';
 import { bootToShell } from './testing/boot.js';
 import { Console } from './testing/console.js';
@@ -71,6 +71,7 @@ test('disks, network, sockets and memory of clones and snapshots', async () => {
     net: { mode: 'user', allow: [`127.0.0.1:${port}`], publish: ['127.0.0.1:0:80'] },
   });
   const vms = [vm];
+  const lan = new Network();
   try {
     await console.run('modprobe nd_pmem');
     assert.equal(await sumOf(console, '/dev/vda'), sha256(written));
@@ -131,8 +132,31 @@ test('disks, network, sockets and memory of clones and snapshots', async () => {
       assert.equal(await page.text(), `copy${index}\n`);
     }
     assert.equal(sockets.size, 1, 'the connection of the first one stays');
+
+    // Two of one network: each is given the address that its link has, and reaches the other.
+    const links = [await lan.link({ name: 'one' }), await lan.link({ name: 'two' })];
+    const stations: Console[] = [];
+    for (const net of links) {
+      const station = await Vm.restore({ snapshot: NAME, net });
+      vms.push(station);
+      station.start();
+      const its = new Console(station);
+      stations.push(its);
+      its.send('\n');
+      await its.prompt();
+      const mac = [...net.mac].map((byte) => byte.toString(16).padStart(2, '0')).join(':');
+      await its.run(`ip link set eth0 address ${mac}`);
+      await its.run(
+        `until udhcpc -i eth0 -s /etc/udhcpc.script -n -q 2>&1 | grep -q ${net.ipAddress}; do usleep 10000; done`,
+      );
+    }
+    for (const [index, its] of stations.entries()) {
+      const other = links[1 - index];
+      assert.match(await its.run(`ping -c 1 -w 30 ${other?.ipAddress}`), / 0% packet loss/);
+    }
   } finally {
     await Promise.all(vms.map((each) => each.close()));
+    lan.close();
   }
 
   const bytes = readFileSync(read);

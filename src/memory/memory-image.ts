@@ -94,8 +94,7 @@ export function planCapture(
       origin[page] = run.filePage + i;
     }
   }
-  for (let page = 0; page < states.length; page++) {
-    if (states[page] !== PAGE_OWN) continue;
+  for (let page = states.indexOf(PAGE_OWN); page >= 0; page = states.indexOf(PAGE_OWN, page + 1)) {
     kinds[page] = isZeroPage(pageBytes(guest, page, 1)) ? PAGE_ZERO : PAGE_COPIED;
   }
   return fewerRuns(runsOf(kinds, origin, copied), copied, wanted);

@@ -55,7 +55,7 @@ const RUNS_OF_CLONE = 1024;
 const SHARE_OF_MAPPINGS = 64;
 /** Milliseconds in which a guest that stands still for a clone maps what was copied; the rest is for later captures. */
 const REMAP_MS = 4;
-/** So few pages that a guest has written meanwhile are left for when it stands still. */
+/** So few pages, of those that a guest has written meanwhile, are left for when it stands still. */
 const LATE_PAGES = 128;
 /** A guest may write as fast as its pages are copied. */
 const UPDATES_LIMIT = 4;
@@ -208,8 +208,9 @@ export class MemoryLayout {
   precopy(guest: GuestRam): Precopy {
     const copy = new Precopy(guest, this.runs, this.files.length, runsOfClone());
     try {
-      for (let updates = 0; updates < UPDATES_LIMIT; updates += 1) {
-        if (copy.update() < LATE_PAGES) break;
+      let late = copy.pages;
+      for (let updates = 0; late > LATE_PAGES && updates < UPDATES_LIMIT; updates += 1) {
+        late = copy.update();
       }
       copy.reserve();
       return copy;

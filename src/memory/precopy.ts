@@ -70,6 +70,11 @@ export class Precopy {
     }
   }
 
+  /** Pages of the file. */
+  get pages(): number {
+    return this.#pages;
+  }
+
   /** Takes memory for pages to come, and maps the file: the next update does neither. */
   reserve(): void {
     allocateRange(this.#fd, this.#pages * PAGE_SIZE, RESERVE * PAGE_SIZE);
