@@ -5,6 +5,7 @@ import { Readable } from 'node:stream';
 import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PandoError } from '../error.js';
+import { Agent } from './agent/agent.js';
 import { HostAgent } from './agent/testing/host-agent.js';
 import { Exec, type ExecOptions } from './exec.js';
 import { SandboxFiles } from './files.js';
@@ -115,7 +116,20 @@ test('iterated, output comes as it is printed, and the loop can be left', async 
   await gone(pid);
 });
 
-test('abort, timeout and kill end the process group', async () => {
+test('a guest that does not answer holds nobody longer than was said', async () => {
+  const silent = new Agent(() => new Promise(() => undefined));
+  await assert.rejects(
+    async () => new Exec(silent, 'true', { timeout: 10 }),
+    coded('EXEC_TIMEOUT'),
+  );
+  const controller = new AbortController();
+  const aborted = new Exec(silent, 'true', { signal: controller.signal });
+  const rejected = assert.rejects(async () => aborted, { message: 'enough' });
+  controller.abort(new Error('enough'));
+  await rejected;
+});
+
+test('abort, timeout and kill end the process group', async (t) => {
   const controller = new AbortController();
   const aborted = exec('sleep 1000 & wait', { signal: controller.signal });
   const first = await aborted.pid;
@@ -123,8 +137,11 @@ test('abort, timeout and kill end the process group', async () => {
   await assert.rejects(async () => aborted, { message: 'enough' });
   await gone(first);
 
+  t.mock.timers.enable({ apis: ['setTimeout'] });
   const slow = exec('sleep 1000 & wait', { timeout: 50 });
   const second = await slow.pid;
+  t.mock.timers.tick(50);
+  t.mock.timers.reset();
   await assert.rejects(async () => slow, coded('EXEC_TIMEOUT'));
   await gone(second);
 

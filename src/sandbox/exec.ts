@@ -72,7 +72,7 @@ export class Exec implements PromiseLike<ExecResult>, AsyncIterable<ExecOutput> 
   async #start(agent: Agent, argv: readonly string[]): Promise<AgentCommand> {
     const { cwd, env, user, stdin, pty, signal, timeout } = this.#options;
     signal?.throwIfAborted();
-    const command = await agent.exec({
+    const starting = agent.exec({
       argv,
       stdin: stdin !== undefined,
       ...(cwd !== undefined && { cwd }),
@@ -80,12 +80,17 @@ export class Exec implements PromiseLike<ExecResult>, AsyncIterable<ExecOutput> 
       ...(user !== undefined && { user }),
       ...(pty !== undefined && { pty: pty === true ? DEFAULT_SIZE : pty }),
     });
+    let giveUp: (reason: unknown) => void = () => undefined;
+    const given = new Promise<never>((_, reject) => {
+      giveUp = reject;
+    });
     const end = (reason: unknown): void => {
       this.#ended ??= reason;
-      command.close();
+      // A guest may answer late, or never.
+      giveUp(reason);
+      starting.then((command) => command.close()).catch(() => undefined);
     };
     const abort = (): void => end(signal?.reason);
-    if (signal?.aborted === true) abort();
     signal?.addEventListener('abort', abort, { once: true });
     const timer =
       timeout === undefined ? undefined : setTimeout(() => end(this.#timedOut(timeout)), timeout);
@@ -93,11 +98,17 @@ export class Exec implements PromiseLike<ExecResult>, AsyncIterable<ExecOutput> 
       clearTimeout(timer);
       signal?.removeEventListener('abort', abort);
     };
-    command.exited.then(over, over);
-    if (stdin !== undefined && stdin !== 'pipe') {
-      feed(command.stdin, stdin).catch((error: unknown) => end(error));
+    try {
+      const command = await Promise.race([starting, given]);
+      command.exited.then(over, over);
+      if (stdin !== undefined && stdin !== 'pipe') {
+        feed(command.stdin, stdin).catch((error: unknown) => end(error));
+      }
+      return command;
+    } catch (error) {
+      over();
+      throw error;
     }
-    return command;
   }
 
   #timedOut(timeout: number): PandoError {
