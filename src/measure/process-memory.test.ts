@@ -3,6 +3,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { parseSmaps } from '../host/smaps.js';
+import { collectGarbage } from '../platform/testing/garbage.js';
 import { figuresOf, readMappings, readProcessMemory } from './process-memory.js';
 
 const MIB = 1 << 20;
@@ -60,6 +61,8 @@ test('text that is not smaps gives no mappings', () => {
 });
 
 test('memory that is written shows in USS and is gone when it is dropped', () => {
+  // What is collected meanwhile would be missing.
+  collectGarbage();
   const before = readProcessMemory().uss;
   let block: Buffer | undefined = Buffer.alloc(64 * MIB, 1);
   const during = readProcessMemory();

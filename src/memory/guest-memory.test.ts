@@ -114,8 +114,9 @@ test('200 guests that come and go leave no mapping and no memory behind', async 
   for (let i = 0; i < 200; i++) cycle();
   await settle();
   const after = { mappings: mappings(), rss: readProcessMemory().rss };
-  assert.ok(after.mappings <= before.mappings + 20, `${before.mappings} to ${after.mappings}`);
-  assert.ok(after.rss <= before.rss + 8 * MIB, `${before.rss} to ${after.rss}`);
+  // V8's heaps come and go; one mapping, or 4 MiB, that each guest left would be 200, or 800.
+  assert.ok(after.mappings <= before.mappings + 100, `${before.mappings} to ${after.mappings}`);
+  assert.ok(after.rss <= before.rss + 64 * MIB, `${before.rss} to ${after.rss}`);
 });
 
 test('what was released is refused, and comes to the next of its size as zeros', () => {

@@ -59,7 +59,7 @@ for (const accelerator of ACCELERATORS) {
       await subject.until('ready\n');
       await driven(accelerator);
       await vm.writeConsole(Buffer.from('g'));
-      deaf(300);
+      deaf(1000);
       const trimmed = vm.trim();
       assert.deepEqual(await vm.exited, { kind: 'poweroff' });
       assert.equal(await trimmed, 0);

@@ -87,7 +87,7 @@ for (const accelerator of ACCELERATORS) {
       vm.start();
       const before = await look(1);
       await vm.pause();
-      await sleep(3000);
+      await sleep(4000);
       vm.start();
       vm.writeConsole('.');
       const after = await look(2);

@@ -20,7 +20,7 @@ const ICANON = 2;
 const ECHO = 8;
 const COOKED = ISIG | ICANON | ECHO;
 
-const LIMIT_MS = 120_000;
+const LIMIT_MS = 300_000;
 
 export class PseudoTerminal {
   /** What the program has printed. */
