@@ -133,6 +133,37 @@ describe('the block device', () => {
     assert.equal(disk.data(1, 1)[0], 9);
   });
 
+  test('once the disk is slow, requests go to the host end: few at first, more when it stays slow', async (context) => {
+    const disk = new Disk();
+    let now = 0;
+    let takes = 0;
+    context.mock.method(performance, 'now', () => now);
+    const read = disk.source.read.bind(disk.source);
+    context.mock.method(disk.source, 'read', (at: number, into: readonly Uint8Array[]) => {
+      now += takes;
+      read(at, into);
+    });
+    /** How many requests the host end does until the device does one itself. */
+    const beside = async (): Promise<number> => {
+      for (let count = 0; ; count += 1) {
+        const { rings } = disk.driver;
+        assert.equal(await disk.request({ type: 0, sector: 7, length: 512 }), 0);
+        assert.equal(disk.data(1)[0], 7);
+        if (disk.driver.rings === rings) return count;
+      }
+    };
+    takes = 21;
+    assert.equal(await beside(), 0);
+    for (const expected of [2, 8, 32, 64]) assert.equal(await beside(), expected);
+    takes = 1;
+    assert.equal(await beside(), 64);
+    for (let i = 1; i < 64; i += 1) assert.equal(await beside(), 0);
+    takes = 21;
+    assert.equal(await beside(), 0, 'slow after 64 that were not');
+    takes = 1;
+    assert.equal(await beside(), 2);
+  });
+
   test('without FLUSH, or with its cache switched off, every write is on the disk', async () => {
     const plain = new Disk(false, 0n);
     assert.equal(await plain.request({ type: 1, out: new Uint8Array(512) }), 0);

@@ -67,10 +67,15 @@ const S_BUSY = 0;
 const S_WRITE_THROUGH = 1;
 /** So many further requests go to the host end, because the disk was slow. */
 const S_SLOW = 2;
+/** How many those were at the last time, less one for each request since that was not slow. */
+const S_SLOWNESS = 3;
 
-/** A read or write that takes longer has waited for the disk, in milliseconds. */
+/** A read or write that takes longer has waited for the disk, or for a processor, in milliseconds. */
 const SLOW = 20;
-const SLOW_REQUESTS = 64;
+/** Requests that go to the host end then: at first, times which the next time, and at most. */
+const SLOW_REQUESTS_FIRST = 2;
+const SLOW_REQUESTS_GROWTH = 4;
+const SLOW_REQUESTS_LAST = 64;
 
 interface Request {
   readonly type: number;
@@ -145,7 +150,7 @@ export class VirtioBlk implements VirtioDevice, HostEnd {
       }
       const started = performance.now();
       const status = this.#status(() => this.#doNow(chain, request));
-      if (performance.now() - started > SLOW) state[S_SLOW] = SLOW_REQUESTS;
+      this.#took(performance.now() - started);
       finish(queue, chain, status);
       return true;
     });
@@ -156,6 +161,20 @@ export class VirtioBlk implements VirtioDevice, HostEnd {
     if (type !== T_IN && type !== T_OUT) return true;
     if (type === T_OUT && this.#writesThrough) return true;
     return this.#transport.state[S_SLOW] !== 0;
+  }
+
+  /**
+   * A thread that waited for a processor looks like one that waited for the disk, and changes of threads cost most on
+   * a host that has none to spare. So one slow request sends few others to the host end, several in a row send many.
+   */
+  #took(milliseconds: number): void {
+    const { state } = this.#transport;
+    const slowness = state[S_SLOWNESS]!;
+    if (milliseconds > SLOW) {
+      const more = Math.max(SLOW_REQUESTS_FIRST, SLOW_REQUESTS_GROWTH * slowness);
+      state[S_SLOW] = Math.min(more, SLOW_REQUESTS_LAST);
+      state[S_SLOWNESS] = state[S_SLOW];
+    } else if (slowness > 0) state[S_SLOWNESS] = slowness - 1;
   }
 
   #status(body: () => number): number {
