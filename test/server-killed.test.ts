@@ -121,11 +121,19 @@ test('a server that is killed with sandboxes, while it writes a snapshot', async
   await first.files.write('/root/kept', 'kept');
   const kept = await first.createSnapshot({ ...TIMEOUTS, name: 'kept' });
   const running = await second.commands.run('sleep 1000', { background: true, timeoutMs: 0 });
-  const lost = [
-    assert.rejects(first.createSnapshot({ ...TIMEOUTS, name: 'lost' })),
-    assert.rejects(running.wait()),
-  ];
-  while (entries(temporary).length === 0) await sleep(1);
+  const writing = first.createSnapshot({ ...TIMEOUTS, name: 'lost' });
+  let written = false;
+  writing.then(
+    () => {
+      written = true;
+    },
+    () => undefined,
+  );
+  const lost = [assert.rejects(writing), assert.rejects(running.wait())];
+  while (entries(temporary).length === 0) {
+    assert.ok(!written, 'the snapshot was there before its temporary file was seen');
+    await sleep(1);
+  }
   await killServer();
   await Promise.all(lost);
   assert.equal(await isWhole(kept.snapshotId), true);

@@ -107,7 +107,8 @@ test('a process group ends by its time, by kill, and with a client that says so'
   const client = spawn(process.execPath, ['--input-type=module', '--eval', script]);
   assert.deepEqual(await once(client, 'exit'), [null, 'SIGKILL']);
   await gone(1004);
-  assert.deepEqual(await sandbox.commands.list(), []);
+  // Of the shell the server hears when its turn to die has come.
+  while ((await sandbox.commands.list()).length > 0);
 });
 
 test('a terminal', async () => {
