@@ -5,6 +5,7 @@
  * the rest, must be the cache's first line too.
  */
 const { readFileSync } = require('node:fs');
+const { basename } = require('node:path');
 const { Script } = require('node:vm');
 
 const base = __filename.slice(0, -'.cjs'.length);
@@ -22,6 +23,22 @@ function cachedCode() {
   return bytes.latin1Slice(0, mark.length) === mark ? bytes.subarray(mark.length) : undefined;
 }
 
+/**
+ * Threads of V8's, which compile for guests, share one heap of malloc: what one frees serves the next. Each thread
+ * chooses its heap when it first allocates, which is while the bundle loads. Processes of VMs are started with
+ * MALLOC_ARENA_MAX instead (src/fleet/process.ts); other programs compile little.
+ */
+function shareHeap() {
+  const M_ARENA_MAX = -8;
+  try {
+    const koffi = require('@koromix/koffi-linux-x64/linux_x64/koffi.node');
+    koffi.load(null).func('int mallopt(int, int)')(M_ARENA_MAX, 1);
+  } catch {
+    // Not glibc, or a koffi for another system: each thread has its own.
+  }
+}
+
+if (basename(base) === 'run-main') shareHeap();
 const script = new Script(source, { filename: `${base}.js`, cachedData: cachedCode() });
 const start = script.runInThisContext();
 start(require, (name) => import(name), module, __filename);

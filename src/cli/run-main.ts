@@ -1,5 +1,5 @@
 /** Entry of `pando run` alone: it starts without what the other verbs load. */
-import { ownProcess } from '../platform/v8-flags.js';
+import { ownProcess } from '../platform/own-process.js';
 import { main } from './program.js';
 import { registerRunCommand } from './run.js';
 

@@ -4,7 +4,7 @@
  * WITHOUT_WORKERS.
  */
 import { dieWithParent } from '../host/parent-death.js';
-import { ownProcess } from '../platform/v8-flags.js';
+import { ownProcess } from '../platform/own-process.js';
 import { WorkerPool } from '../run/wasm/pool.js';
 import { Vm } from '../vm/vm.js';
 import { WITHOUT_WORKERS } from './messages.js';

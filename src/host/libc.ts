@@ -39,6 +39,8 @@ export interface Libc {
   readonly fallocate: KoffiFunction;
   /** glibc alone has it (malloc_trim(3)); undefined elsewhere. */
   readonly mallocTrim: ((pad: number) => number) | undefined;
+  /** glibc alone has its parameters (mallopt(3)); undefined elsewhere. */
+  readonly mallopt: ((parameter: number, value: number) => number) | undefined;
 }
 
 interface Host {
@@ -87,6 +89,7 @@ function load(): Host {
     getrandom: library.func('int64_t getrandom(void *, size_t, unsigned int)'),
     prctl: library.func('int prctl(int, unsigned long)'),
     mallocTrim: optional(() => library.func('int malloc_trim(size_t)')),
+    mallopt: optional(() => library.func('int mallopt(int, int)')),
   };
   return { koffi, libc };
 }

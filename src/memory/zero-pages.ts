@@ -5,20 +5,12 @@
  */
 import { HIGH_MEMORY_START, LOW_MEMORY_LIMIT, PAGE_SIZE } from '../arch/layout.js';
 import { HostError } from '../host/errno.js';
-import { libc } from '../host/libc.js';
 import { discard } from '../host/mmap.js';
 import { PAGE_OWN, PAGE_UNTOUCHED, readPageStates } from '../host/pagemap.js';
 import type { GuestRam } from './guest-ram.js';
 import type { ImageRange } from './image-pages.js';
 
 const WORDS = PAGE_SIZE / 4;
-
-/**
- * Gives back what malloc holds of memory that has been freed: compiling the core frees some 10 MiB.
- */
-export function trimHeap(): void {
-  libc().mallocTrim?.(0);
-}
 
 /**
  * Drops zero pages. No thread runs the guest meanwhile.

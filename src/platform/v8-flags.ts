@@ -3,6 +3,7 @@
  * Pando's own: a program that uses the library keeps V8 as it is, and its guests translate a little slower.
  */
 import { setFlagsFromString } from 'node:v8';
+import { isOwnProcess } from './own-process.js';
 
 /** How V8 compiles translations. */
 const V8_FLAGS = [
@@ -27,14 +28,7 @@ function v8Flags(): readonly string[] {
   return Number(major) < 12 ? [...V8_FLAGS, ...V8_FLAGS_BEFORE_12] : V8_FLAGS;
 }
 
-let own = false;
-
-/** Says that this process is Pando's; before the first VM. */
-export function ownProcess(): void {
-  own = true;
-}
-
 /** Sets the flags, in a process of Pando's. */
 export function setV8Flags(): void {
-  if (own) for (const flag of v8Flags()) setFlagsFromString(flag);
+  if (isOwnProcess()) for (const flag of v8Flags()) setFlagsFromString(flag);
 }

@@ -6,9 +6,11 @@ import type { Duplex } from 'node:stream';
 import type { VsockHost } from '../backend/vsock-host.js';
 import { PandoError } from '../error.js';
 import type { ImagePart } from '../loader/plan.js';
+import { keepHeap, trimHeap } from '../memory/heap.js';
 import { accountSharing, type Sharing } from '../memory/sharing.js';
-import { discardZeroPages, trimHeap } from '../memory/zero-pages.js';
+import { discardZeroPages } from '../memory/zero-pages.js';
 import { hostNanoseconds } from '../platform/clock.js';
+import { isOwnProcess } from '../platform/own-process.js';
 import { chooseAccelerator } from '../run/accelerators.js';
 import { deduplicatedPath, profilePath } from '../run/boot-gains.js';
 import { checkCopies, reopenDevices } from '../run/device-copies.js';
@@ -133,7 +135,10 @@ export class Vm implements AsyncDisposable {
     } = options;
     const pool = WorkerPool.shared();
     if (accelerator === 'kvm') VcpuThreads.shared().prepare(cpus);
-    else if (tier !== '0') pool.prepare();
+    else if (tier !== '0') {
+      if (isOwnProcess()) keepHeap();
+      pool.prepare();
+    }
     const arrived = pool.expect();
     let images: GuestImages | undefined;
     let devices = NO_DEVICES;

@@ -15,7 +15,7 @@ function translate(first: string) {
       set(flag);
     };
     syncBuiltinESMExports();
-    const { ownProcess } = await import(${moduleAt('../../../platform/v8-flags.js')});
+    const { ownProcess } = await import(${moduleAt('../../../platform/own-process.js')});
     const { TranslatorThread } = await import(${moduleAt('./thread.js')});
     ${first}
     const thread = new TranslatorThread(1, {
