@@ -18,7 +18,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { quantile } from '#dist/bench/statistics.js';
 import { ensureImage } from '#dist/image/ensure-image.js';
-import { ownProcess } from '#dist/platform/v8-flags.js';
+import { ownProcess } from '#dist/platform/own-process.js';
 import { Lifecycle } from '#dist/run/lifecycle.js';
 import { Vm } from '#dist/vm/vm.js';
 import { GuestConsole } from './guest-console.js';

@@ -21,7 +21,7 @@ import { formatTable, styleFor } from '#dist/cli/terminal/text-table.js';
 import { VmProcess } from '#dist/fleet/process.js';
 import { ensureImage } from '#dist/image/ensure-image.js';
 import { readProcessMemory } from '#dist/measure/process-memory.js';
-import { ownProcess } from '#dist/platform/v8-flags.js';
+import { ownProcess } from '#dist/platform/own-process.js';
 import { SnapshotStore } from '#dist/snapshot/snapshot-store.js';
 import { Vm } from '#dist/vm/vm.js';
 import { GuestConsole } from './guest-console.js';

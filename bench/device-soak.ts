@@ -23,7 +23,7 @@ import type { Frame, FrameLink, FrameStation } from '#dist/devices/frame-link.js
 import { ensureImage } from '#dist/image/ensure-image.js';
 import { writeCpio } from '#dist/loader/cpio-writer.js';
 import { Network } from '#dist/net/network.js';
-import { ownProcess } from '#dist/platform/v8-flags.js';
+import { ownProcess } from '#dist/platform/own-process.js';
 import { Vm } from '#dist/vm/vm.js';
 import { growthOf } from './growth.js';
 import { GuestConsole } from './guest-console.js';

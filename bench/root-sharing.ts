@@ -17,7 +17,7 @@ import { VmProcess } from '#dist/fleet/process.js';
 import type { RemoteVm } from '#dist/fleet/remote-vm.js';
 import { prepareRoot, type RootBoot } from '#dist/image/root-boot.js';
 import { readMappings, readProcessMemory } from '#dist/measure/process-memory.js';
-import { ownProcess } from '#dist/platform/v8-flags.js';
+import { ownProcess } from '#dist/platform/own-process.js';
 
 ownProcess();
 const { values } = parseArgs({

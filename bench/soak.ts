@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { ensureImage } from '#dist/image/ensure-image.js';
-import { ownProcess } from '#dist/platform/v8-flags.js';
+import { ownProcess } from '#dist/platform/own-process.js';
 import { WorkerPool } from '#dist/run/wasm/pool.js';
 import { Vm } from '#dist/vm/vm.js';
 import { growthOf } from './growth.js';

@@ -10,7 +10,7 @@
  */
 import type { TranslationCounters } from '#dist/accel/wasm/translate/service.js';
 import { ensureImage } from '#dist/image/ensure-image.js';
-import { ownProcess } from '#dist/platform/v8-flags.js';
+import { ownProcess } from '#dist/platform/own-process.js';
 import { WorkerPool } from '#dist/run/wasm/pool.js';
 import { Vm } from '#dist/vm/vm.js';
 import { GuestConsole } from './guest-console.js';

@@ -8,6 +8,9 @@ const { readFileSync } = require('node:fs');
 const { basename } = require('node:path');
 const { Script } = require('node:vm');
 
+/** As in src/host/libc.ts. */
+const KOFFI = '@koromix/koffi-linux-x64/linux_x64/koffi.node';
+
 const base = __filename.slice(0, -'.cjs'.length);
 /** ASCII, which Latin-1 reads fastest. */
 const source = readFileSync(`${base}.js`, 'latin1');
@@ -31,8 +34,7 @@ function cachedCode() {
 function shareHeap() {
   const M_ARENA_MAX = -8;
   try {
-    const koffi = require('@koromix/koffi-linux-x64/linux_x64/koffi.node');
-    koffi.load(null).func('int mallopt(int, int)')(M_ARENA_MAX, 1);
+    require(KOFFI).load(null).func('int mallopt(int, int)')(M_ARENA_MAX, 1);
   } catch {
     // Not glibc, or a koffi for another system: each thread has its own.
   }
