@@ -187,6 +187,15 @@ async function machineOf({
   return isRoot ? rootMachine(store, image, progress) : initrdMachine(image, progress);
 }
 
+/** Removes a template, unless another sandbox that is made now has been faster. */
+async function removeTemplate(store: SnapshotStore, name: string): Promise<void> {
+  try {
+    await store.remove(name);
+  } catch (error) {
+    if (!(error instanceof PandoError) || error.code !== 'SNAPSHOT_NOT_FOUND') throw error;
+  }
+}
+
 /**
  * The name of the machine's template, which is made if there is none.
  * @throws PandoError what making the VM and writing the snapshot throw
@@ -201,7 +210,7 @@ async function ensureTemplate(machine: TemplateMachine, options: TemplateOptions
     return name;
   } catch (error) {
     if (!(error instanceof PandoError) || !error.code.startsWith('SNAPSHOT_')) throw error;
-    if (error.code !== 'SNAPSHOT_NOT_FOUND') await store.remove(name);
+    if (error.code !== 'SNAPSHOT_NOT_FOUND') await removeTemplate(store, name);
   }
   progress('booting a template');
   const boot = await machine.open();
@@ -227,8 +236,8 @@ async function ensureTemplate(machine: TemplateMachine, options: TemplateOptions
   }
 }
 
-/** Errors of a snapshot that this build cannot go on from: it is another's, or damaged. */
-const OF_ANOTHER = /^(STATE_|SNAPSHOT_(STATE|OBJECT|DEVICES|FORMAT))/;
+/** Errors of a snapshot that this build cannot go on from: it is another's, damaged, or has been removed since. */
+const OF_ANOTHER = /^(STATE_|SNAPSHOT_(STATE|OBJECT|DEVICES|FORMAT|NOT_FOUND))/;
 
 /** A VM that goes on from a template. */
 export interface TemplateClone {
@@ -252,12 +261,7 @@ export async function restoreTemplate(options: TemplateOptions): Promise<Templat
   } catch (error) {
     if (!(error instanceof PandoError) || !OF_ANOTHER.test(error.code)) throw error;
   }
-  try {
-    await new SnapshotStore().remove(snapshot);
-  } catch (error) {
-    // Another sandbox that is made now has been faster.
-    if (!(error instanceof PandoError) || error.code !== 'SNAPSHOT_NOT_FOUND') throw error;
-  }
+  await removeTemplate(new SnapshotStore(), snapshot);
   const again = await ensureTemplate(machine, options);
   return { vm: await Vm.restore({ snapshot: again }), defaults };
 }

@@ -1,7 +1,7 @@
 /** The agent as a process of the host, on a socket of a temporary folder. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { createConnection, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,6 +16,7 @@ export class HostAgent {
   readonly folder = mkdtempSync(join(tmpdir(), 'pando-agent-'));
   readonly agent = new Agent(() => this.connect());
   readonly #socket = join(this.folder, 'socket');
+  #listens = false;
   readonly process: ChildProcess;
 
   constructor() {
@@ -23,10 +24,18 @@ export class HostAgent {
   }
 
   async connect(): Promise<Socket> {
-    while (!existsSync(this.#socket)) await sleep(5);
-    const socket = createConnection(this.#socket);
-    await once(socket, 'connect');
-    return socket;
+    for (;;) {
+      const socket = createConnection(this.#socket);
+      try {
+        await once(socket, 'connect');
+        this.#listens = true;
+        return socket;
+      } catch (error) {
+        // Its socket has a name before it listens.
+        if (this.#listens || this.process.exitCode !== null) throw error;
+        await sleep(5);
+      }
+    }
   }
 
   async close(): Promise<void> {
