@@ -49,7 +49,7 @@ export class Precopy {
   #mapped = 0;
   /** The same: to make a view takes as long as to compare ten pages. */
   #view: Buffer = Buffer.alloc(0);
-  #open = true;
+  #finished = false;
 
   /**
    * Copies all pages.
@@ -185,22 +185,23 @@ export class Precopy {
   }
 
   /**
-   * Ends the file: nobody changes it any more.
+   * Ends the file, which `close` seals: the kernel may wait for other processors before it does.
    * @returns its descriptor, which is the caller's, its bytes, and what RAM consists of as of the last update
-   * @throws HostError
    */
   finish(): { readonly fd: number; readonly size: number; readonly runs: readonly MemoryRun[] } {
     const size = this.#pages * PAGE_SIZE;
     ftruncateSync(this.#fd, size);
-    sealMemoryFile(this.#fd);
-    this.#open = false;
+    this.#finished = true;
     return { fd: this.#fd, size, runs: this.#runs };
   }
 
-  /** Takes back what it has; the file, too, unless it has been finished. */
+  /**
+   * Gives back what it has; the file, too, unless it has been finished. The guest may run.
+   * @throws HostError when the file cannot be sealed
+   */
   close(): void {
     this.#map(0);
-    if (this.#open) closeSync(this.#fd);
-    this.#open = false;
+    if (this.#finished) sealMemoryFile(this.#fd);
+    else closeSync(this.#fd);
   }
 }
