@@ -10,6 +10,7 @@ import { ioctl, ioctlBytes } from './ioctl.js';
 import { addressOf, viewOf } from './libc.js';
 import { createMemoryFile, isSealed, sealMemoryFile } from './memfd.js';
 import { discard, mapFileOver, mapShared, mapZero, probeFileMapping, unmap } from './mmap.js';
+import { PAGE_OWN, readOwnPages, readPageStates } from './pagemap.js';
 import { fillRandom } from './random.js';
 
 const PAGE = 4096;
@@ -155,4 +156,33 @@ test('the probe of KVM says how far it got', () => {
   assert.deepEqual(notKvm.usable, { works: false, why: 'KVM_GET_API_VERSION: ENOTTY' });
   const kvm = probeKvm();
   if (kvm.usable.works) assert.equal(kvm.apiVersion, 12);
+});
+
+test('own pages are those that have been written, whichever way the kernel tells', () => {
+  const pages = 9000;
+  const address = mapZero(pages * PAGE);
+  const fd = createMemoryFile('pando-test');
+  try {
+    ftruncateSync(fd, 64 * PAGE);
+    mapFileOver(address + BigInt(100 * PAGE), 64 * PAGE, fd, 0);
+    const bytes = viewOf(address, pages * PAGE);
+    let sum = 0;
+    // Each page that is written has another beside it that is only read.
+    for (let page = 0; page < pages; page += 2) {
+      bytes[page * PAGE] = 1;
+      sum += bytes[(page + 1) * PAGE] ?? 0;
+    }
+    assert.equal(sum, 0);
+    const own = readOwnPages(address, pages);
+    const states = readPageStates(address, pages);
+    for (let page = 0; page < pages; page += 1) {
+      assert.equal(own[page] === PAGE_OWN, states[page] === PAGE_OWN, `page ${page}`);
+      // A page that is read may be the host's page of zeros, or one of its own: hosts differ.
+      if (page % 2 === 0) assert.equal(own[page], PAGE_OWN, `page ${page}`);
+      else if (page >= 100 && page < 164) assert.notEqual(own[page], PAGE_OWN, `page ${page}`);
+    }
+  } finally {
+    unmap(address, pages * PAGE);
+    closeSync(fd);
+  }
 });

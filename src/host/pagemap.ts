@@ -4,6 +4,8 @@
  */
 import { closeSync, openSync, readSync } from 'node:fs';
 import { errnoOf, HostError } from './errno.js';
+import { ioctlBytes } from './ioctl.js';
+import { addressOf } from './libc.js';
 
 /** Not in the page table: it costs nothing; a file page is read from the file when it is touched. */
 export const PAGE_UNTOUCHED = 0;
@@ -21,6 +23,19 @@ const EXCLUSIVE = 1 << (56 - 32);
 
 const PAGE_SIZE = 4096;
 const CHUNK_PAGES = 0x10000;
+
+/** _IOWR('f', 16, struct pm_scan_arg), of Linux 6.7 and later. */
+const PAGEMAP_SCAN = 0xc060_6610;
+const PAGE_IS_FILE = 1n << 2n;
+const PAGE_IS_PRESENT = 1n << 3n;
+const PAGE_IS_SWAPPED = 1n << 4n;
+const PAGE_IS_PFNZERO = 1n << 5n;
+/** Of struct page_region: start, end, categories. */
+const REGION_WORDS = 3;
+/** Regions that one call gives at most. */
+const REGIONS = 4096;
+
+let scans = true;
 
 /** What the upper half of an entry means. */
 export function pageState(high: number): number {
@@ -54,7 +69,11 @@ export function readPageStates(
       const wanted = Math.min(CHUNK_PAGES, pages - page);
       const read = readSync(fd, entries, 0, wanted * 8, (firstPage + page) * 8) >>> 3;
       if (read === 0) throw new HostError(`read of ${path} at page ${page}`, 'EIO');
-      for (let i = 0; i < read; i++) states[page + i] = pageState(entries[2 * i + 1] ?? 0);
+      for (let i = 0; i < read; i++) {
+        const high = entries[2 * i + 1]!;
+        // Most pages of a guest have not been touched.
+        if (high !== 0) states[page + i] = pageState(high);
+      }
       page += read;
     }
   } catch (error) {
@@ -65,4 +84,47 @@ export function readPageStates(
     if (fd !== undefined) closeSync(fd);
   }
   return states;
+}
+
+/**
+ * Which pages of a range of this process are its own.
+ * @returns PAGE_OWN for those, another value for others
+ * @throws HostError when the kernel keeps pagemap to itself
+ */
+export function readOwnPages(address: bigint, pages: number): Uint8Array {
+  return (scans ? scanOwnPages(address, pages) : undefined) ?? readPageStates(address, pages);
+}
+
+/** The same by PAGEMAP_SCAN, which gives an account of these pages only; undefined where there is none. */
+function scanOwnPages(address: bigint, pages: number): Uint8Array | undefined {
+  const states = new Uint8Array(pages);
+  const regions = new BigUint64Array(REGION_WORDS * REGIONS);
+  const vector = addressOf(new Uint8Array(regions.buffer));
+  const end = address + BigInt(pages) * BigInt(PAGE_SIZE);
+  const pageOf = (at: bigint): number => Number(at - address) / PAGE_SIZE;
+  const fd = openSync('/proc/self/pagemap', 'r');
+  try {
+    for (let start = address; start < end; ) {
+      // struct pm_scan_arg: size, flags, start, end, walk_end, vec, vec_len, max_pages, category_inverted,
+      // category_mask, category_anyof_mask, return_mask
+      const none = PAGE_IS_FILE | PAGE_IS_PFNZERO;
+      const any = PAGE_IS_PRESENT | PAGE_IS_SWAPPED;
+      const size = 12n * 8n;
+      const words = [size, 0n, start, end, 0n, vector, BigInt(REGIONS), 0n, none, none, any, any];
+      const argument = BigUint64Array.from(words);
+      const found = ioctlBytes(fd, PAGEMAP_SCAN, new Uint8Array(argument.buffer));
+      if (found < 0) {
+        scans = false;
+        return undefined;
+      }
+      for (let region = 0; region < found; region++) {
+        const [from = 0n, to = 0n] = regions.subarray(REGION_WORDS * region);
+        states.fill(PAGE_OWN, pageOf(from), pageOf(to));
+      }
+      start = argument[4]!;
+    }
+    return states;
+  } finally {
+    closeSync(fd);
+  }
 }

@@ -12,7 +12,7 @@ import { allocateRange } from '../host/fallocate.js';
 import { viewOf } from '../host/libc.js';
 import { createMemoryFile, sealMemoryFile } from '../host/memfd.js';
 import { mapForReading, unmap } from '../host/mmap.js';
-import { PAGE_OWN, readPageStates } from '../host/pagemap.js';
+import { PAGE_OWN, readOwnPages } from '../host/pagemap.js';
 import type { GuestRam } from './guest-ram.js';
 import {
   forEachPiece,
@@ -59,7 +59,7 @@ export class Precopy {
   constructor(guest: GuestRam, mapped: readonly MemoryRun[], file: number, wanted: number) {
     this.#guest = guest;
     this.#file = file;
-    this.#own = readPageStates(guest.ramHostAddress, guest.ramBytes / PAGE_SIZE);
+    this.#own = readOwnPages(guest.ramHostAddress, guest.ramBytes / PAGE_SIZE);
     this.#runs = planCapture(guest, this.#own, mapped, file, wanted);
     this.#fd = createMemoryFile('pando-capture');
     try {
@@ -96,7 +96,7 @@ export class Precopy {
    */
   update(): number {
     if (this.#mapped < this.#pages) this.#map(this.#pages);
-    const states = readPageStates(this.#guest.ramHostAddress, this.#own.length);
+    const states = readOwnPages(this.#guest.ramHostAddress, this.#own.length);
     // A page that the guest has given back since is looked at, too.
     for (let page = this.#own.indexOf(PAGE_OWN); page >= 0; ) {
       states[page] = PAGE_OWN;
