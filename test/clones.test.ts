@@ -146,9 +146,10 @@ test('disks, network, sockets and memory of clones and snapshots', async () => {
       await its.prompt();
       const mac = [...net.mac].map((byte) => byte.toString(16).padStart(2, '0')).join(':');
       await its.run(`ip link set eth0 address ${mac}`);
-      await its.run(
-        `until udhcpc -i eth0 -s /etc/udhcpc.script -n -q 2>&1 | grep -q ${net.ipAddress}; do usleep 10000; done`,
-      );
+      // Its script sets the address after it has said so.
+      const lease = 'udhcpc -i eth0 -s /etc/udhcpc.script -n -q >/dev/null 2>&1';
+      const given = `ip -4 addr show eth0 | grep -q ${net.ipAddress}/`;
+      await its.run(`until ${lease} && ${given}; do usleep 10000; done`);
     }
     for (const [index, its] of stations.entries()) {
       const other = links[1 - index];

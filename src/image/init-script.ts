@@ -78,10 +78,16 @@ echo '${USER_SPACE_LINE}'
 exec /sbin/init
 `;
 
-/** What udhcpc does with what it was given (busybox, examples/udhcp/simple.script). */
+/**
+ * What udhcpc does with what it was given (busybox, examples/udhcp/simple.script). An address of before goes first: a
+ * clone's may be another machine's by now, whom a guest that has it, too, does not answer.
+ */
 export const DHCP_SCRIPT_TEXT = `#!/bin/sh
 [ "$1" = bound ] || exit 0
 ip link set "$interface" mtu "\${mtu:-1500}"
+ip -4 -o addr show dev "$interface" | while read -r _ _ _ old _; do
+  [ "$old" = "$ip/$mask" ] || ip addr del "$old" dev "$interface"
+done
 ip addr replace "$ip/$mask" dev "$interface"
 for gateway in $router; do
   ip route replace default via "$gateway" dev "$interface"

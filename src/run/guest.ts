@@ -179,13 +179,16 @@ export class Guest {
     return this.#layout?.ranges ?? [...(this.#placed?.ranges ?? []), ...this.#alike];
   }
 
+  /** Makes few files of the captures that RAM comes from; the guest may run. */
+  compact(): void {
+    const compacted = this.#layout?.compacted();
+    if (compacted === undefined) return;
+    this.#layout?.close();
+    this.#layout = compacted;
+  }
+
   /** Does what a capture can do while the guest runs. The caller closes it. */
   prepareCapture(): PreparedCapture {
-    const compacted = this.#layout?.compacted();
-    if (compacted !== undefined) {
-      this.#layout?.close();
-      this.#layout = compacted;
-    }
     const layout = this.#layout;
     const first = layout ?? this.#bootLayout();
     try {

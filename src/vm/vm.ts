@@ -394,6 +394,7 @@ export class Vm implements AsyncDisposable {
    */
   async #capture(often: boolean): Promise<GuestStart> {
     const { state } = this.#life;
+    if (state !== 'ended' && state !== 'closed') this.#guest.compact();
     const runs = state === 'running' && !often;
     const prepared = runs ? this.#guest.prepareCapture() : undefined;
     const release = await this.#life.hold();
