@@ -213,10 +213,19 @@ test('files: write, read, list, rename, remove, watch', async () => {
   assert.equal((await fetch(`${url.origin}/files?path=/tmp/x/two`)).status, 401);
 });
 
+/** An HTTP server that keeps the head of a request, then answers. */
+const HELLO = `#!/bin/sh
+end=$(printf '\\r')
+while IFS= read -r line; do
+  printf '%s\\n' "$line" >> /tmp/request
+  [ "$line" = "$end" ] && break
+done
+printf 'HTTP/1.1 200 OK\\r\\nContent-Length: 5\\r\\n\\r\\nhello'`;
+
 test('a server in the sandbox, by its host name', async () => {
-  const script = `printf 'HTTP/1.1 200 OK\\r\\nContent-Length: 5\\r\\n\\r\\nhello' > /tmp/answer
-    nc -l -p 8080 < /tmp/answer > /tmp/request`;
-  const serving = await sandbox.commands.run(script, { background: true, timeoutMs: 0 });
+  await sandbox.files.write('/tmp/hello', HELLO);
+  const serve = 'chmod +x /tmp/hello; nc -l -p 8080 -e /tmp/hello';
+  const serving = await sandbox.commands.run(serve, { background: true, timeoutMs: 0 });
   const ask = async (): Promise<IncomingMessage> => {
     const headers = { host: sandbox.getHost(8080), 'x-api-key': KEY, 'x-own': 'kept' };
     const request = get({ host: url.hostname, port: url.port, path: '/path?a=b', headers });
