@@ -45,6 +45,21 @@ export function pageState(high: number): number {
   return (high & EXCLUSIVE) === 0 ? PAGE_UNTOUCHED : PAGE_OWN;
 }
 
+/** @throws HostError when the kernel keeps pagemap to itself */
+function openPagemap(path: string): number {
+  try {
+    return openSync(path, 'r');
+  } catch (error) {
+    throw hostError(error, path);
+  }
+}
+
+function hostError(error: unknown, path: string): unknown {
+  const name = errnoOf(error);
+  if (error instanceof HostError || name === undefined) return error;
+  return new HostError(`read of ${path}`, name);
+}
+
 /**
  * State of each page of a range of a process.
  *
@@ -62,9 +77,8 @@ export function readPageStates(
   const states = new Uint8Array(pages);
   const entries = new Uint32Array(2 * Math.min(pages, CHUNK_PAGES));
   const firstPage = Number(address / BigInt(PAGE_SIZE));
-  let fd: number | undefined;
+  const fd = openPagemap(path);
   try {
-    fd = openSync(path, 'r');
     for (let page = 0; page < pages; ) {
       const wanted = Math.min(CHUNK_PAGES, pages - page);
       const read = readSync(fd, entries, 0, wanted * 8, (firstPage + page) * 8) >>> 3;
@@ -77,11 +91,9 @@ export function readPageStates(
       page += read;
     }
   } catch (error) {
-    const name = errnoOf(error);
-    if (error instanceof HostError || name === undefined) throw error;
-    throw new HostError(`read of ${path}`, name);
+    throw hostError(error, path);
   } finally {
-    if (fd !== undefined) closeSync(fd);
+    closeSync(fd);
   }
   return states;
 }
@@ -102,7 +114,7 @@ function scanOwnPages(address: bigint, pages: number): Uint8Array | undefined {
   const vector = addressOf(new Uint8Array(regions.buffer));
   const end = address + BigInt(pages) * BigInt(PAGE_SIZE);
   const pageOf = (at: bigint): number => Number(at - address) / PAGE_SIZE;
-  const fd = openSync('/proc/self/pagemap', 'r');
+  const fd = openPagemap('/proc/self/pagemap');
   try {
     for (let start = address; start < end; ) {
       // struct pm_scan_arg: size, flags, start, end, walk_end, vec, vec_len, max_pages, category_inverted,

@@ -209,24 +209,35 @@ function cutRuns(
   return parts;
 }
 
-/** Writes the pages of the runs of one file to it, in order. @returns bytes written */
+/** Writes pages to a file, from its page `filePage` on. */
+export function writePages(
+  guest: GuestRam,
+  { page, pages }: PageRange,
+  fd: number,
+  filePage: number,
+): void {
+  forEachPiece(page, pages, CHUNK, (first, count) => {
+    const bytes = pageBytes(guest, first, count);
+    const position = (filePage + first - page) * PAGE_SIZE;
+    for (let at = 0; at < bytes.length; )
+      at += writeSync(fd, bytes, at, bytes.length - at, position + at);
+  });
+}
+
+/** Writes the pages of the runs of one file to it. @returns pages written */
 export function writeCapture(
   guest: GuestRam,
   runs: readonly MemoryRun[],
   file: number,
   fd: number,
 ): number {
-  let position = 0;
+  let written = 0;
   for (const run of runs) {
     if (run.file !== file) continue;
-    forEachPiece(run.page, run.pages, CHUNK, (page, pages) => {
-      const bytes = pageBytes(guest, page, pages);
-      for (let at = 0; at < bytes.length; )
-        at += writeSync(fd, bytes, at, bytes.length - at, position + at);
-      position += bytes.length;
-    });
+    writePages(guest, run, fd, run.filePage);
+    written += run.pages;
   }
-  return position;
+  return written;
 }
 
 /**

@@ -245,26 +245,21 @@ export class MemoryLayout {
   /** @param limit milliseconds for what the guest maps anew */
   #captured(guest: GuestRam, copy: Precopy, limit: number): MemoryLayout {
     const index = this.files.length;
-    const { fd, size, runs } = copy.finish();
-    const captured = new SharedFile(fd, size, undefined, () => closeSync(fd));
+    const { fd, runs } = copy;
     const used = new Set(runs.map(({ file }) => file));
     const kept = this.files.flatMap((file, at) => (used.has(at) ? [{ file, at }] : []));
     const numbers = new Map([...kept.map(({ at }) => at), index].map((at, to) => [at, to]));
-    const files = [...kept.map(({ file }) => file.hold()), captured];
     const renumbered = runs.map((run) => ({ ...run, file: numbers.get(run.file)! }));
-    const last = files.length - 1;
+    const last = kept.length;
     const older = renumbered.filter(({ file }) => file !== last);
     // What has been waiting is first, for it keeps files that nobody else has; then as many pages as possible.
     const changed = [
       ...withinRanges(older, this.#stale).sort(longestFirst),
       ...renumbered.filter(({ file }) => file === last).sort(longestFirst),
     ];
-    const left = remapRuns(
-      guest,
-      changed,
-      files.map((file) => file.fd),
-      limit,
-    );
+    const left = remapRuns(guest, changed, [...kept.map(({ file }) => file.fd), fd], limit);
+    const captured = new SharedFile(fd, copy.finish(), undefined, () => closeSync(fd));
+    const files = [...kept.map(({ file }) => file.hold()), captured];
     const layout = new MemoryLayout(files, renumbered, left.sort(inOrder));
     layout.#count();
     return layout;

@@ -6,7 +6,7 @@
  * `update` makes the file right for the moment in which it is called, if no thread runs the guest then. What
  * the guest has mapped must not become another file's between two updates.
  */
-import { closeSync, ftruncateSync, writeSync } from 'node:fs';
+import { closeSync, ftruncateSync } from 'node:fs';
 import { PAGE_SIZE } from '../arch/layout.js';
 import { allocateRange } from '../host/fallocate.js';
 import { viewOf } from '../host/libc.js';
@@ -22,6 +22,7 @@ import {
   planCapture,
   withoutRanges,
   writeCapture,
+  writePages,
 } from './memory-image.js';
 import { isZeroPage } from './zero-pages.js';
 
@@ -63,11 +64,20 @@ export class Precopy {
     this.#runs = planCapture(guest, this.#own, mapped, file, wanted);
     this.#fd = createMemoryFile('pando-capture');
     try {
-      this.#pages = writeCapture(guest, this.#runs, file, this.#fd) / PAGE_SIZE;
+      this.#pages = writeCapture(guest, this.#runs, file, this.#fd);
     } catch (error) {
       this.close();
       throw error;
     }
+  }
+
+  get fd(): number {
+    return this.#fd;
+  }
+
+  /** What RAM consists of as of the last update. */
+  get runs(): readonly MemoryRun[] {
+    return this.#runs;
   }
 
   /** Pages of the file. */
@@ -98,9 +108,9 @@ export class Precopy {
     if (this.#mapped < this.#pages) this.#map(this.#pages);
     const states = readOwnPages(this.#guest.ramHostAddress, this.#own.length);
     // A page that the guest has given back since is looked at, too.
-    for (let page = this.#own.indexOf(PAGE_OWN); page >= 0; ) {
+    const own = this.#own;
+    for (let page = own.indexOf(PAGE_OWN); page >= 0; page = own.indexOf(PAGE_OWN, page + 1)) {
       states[page] = PAGE_OWN;
-      page = this.#own.indexOf(PAGE_OWN, page + 1);
     }
     this.#own = states;
     const copied = this.#runs.filter(({ file }) => file === this.#file);
@@ -134,7 +144,7 @@ export class Precopy {
         const stop = (from + end) * PAGE_SIZE;
         if (copy.compare(mine, at * PAGE_SIZE, end * PAGE_SIZE, start, stop) === 0) return;
         if (end - at === 1) {
-          this.#write(first + at, 1, from + at);
+          writePages(this.#guest, { page: first + at, pages: 1 }, this.#fd, from + at);
           return;
         }
         const middle = (at + end) >>> 1;
@@ -145,16 +155,6 @@ export class Precopy {
     });
   }
 
-  #write(page: number, pages: number, filePage: number): void {
-    forEachPiece(page, pages, pages, (first, count) => {
-      const bytes = pageBytes(this.#guest, first, count);
-      const position = (filePage + first - page) * PAGE_SIZE;
-      for (let at = 0; at < bytes.length; ) {
-        at += writeSync(this.#fd, bytes, at, bytes.length - at, position + at);
-      }
-    });
-  }
-
   /** Writes pages behind those of the file, unless they are zeros. */
   #late(start: number, end: number, late: LatePages[]): void {
     const zeros = (page: number): boolean => isZeroPage(pageBytes(this.#guest, page, 1));
@@ -162,10 +162,11 @@ export class Precopy {
       const empty = zeros(page);
       let after = page + 1;
       while (after < end && zeros(after) === empty) after += 1;
-      late.push({ page, pages: after - page, zeros: empty });
+      const range = { page, pages: after - page, zeros: empty };
+      late.push(range);
       if (!empty) {
-        this.#write(page, after - page, this.#pages);
-        this.#pages += after - page;
+        writePages(this.#guest, range, this.#fd, this.#pages);
+        this.#pages += range.pages;
       }
       page = after;
     }
@@ -185,14 +186,15 @@ export class Precopy {
   }
 
   /**
-   * Ends the file, which `close` seals: the kernel may wait for other processors before it does.
-   * @returns its descriptor, which is the caller's, its bytes, and what RAM consists of as of the last update
+   * Ends the file, whose descriptor is the caller's from now on. `close` seals it: the kernel may wait for other
+   * processors before it does.
+   * @returns its bytes
    */
-  finish(): { readonly fd: number; readonly size: number; readonly runs: readonly MemoryRun[] } {
+  finish(): number {
     const size = this.#pages * PAGE_SIZE;
     ftruncateSync(this.#fd, size);
     this.#finished = true;
-    return { fd: this.#fd, size, runs: this.#runs };
+    return size;
   }
 
   /**
