@@ -7,23 +7,25 @@ const MIB = 2 ** 20;
 /** Below the most that glibc takes from its heap. */
 const SIZE = 24 * MIB;
 
-/** Prints resident bytes: with a buffer, once that is freed, and after a trim. */
+/** Prints resident bytes, twice: with a buffer, once that is freed, and after a trim. */
 const PROGRAM = `
   const { keepHeap, trimHeap } = await import(${JSON.stringify(new URL('./heap.js', import.meta.url).href)});
   const figures = [];
   const note = () => figures.push(process.memoryUsage.rss());
   keepHeap();
   const before = process.memoryUsage().arrayBuffers;
-  let buffer = new Uint8Array(${SIZE}).fill(1);
-  note();
-  buffer = undefined;
-  while (process.memoryUsage().arrayBuffers > before) {
-    await new Promise((resolve) => setImmediate(resolve));
-    gc();
+  for (let turn = 0; turn < 2; turn++) {
+    let buffer = new Uint8Array(${SIZE}).fill(1);
+    note();
+    buffer = undefined;
+    while (process.memoryUsage().arrayBuffers > before) {
+      await new Promise((resolve) => setImmediate(resolve));
+      gc();
+    }
+    note();
+    trimHeap();
+    note();
   }
-  note();
-  trimHeap();
-  note();
   console.log(JSON.stringify(figures));
 `;
 
@@ -36,8 +38,11 @@ test('freed memory stays until the heap is trimmed', {
     { env: { ...process.env, MALLOC_ARENA_MAX: '1' }, encoding: 'utf8', timeout: 60_000 },
   );
   assert.equal(status, 0, stderr);
-  const [full, freed, trimmed] = JSON.parse(stdout) as number[];
+  const figures = JSON.parse(stdout) as number[];
   const part = SIZE / 2;
-  assert.ok(freed! > full! - part, stdout);
-  assert.ok(trimmed! < freed! - part, stdout);
+  for (const turn of [figures.slice(0, 3), figures.slice(3)]) {
+    const [full, freed, trimmed] = turn;
+    assert.ok(freed! > full! - part, stdout);
+    assert.ok(trimmed! < freed! - part, stdout);
+  }
 });
