@@ -1,7 +1,7 @@
 /**
  * Makes dist/bundles/: each program and thread of Pando as one file, which loads in a few milliseconds
  * where dist/ with its hundred files takes fifty, and the code that V8 compiled of it (launcher.cjs). To
- * have the code that a start runs, each is run once here, with a guest of a few instructions. dist/
+ * have the code that a start runs, each is run here, with a guest of a few instructions. dist/
  * stays complete without: tests and the library run on it.
  */
 import { fork } from 'node:child_process';
@@ -31,6 +31,7 @@ const QUIET = ['ignore', 'ignore', 'ignore', 'ipc'];
 
 const TRAINING_KERNEL = 'training-kernel';
 /** The user's own image store does not hear of it. */
+const TRAINING_SNAPSHOT = 'training';
 const TRAINING_STORE = 'training-store';
 
 /** Names of a bundle's files, without their ends. */
@@ -168,7 +169,7 @@ process.on('exit', () => {
 }
 
 /**
- * Runs each bundle. A cache is good for the V8 flags it was made under, and the translator changes them: a
+ * Runs each bundle. A run adds to the cache of the one before. A cache is good for the V8 flags it was made under, and the translator changes them: a
  * program has loaded before that, so it is run without translation, and threads load after it.
  */
 async function train(bundles) {
@@ -177,17 +178,24 @@ async function train(bundles) {
   const env = { ...process.env, PANDO_STORE: join(bundles, TRAINING_STORE) };
   const run = ['run', '--kernel', kernel, '--accel', 'wasm', '--serial', 'null'];
   const until = ['--until', TRAINING_WORD, '--timeout', '60'];
-  const command = async (words, execArgv = []) => {
-    const entry = join(bundles, 'run-main.cjs');
-    await ended(fork(entry, [...run, ...until, ...words], { stdio: QUIET, env, execArgv }));
-  };
+  const program = (entry, words, execArgv = []) =>
+    ended(fork(entry, words, { stdio: QUIET, env, execArgv }));
+  const main = join(bundles, 'run-main.cjs');
+  const command = (words, execArgv) => program(main, [...run, ...until, ...words], execArgv);
   placeLaunchers(bundles, THREADS);
   // A thread that is ended with its process writes nothing.
   await command(['--tier', '1'], ['--require', join(scripts, 'await-threads.cjs')]);
   placeLaunchers(bundles, PROGRAMS);
-  // A later run's cache takes the place of an earlier one's: what matters most comes last.
+  // What is not used again may be left out after some runs: what matters most comes last.
   await ended(fork(join(bundles, 'main.cjs'), ['--help'], { stdio: QUIET }));
   await command(['--tier', '0', '--isolate', 'process']);
+  await program(join(scripts, 'training-snapshot.mjs'), [
+    kernel,
+    TRAINING_SNAPSHOT,
+    TRAINING_WORD,
+    '0',
+  ]);
+  await program(main, ['run', '--snapshot', TRAINING_SNAPSHOT, '--serial', 'null', ...until]);
   await command(['--tier', '0']);
 }
 

@@ -54,7 +54,10 @@ function coreIsFresh(root) {
 /** Whether the bundles are newer than what they are made of. */
 function bundlesAreFresh(root) {
   const { typescript, core, bundles } = outputs(root);
-  const makers = ['bundle.mjs', 'launcher.cjs', 'training-kernel.mjs', 'await-threads.cjs'];
+  const makers = [
+    ...['bundle.mjs', 'launcher.cjs', 'await-threads.cjs'],
+    ...['training-kernel.mjs', 'training-snapshot.mjs'],
+  ];
   const parts = [typescript, core, ...makers.map((name) => join(root, 'scripts', name))];
   return time(bundles) >= Math.max(...parts.map(time));
 }

@@ -1,7 +1,7 @@
 /**
  * The guest with which bundle.mjs runs the bundles: an ELF kernel with a PVH entry note (System V ABI,
  * chapter 4; Xen "x86/HVM direct boot ABI") that counts down for some tenths of a second, prints a word
- * and says that user space runs.
+ * and says that user space runs, again and again: one that goes on from a snapshot prints it, too.
  */
 const ENTRY = 0x100_0000;
 const CODE_OFFSET = 0x1000;
@@ -20,15 +20,16 @@ export const TRAINING_WORD = 'pando';
 function code() {
   const loops = [0, 8, 16, 24].map((shift) => (LOOPS >>> shift) & 0xff);
   const say = [...`${TRAINING_WORD}\n`].flatMap((letter) => [0xb0, letter.charCodeAt(0), 0xee]);
-  return Uint8Array.from([
+  const round = [
     ...[0xb9, ...loops], // mov ecx, LOOPS
     ...[0x49, 0x75, 0xfd], // 1: dec ecx; jnz 1b
     ...[0xba, 0xf8, 0x03, 0, 0], // mov edx, 0x3f8
     ...say, // mov al, letter; out dx, al
     ...[0xba, 0xf4, 0, 0, 0], // mov edx, 0xf4
     ...[0xb0, 7, 0xee], // mov al, 7; out dx, al
-    ...[0xf4, 0xeb, 0xfd], // 2: hlt; jmp 2b
-  ]);
+  ];
+  // jmp rel8, to the first of them
+  return Uint8Array.from([...round, 0xeb, 0x100 - round.length - 2]);
 }
 
 /** The file's bytes. */

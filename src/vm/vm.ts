@@ -354,7 +354,7 @@ export class Vm implements AsyncDisposable {
       if (machine.accelerator === 'kvm') VcpuThreads.shared().prepare(machine.cpus);
       const profile = profilePath(images.kernel);
       if (machine.accelerator === 'wasm' && machine.tier !== '0') {
-        WorkerPool.shared().prepare(profile);
+        WorkerPool.shared().prepareBehind(profile);
       }
       const devices = await openSnapshotDevices(snapshot, images, net);
       const machineOptions = {

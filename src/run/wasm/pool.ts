@@ -5,7 +5,7 @@
  * the process may end meanwhile. A process that has one VM does without workers.
  */
 import type { TranslationCounters } from '../../accel/wasm/translate/service.js';
-import { TranslatorThread } from '../../accel/wasm/translate/thread.js';
+import { prepareToTranslate, TranslatorThread } from '../../accel/wasm/translate/thread.js';
 import { PandoError } from '../../error.js';
 import { processors } from '../../platform/threads.js';
 import { boundProfiles } from '../boot-gains.js';
@@ -55,6 +55,8 @@ export class WorkerPool {
   #expected = 0;
   #translator: TranslatorThread | undefined;
   #translators = 0;
+  /** It is to start when there is a thread that drives VMs. */
+  #translatorDue = false;
   readonly #translatorRestarts = new Restarts();
   /** Files of the profiles that the VMs use, with how many use each. */
   readonly #profiles = new Map<string, number>();
@@ -74,13 +76,19 @@ export class WorkerPool {
     },
     died: (error, slots) => this.#workerDied(error, slots),
     vacant: () => this.#startWorkers(),
-    loaded: () => void this.#rest(),
+    loaded: () => {
+      this.#startDueTranslator();
+      void this.#rest();
+    },
   });
   readonly #own = new OwnThread(
     this.schedule,
     (event) => this.#tell(event),
     () => !this.#hasWorkers || this.schedule.workers() === 0,
-    () => this.#startWorkers(),
+    () => {
+      this.#startWorkers();
+      if (!this.#hasWorkers) this.#startDueTranslator();
+    },
   );
 
   private constructor() {
@@ -132,6 +140,7 @@ export class WorkerPool {
       const message = `the thread that ran the VM died: ${error.message}`;
       tenant.listener({ kind: 'error', code: 'WORKER_FAILED', message }, control.epoch());
     }
+    this.#startDueTranslator();
     // Until another worker is there, this thread drives VMs that run translated.
     if (this.#translator !== undefined) this.#own.use(this.#translator.connect());
   }
@@ -186,7 +195,28 @@ export class WorkerPool {
     if (profile !== undefined) this.#translator?.useProfile(profile);
   }
 
+  /**
+   * The same for VMs that go on from where one stood. Unless threads are there, the translator starts behind the first
+   * that drives VMs: what such a guest does first takes less time than it, and there may be two processors.
+   */
+  prepareBehind(profile?: string): void {
+    const driven = this.#hasWorkers && this.schedule.workers() > 0;
+    if (driven || this.#translator !== undefined) {
+      this.prepare(profile);
+      return;
+    }
+    this.#keepThreads();
+    this.#countProfile(profile, 0);
+    prepareToTranslate();
+    this.#translatorDue = true;
+  }
+
+  #startDueTranslator(): void {
+    if (this.#translatorDue && this.#translatorRestarts.allowed) this.#startTranslator();
+  }
+
   #startTranslator(): void {
+    this.#translatorDue = false;
     if (this.#translator !== undefined) return;
     // Odd, see VmControl.translator.
     const generation = 2 * this.#translators++ + 1;
@@ -275,6 +305,7 @@ export class WorkerPool {
   async #dismiss(): Promise<void> {
     if (!this.#idle) return;
     this.#own.rest();
+    this.#translatorDue = false;
     this.#profiles.clear();
     const translator = this.#translator?.loaded ? this.#translator : undefined;
     if (translator !== undefined) this.#translator = undefined;

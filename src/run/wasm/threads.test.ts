@@ -35,6 +35,23 @@ async function goesOn(subject: Subject): Promise<void> {
   await until(() => subject.text.length > length + 1);
 }
 
+test('the translator of a VM that goes on starts behind the first worker', async () => {
+  const before = threads.length;
+  const arrived = pool.expect();
+  pool.prepareBehind();
+  {
+    await using subject = await Subject.create('wasm', busy(), { tier: '0' });
+    await arrived();
+    assert.equal(threads.length, before);
+    subject.vm.start();
+    await until(() => threads.length === before + 2);
+    assert.ok(pool.schedule.workers() >= 1, 'the first is the worker, which has loaded');
+    assert.notEqual(await pool.translations(), undefined);
+    await goesOn(subject);
+  }
+  await pool.endIdle();
+});
+
 test('a worker that dies ends no VM but the one that it held, and another takes its place', async () => {
   const before = threads.length;
   await using first = await Subject.create('wasm', busy(), { tier: '0' });

@@ -57,6 +57,12 @@ export interface TranslatorListeners {
   readonly kept: (path: string) => void;
 }
 
+/** Before any thread of a process that translates: the core keeps V8's own settings, and threads load with others. */
+export function prepareToTranslate(): void {
+  coreModule();
+  setV8Flags();
+}
+
 export class TranslatorThread {
   readonly #worker: Thread;
   readonly #ended: Promise<void>;
@@ -73,9 +79,7 @@ export class TranslatorThread {
   /** @param generation higher than that of the one before */
   constructor(generation: number, { died, loaded, kept }: TranslatorListeners) {
     this.#generation = generation;
-    // The core keeps V8's own settings. Threads load with these, as they did when their code was cached.
-    coreModule();
-    setV8Flags();
+    prepareToTranslate();
     this.#worker = startThread(new URL('./translator-worker.js', import.meta.url));
     this.#worker.on('message', (answer: TranslatorAnswer) => {
       if (answer.kind === 'counters') return this.#counted.shift()?.(answer.counters);
