@@ -13,6 +13,11 @@ test('a shell on the serial console, as a person uses it', async (t) => {
   const { vm, console } = await bootToShell(image);
   await using _ = vm;
 
+  await t.test('the shell begins in /root, and says so; nothing before it has failed', () => {
+    assert.match(console.text, /\r\n\/root # /);
+    assert.doesNotMatch(console.text, /^(stty|mount|ip|sh): /m);
+  });
+
   await t.test('the stages were seen in their order', () => {
     assert.deepEqual(
       vm.stages.map(({ name }) => name),

@@ -68,7 +68,7 @@ for word in $(cat /proc/cmdline); do
     systemd.tty.columns.$console=*) columns=\${word#*=} ;;
   esac
 done
-stty rows \${rows:-0} cols \${columns:-0} < /dev/$console
+[ -z "$rows" ] || [ -z "$columns" ] || stty rows $rows cols $columns < /dev/$console
 cat > /etc/inittab <<END
 $console::$action
 ::ctrlaltdel:/sbin/reboot
@@ -111,7 +111,7 @@ poweroff -f
 export const PROFILE = `export PATH=${PATH}
 export HOME=/root
 export TERM=\${TERM:-vt102} PAGER=less
-export PS1='\\w \\$ '
+export PS1='$PWD \\$ '
 cd
 `;
 
