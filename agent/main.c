@@ -41,10 +41,27 @@ struct sockaddr_vm {
 static struct watch listener;
 static struct watch signals;
 
+/*
+ * A descriptor that is given up for a connection beyond the limit of descriptors, which is taken and closed: its host
+ * hears of it, while one that waits would wake the loop again at once.
+ */
+static int reserve = -1;
+
+static void hold_reserve(void) { reserve = open("/dev/null", O_RDONLY | O_CLOEXEC); }
+
+static void refuse_connection(int listening) {
+  if (reserve < 0) return;
+  close(reserve);
+  int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
+  if (fd >= 0) close(fd);
+  hold_reserve();
+}
+
 static void listener_ready(struct watch *watch, uint32_t events) {
   (void)events;
   int fd = accept4(watch->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
   if (fd >= 0) connection_open(fd);
+  else if (errno == EMFILE || errno == ENFILE) refuse_connection(watch->fd);
 }
 
 static void signals_ready(struct watch *watch, uint32_t events) {
@@ -118,6 +135,7 @@ int main(int argc, char **argv) {
   /* What commands leave behind is reaped here at once; an init may take its time. */
   prctl(PR_SET_CHILD_SUBREAPER, 1);
   signal(SIGPIPE, SIG_IGN);
+  hold_reserve();
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGCHLD);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { after, test } from 'node:test';
@@ -339,4 +339,27 @@ test('a host that breaks the protocol is told so, and the agent lives on', async
     await once(socket.resume(), 'close');
   }
   assert.equal(await agent.ping(), 1);
+});
+
+test('a connection beyond the limit of descriptors is closed, and the agent lives on', async () => {
+  const limited = new HostAgent(24);
+  const sockets: Socket[] = [];
+  const closed: Promise<unknown>[] = [];
+  try {
+    for (let i = 0; i < 40; i++) {
+      const socket = await limited.connect();
+      socket.on('error', () => undefined);
+      sockets.push(socket);
+      closed.push(once(socket.resume(), 'close'));
+    }
+    await Promise.any(closed);
+    for (const socket of sockets) socket.destroy();
+    // The agent hears of the ends in its own time.
+    let version: number | undefined;
+    while (version === undefined) version = await limited.agent.ping().catch(() => undefined);
+    assert.equal(version, 1);
+  } finally {
+    for (const socket of sockets) socket.destroy();
+    await limited.close();
+  }
 });

@@ -19,8 +19,13 @@ export class HostAgent {
   #listens = false;
   readonly process: ChildProcess;
 
-  constructor() {
-    this.process = spawn(PROGRAM, ['--unix', this.#socket], { stdio: 'inherit' });
+  /** @param descriptors that the agent may have at once (RLIMIT_NOFILE) */
+  constructor(descriptors?: number) {
+    const words = [PROGRAM, '--unix', this.#socket];
+    const limit = descriptors === undefined ? '' : `ulimit -n ${descriptors}; `;
+    this.process = spawn('/bin/sh', ['-c', `${limit}exec "$@"`, 'sh', ...words], {
+      stdio: 'inherit',
+    });
   }
 
   async connect(): Promise<Socket> {
