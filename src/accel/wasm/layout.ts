@@ -26,7 +26,8 @@ export const BOARD_STATE_AREA = 0xa0000;
 export const VM_CONTROL = 0xe0000;
 /**
  * Which modules of translations the VM uses: u32 that changes when entries are taken out, u32 length of
- * the list, then for each u32 its place in the sequence of modules, u16 first place in the table, u16 places.
+ * the list, then for each u32 its place in the sequence of modules, u16 first place in the table, u16 places. Behind
+ * the list u32 that changes when a function is used that was not, and a bit for each place of the table whose function is.
  */
 export const TIER_STATE = 0xf0000;
 export const TIER_EPOCH = 0;
@@ -34,6 +35,9 @@ export const TIER_COUNT = 4;
 export const TIER_LIST = 8;
 export const TIER_ENTRY = 8;
 export const TIER_LIMIT = 0x1f00;
+export const TIER_USES = 0xf808;
+export const TIER_USED = 0xfc00;
+export const TIER_USED_BYTES = 0x400;
 export const BLOCK_HASH = 0x100000;
 /** Entries of 4 bytes: pointer to the first block of the chain. */
 export const BLOCK_HASH_ENTRIES = 0x8000;

@@ -22,38 +22,29 @@ export interface SmallOptions {
   readonly library?: Library;
   readonly allowance?: Allowance;
   readonly mode?: number;
+  /** The guest that this is for another thread: its memory, with a core of its own. */
+  readonly same?: SmallGuest;
 }
 
 /** A guest in 64-bit mode, or in another one, without paging whose code is at CODE. */
 export class SmallGuest {
   readonly view: DataView;
+  readonly #memory: WebAssembly.Memory;
   readonly #run: (budget: number) => number;
 
   constructor(
     code: readonly number[],
-    { threshold, wideThreshold = 0, library, allowance, mode = L.MODE_CODE64 }: SmallOptions,
+    { threshold, wideThreshold = 0, library, allowance, mode = L.MODE_CODE64, same }: SmallOptions,
   ) {
-    const memory = new WebAssembly.Memory({
-      initial: (L.GUEST_BASE + RAM) / 0x10000,
-      maximum: 65536,
-      shared: true,
-    });
-    const core = instantiateCore(coreModule(), memory, SILENT_HOST);
-    installDecodeTables(memory);
+    const initial = (L.GUEST_BASE + RAM) / 0x10000;
+    const memory =
+      same === undefined
+        ? new WebAssembly.Memory({ initial, maximum: 65536, shared: true })
+        : same.#memory;
+    this.#memory = memory;
     this.view = new DataView(memory.buffer);
-    const bytes = new Uint8Array(memory.buffer);
-    emptyTlbs(bytes, CPU);
-    this.view.setUint32(CPU + L.TLB_SET, L.TLB_SUPERVISOR, true);
-    this.view.setUint32(CPU + L.MODE, mode, true);
-    this.view.setBigUint64(CPU + L.CR4, 0x200n, true);
-    this.view.setUint32(CPU + L.MXCSR, 0x1f80, true);
-    this.view.setUint32(CPU + L.SEG_LIMIT + L.SEG_CS * 4, 0xffffffff, true);
-    this.view.setBigUint64(CPU + L.SLOT_4G, 1n << 32n, true);
-    this.view.setUint32(CPU + L.RAM_PAGES, RAM / 4096, true);
-    this.view.setUint32(CPU + L.ARENA_NEXT, L.BLOCK_ARENA, true);
-    this.view.setBigUint64(CPU + L.CR0, 1n, true);
-    this.view.setBigUint64(CPU + L.RIP, BigInt(CODE), true);
-    bytes.set(code, L.GUEST_BASE + CODE);
+    if (same === undefined) this.#reset(code, mode);
+    const core = instantiateCore(coreModule(), memory, SILENT_HOST);
     if (threshold === undefined) {
       this.#run = (budget) => core.run(CPU, budget);
       return;
@@ -68,6 +59,22 @@ export class SmallGuest {
       ...(allowance ? { allowance } : {}),
     });
     this.#run = (budget) => tier.run(budget);
+  }
+
+  #reset(code: readonly number[], mode: number): void {
+    installDecodeTables(this.#memory);
+    emptyTlbs(new Uint8Array(this.#memory.buffer), CPU);
+    this.view.setUint32(CPU + L.TLB_SET, L.TLB_SUPERVISOR, true);
+    this.view.setUint32(CPU + L.MODE, mode, true);
+    this.view.setBigUint64(CPU + L.CR4, 0x200n, true);
+    this.view.setUint32(CPU + L.MXCSR, 0x1f80, true);
+    this.view.setUint32(CPU + L.SEG_LIMIT + L.SEG_CS * 4, 0xffffffff, true);
+    this.view.setBigUint64(CPU + L.SLOT_4G, 1n << 32n, true);
+    this.view.setUint32(CPU + L.RAM_PAGES, RAM / 4096, true);
+    this.view.setUint32(CPU + L.ARENA_NEXT, L.BLOCK_ARENA, true);
+    this.view.setBigUint64(CPU + L.CR0, 1n, true);
+    this.view.setBigUint64(CPU + L.RIP, BigInt(CODE), true);
+    this.put(CODE, code);
   }
 
   put(address: number, bytes: readonly number[]): void {

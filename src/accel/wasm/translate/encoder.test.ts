@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Code, encodeFunction, encodeModule, I32, I64 } from './encoder.js';
+import { Code, encodeFunction, encodeModule, FUNCTIONS, I32, I64 } from './encoder.js';
 
 /** Locals below 20 are i64, others i32. */
 const typeOf = (local: number): number => (local < 20 ? I64 : I32);
@@ -18,5 +18,7 @@ test('a function has the locals that are used, in the order of their first use',
   const memory = new WebAssembly.Memory({ initial: 0, maximum: 65536, shared: true });
   const module = new WebAssembly.Module(bytes as Uint8Array<ArrayBuffer>);
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
-  assert.equal((exports.f0 as (value: number) => number)(21), 42);
+  assert.deepEqual(Object.keys(exports), [FUNCTIONS]);
+  const functions = exports[FUNCTIONS] as WebAssembly.Table;
+  assert.equal((functions.get(0) as (value: number) => number)(21), 42);
 });

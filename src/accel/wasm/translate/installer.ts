@@ -6,6 +6,7 @@
 import { type Core, growTable, TABLE_SIZE } from '../core-module.js';
 import { ForeignWrites } from '../foreign-writes.js';
 import * as L from '../layout.js';
+import { FUNCTIONS } from './encoder.js';
 import { knownPage, pageFrom } from './exec-tlb.js';
 import type { Candidate, Library, TableOwner } from './library.js';
 import { CORE_IMPORTS } from './locals.js';
@@ -22,11 +23,25 @@ const TARGETS_KEPT = 16_384;
 
 const recordsEnd = ({ records }: TranslatedRegion): number => L.CTX_RECORDS + records.length;
 
+const hasBit = (bits: Uint32Array, at: number): boolean =>
+  ((bits[at >>> 5] ?? 0) & (1 << (at & 31))) !== 0;
+
+function setBit(bits: Uint32Array, at: number): void {
+  bits[at >>> 5] = (bits[at >>> 5] ?? 0) | (1 << (at & 31));
+}
+
+function clearBits(bits: Uint32Array, first: number, count: number): void {
+  for (let at = first; at < first + count; at++) {
+    bits[at >>> 5] = (bits[at >>> 5] ?? 0) & ~(1 << (at & 31));
+  }
+}
+
 /** A VM, whose blocks have been flushed, uses no module any more: the next may be another translator's. */
 export function forgetModules(memory: WebAssembly.Memory): void {
   const view = new DataView(memory.buffer);
   const epoch = L.TIER_STATE + L.TIER_EPOCH;
   view.setUint32(L.TIER_STATE + L.TIER_COUNT, 0, true);
+  new Uint8Array(memory.buffer, L.TIER_STATE + L.TIER_USED, L.TIER_USED_BYTES).fill(0);
   view.setUint32(epoch, view.getUint32(epoch, true) + 1, true);
 }
 
@@ -38,8 +53,13 @@ export class Installer implements TableOwner {
   readonly #bytes: Uint8Array;
   readonly #foreign: ForeignWrites;
   readonly #library: Library;
-  /** Modules whose functions are in this core's table, by sequence. */
-  readonly #present = new Set<number>();
+  /** Tables of the modules that are instantiated for this core, by sequence. */
+  readonly #present = new Map<number, WebAssembly.Table>();
+  /** Bits of the places of this core's table that have their function, and of those that the VM uses. */
+  readonly #placed = new Uint32Array(L.TIER_USED_BYTES / 4);
+  readonly #used: Uint32Array;
+  /** How many uses have been looked at. */
+  #uses = 0;
   /** Modules on the VM's list, as far as it has been looked at, in which epoch of it. */
   readonly #listed = new Set<number>();
   /** Contexts of the regions whose jumps lead to blocks, by the blocks' guest physical addresses. */
@@ -55,6 +75,7 @@ export class Installer implements TableOwner {
     this.#memory = memory;
     this.#view = new DataView(memory.buffer);
     this.#bytes = new Uint8Array(memory.buffer);
+    this.#used = new Uint32Array(memory.buffer, L.TIER_STATE + L.TIER_USED, L.TIER_USED_BYTES / 4);
     this.#foreign = new ForeignWrites(memory.buffer as SharedArrayBuffer);
     this.#library = library;
     library.serve(this);
@@ -91,6 +112,39 @@ export class Installer implements TableOwner {
         this.#seen++;
       }
     }
+    if (this.#uses !== this.#state(L.TIER_USES)) this.#placeUsed();
+  }
+
+  /** Puts the functions into the table that other threads have installed. */
+  #placeUsed(): void {
+    this.#uses = this.#state(L.TIER_USES);
+    for (let word = 0; word < this.#used.length; word++) {
+      let missing = (this.#used[word] ?? 0) & ~(this.#placed[word] ?? 0);
+      for (; missing !== 0; missing &= missing - 1) {
+        const candidate = this.#library.at(word * 32 + 31 - Math.clz32(missing & -missing));
+        if (candidate !== undefined) this.#place(candidate);
+      }
+    }
+  }
+
+  /** Puts a function into the table. */
+  #place({ release, number }: Candidate): void {
+    const functions = this.#present.get(release.sequence);
+    if (functions === undefined) return;
+    this.#core.table.set(number, functions.get(number - release.first));
+    setBit(this.#placed, number);
+  }
+
+  /** The VM uses a function, the module of which is on its list. */
+  #use(candidate: Candidate): void {
+    const { number } = candidate;
+    if (!hasBit(this.#placed, number)) this.#place(candidate);
+    if (hasBit(this.#used, number)) return;
+    setBit(this.#used, number);
+    // What others have used since this thread last looked is looked at again.
+    const uses = this.#state(L.TIER_USES);
+    if (this.#uses === uses) this.#uses = (uses + 1) >>> 0;
+    this.#setState(L.TIER_USES, (uses + 1) >>> 0);
   }
 
   #startList(): void {
@@ -128,7 +182,10 @@ export class Installer implements TableOwner {
   /** Lets all blocks that run a function with one of these places be interpreted again. */
   #dropContexts(gone: readonly Places[]): void {
     const dropped = new Uint8Array(TABLE_SIZE);
-    for (const { first, count } of gone) dropped.fill(1, first, first + count);
+    for (const { first, count } of gone) {
+      dropped.fill(1, first, first + count);
+      clearBits(this.#used, first, count);
+    }
     const words = new Uint32Array(this.#memory.buffer, 0, L.CONTEXT_ARENA_END / 4);
     const word = (at: number): number => words[at >>> 2] ?? 0;
     for (let bucket = 0; bucket < L.BLOCK_HASH_ENTRIES; bucket++) {
@@ -153,12 +210,15 @@ export class Installer implements TableOwner {
     for (let index = 0; index < release.regions.length; index++) {
       this.#core.table.set(release.first + index, null);
     }
+    clearBits(this.#placed, release.first, release.regions.length);
   }
 
-  /** Puts a module's functions into the table; a module that imports it would get a copy of it from V8. */
+  /**
+   * Instantiates a module, and makes room for its functions in the table; a module that imports the table would get
+   * a copy of it from V8.
+   */
   #provide(release: Release): void {
     if (this.#present.has(release.sequence)) return;
-    this.#present.add(release.sequence);
     const core: Record<string, WebAssembly.ImportValue> = {};
     const exports = this.#core as unknown as Record<string, WebAssembly.ImportValue>;
     for (const [name] of CORE_IMPORTS) core[name] = exports[name] as WebAssembly.ImportValue;
@@ -166,10 +226,8 @@ export class Installer implements TableOwner {
       env: { memory: this.#memory },
       core,
     });
+    this.#present.set(release.sequence, instance.exports[FUNCTIONS] as WebAssembly.Table);
     growTable(this.#core.table, release.first + release.regions.length);
-    for (let index = 0; index < release.regions.length; index++) {
-      this.#core.table.set(release.first + index, instance.exports[`f${index}`] as never);
-    }
   }
 
   /** Enters a module in the VM's list, all of which this core has; false when the list is full. */
@@ -200,6 +258,7 @@ export class Installer implements TableOwner {
     const outliers = others.length * OUTLIER_BYTES;
     const context = this.#reserve(linkBytes, recordsEnd(region) + outliers);
     if (context === 0) return false;
+    this.#use(candidate);
     view.setUint32(context + L.CTX_FUNCTION, number, true);
     view.setUint32(context + L.CTX_BITMAP, own.bitmap, true);
     view.setUint32(context + L.CTX_ROOT, block, true);

@@ -5,7 +5,12 @@ import { operationNumbers } from '../isa/table.js';
 import * as L from '../layout.js';
 import { CODE, CPU, compareTiers, SmallGuest } from '../testing/small-guest.js';
 import { Library } from './library.js';
-import { LocalService, type TranslationLimits } from './service.js';
+import {
+  LocalService,
+  type Release,
+  type TranslationLimits,
+  type TranslationService,
+} from './service.js';
 
 /** mov ecx, 0x40000000; 2: add eax, 3; imul ebx, eax, 7; xor edx, ebx; dec ecx; jnz 2 */
 const LOOP = [
@@ -211,6 +216,19 @@ function manyFunctions(): { at: number; bytes: number[] }[] {
   return [{ at: CODE, bytes: main }, ...parts];
 }
 
+/** What one translator makes, for so many threads. */
+function servicesOf(translator: LocalService, threads: number): TranslationService[] {
+  const queues = Array.from({ length: threads }, (): Release[] => []);
+  const request = (regions: readonly Uint8Array[]): void => {
+    translator.request(regions);
+    let release = translator.receive();
+    for (; release !== undefined; release = translator.receive()) {
+      for (const queue of queues) queue.push(release);
+    }
+  };
+  return queues.map((queue) => ({ ended: false, request, receive: () => queue.shift() }));
+}
+
 describe('limits', () => {
   const place = (guest: SmallGuest): SmallGuest => {
     for (const { at, bytes } of manyFunctions()) guest.put(at, bytes);
@@ -263,6 +281,24 @@ describe('limits', () => {
       assert.ok(modules - evicted < limit.places);
       assert.ok(translated > 40, `${translated} translated`);
       for (const guest of guests) assert.ok(guest.translated() < 32);
+    });
+
+    it(`${JSON.stringify(limit)}: a VM has what it uses on each thread that runs it`, () => {
+      const translator = new LocalService(limit);
+      const [first, second] = servicesOf(translator, 2).map((service) => new Library(service));
+      const guest = place(new SmallGuest([], { threshold: 20, library: first! }));
+      const threads = [guest, new SmallGuest([], { threshold: 20, library: second!, same: guest })];
+      const plain = place(new SmallGuest([], {}));
+      for (let at = 500n; at < 300_000n; at += 500n) {
+        for (const thread of threads) {
+          thread.advance(guest.count + 250n);
+          plain.advance(guest.count);
+          if (plain.count !== guest.count) thread.advance(plain.count);
+          assert.equal(guest.count, plain.count);
+          assert.deepEqual(guest.registers(), plain.registers());
+        }
+      }
+      assert.ok(translator.counters.evicted > 10);
     });
   }
 });

@@ -24,7 +24,7 @@ export interface EncodedRegion extends TranslatedRegion {
   readonly body: Uint8Array;
 }
 
-/** A compiled module; its functions are called f0, f1, … in the order of the regions. */
+/** A compiled module; its table has the functions in the order of the regions. */
 export interface TranslatedModule {
   readonly module: WebAssembly.Module;
   /** Length of the module. */
