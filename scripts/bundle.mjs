@@ -30,8 +30,8 @@ const ENTRIES = [...PROGRAMS, ...THREADS];
 const QUIET = ['ignore', 'ignore', 'ignore', 'ipc'];
 
 const TRAINING_KERNEL = 'training-kernel';
-/** The user's own image store does not hear of it. */
 const TRAINING_SNAPSHOT = 'training';
+/** The user's own image store does not hear of it. */
 const TRAINING_STORE = 'training-store';
 
 /** Names of a bundle's files, without their ends. */
@@ -169,8 +169,9 @@ process.on('exit', () => {
 }
 
 /**
- * Runs each bundle. A run adds to the cache of the one before. A cache is good for the V8 flags it was made under, and the translator changes them: a
- * program has loaded before that, so it is run without translation, and threads load after it.
+ * Runs each bundle. A run adds to the cache of the one before. A cache is good for the V8 flags it was made under, and
+ * the translator changes them: a program has loaded before that, so it is run without translation, and threads load
+ * after it.
  */
 async function train(bundles) {
   const kernel = join(bundles, TRAINING_KERNEL);
