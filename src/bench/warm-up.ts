@@ -15,10 +15,10 @@ const BOOTS = 4;
 /** From the time at which pages are shared to the end of a boot, in milliseconds. */
 const LINGER = 1000;
 
-/** Tells one version of a file from another; undefined when there is none. */
+/** Tells one version of a file from another, whatever has been written in its place; undefined when there is none. */
 function versionOf(path: string): string | undefined {
   const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
-  return stat && `${stat.ino} ${stat.mtimeNs}`;
+  return stat && `${stat.ino} ${stat.birthtimeNs}`;
 }
 
 /**

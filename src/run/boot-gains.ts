@@ -2,7 +2,9 @@
  * What boots of a kernel leave in the store for later ones: the profile of what became hot, and the pages
  * that its guests have alike. Both hang on the kernel's content.
  */
+import { readdirSync, rmSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { STALE_AFTER_MS } from '../image/atomic-file.js';
 import { removeLeastRecent } from '../image/least-recent.js';
 import { storeFolders } from '../image/store-folders.js';
 import type { BootFile } from './boot-file.js';
@@ -36,9 +38,15 @@ export function deduplicatedPath(
   return join(storeFolders(content.store).deduplicated, name);
 }
 
-/** A profile has been written: keeps the folder of all within its limit. */
+/** A profile has been written: keeps the folder of all within its limit, without what killed processes left half-written. */
 export function boundProfiles(path: string): void {
-  removeLeastRecent(dirname(path), PROFILES_LIMIT, ({ size }) => size);
+  const folder = dirname(path);
+  for (const name of readdirSync(folder)) {
+    const file = join(folder, name);
+    const written = statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? Number.POSITIVE_INFINITY;
+    if (name.includes('.') && Date.now() - written > STALE_AFTER_MS) rmSync(file, { force: true });
+  }
+  removeLeastRecent(folder, PROFILES_LIMIT, ({ size }) => size);
 }
 
 /** Keeps the folder of such pages within its limit. */

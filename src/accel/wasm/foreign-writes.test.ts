@@ -17,6 +17,7 @@ const FLAG = 0x5000;
 const SMALL = { blocks: 48, operations: 400, heat: 0 };
 const TIER = {
   threshold: 4,
+  warm: 4,
   wideThreshold: 0,
   provided: Number.POSITIVE_INFINITY,
   limits: { ...SMALL, wide: { ...SMALL, target: 10 } },

@@ -36,7 +36,7 @@ const profiles = (): string[] => {
   }
 };
 const hashes = (name: string): string[] =>
-  readProfile(join(folder, name)).map(({ hash }) => String(hash));
+  (readProfile(join(folder, name))?.kept ?? []).map(({ region }) => String(region.hash));
 const translated = async (): Promise<number> =>
   (await WorkerPool.shared().translations())?.translated ?? 0;
 

@@ -51,6 +51,7 @@ export class SmallGuest {
     }
     const tier = new Tier(core, memory, CPU, library ?? new Library(new LocalService()), {
       threshold,
+      warm: 10,
       wideThreshold,
       provided: Number.POSITIVE_INFINITY,
       limits: { ...SMALL, wide: { ...SMALL, target: 10 } },

@@ -14,6 +14,7 @@ import { type PackedPage, sameCode } from './region.js';
 import type { Entered } from './region-reader.js';
 import type { Places, Release } from './service.js';
 import type { TranslatedRegion } from './translator.js';
+import { noteUse } from './uses.js';
 
 /** What core/blocks.ts `enterOutlier` fills, in steps of 16: one for each page but the root's, behind the records. */
 const OUTLIER_BYTES = (L.BLK_HEADER + 15) & ~15;
@@ -270,6 +271,7 @@ export class Installer implements TableOwner {
       this.#setSlot(context, index + 1, L.PAGE_UNBOUND);
     });
     view.setUint32(block + L.BLK_CODE, context, true);
+    noteUse(release.uses, number - release.first);
     this.#enterTargets(context, phys - (phys & 0xfff), own);
     others.forEach(({ distance }, index) => {
       this.bind(context, index + 1, entered.set, pageFrom(entered.rip, distance, head.mode));

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { region } from '../testing/regions.js';
 import { Library, TranslationsLost } from './library.js';
 import type { Release } from './service.js';
 
@@ -27,6 +28,23 @@ test('a module that another thread has is waited for', () => {
   const translations = library(next, () => false);
   assert.equal(translations.release(2)?.sequence, 2);
   assert.ok(looks >= 8);
+});
+
+test('of translations with one root the newest comes first, and those of a profile in their order behind it', () => {
+  const modules = [true, true, false, false].map((kept, index): Release => {
+    const regions = [region(0, 8)];
+    return { ...module(index + 1), first: index + 1, kept, regions };
+  });
+  const translations = library(
+    () => modules.shift(),
+    () => false,
+  );
+  translations.update();
+  const found = translations.candidates(region(0, 8).hash);
+  assert.deepEqual(
+    found.map(({ number }) => number),
+    [4, 3, 1, 2],
+  );
 });
 
 test('one that was under way when the translator ended is lost, unless it has come', () => {

@@ -92,7 +92,7 @@ export class Library {
       const candidate = new Candidate(region, release, number);
       this.#places.set(number, candidate);
       const known = this.#roots.get(hash);
-      if (known) known.unshift(candidate);
+      if (known) known[release.kept ? 'push' : 'unshift'](candidate);
       else this.#roots.set(hash, [candidate]);
       hashes.push(hash);
     });
@@ -124,7 +124,7 @@ export class Library {
     return this.#places.get(number);
   }
 
-  /** Translations of what has this `rootHash`, the newest first; others may have it too. */
+  /** Translations of what has this `rootHash`, the newest first, a profile's last; others may have it too. */
   candidates(hash: number): readonly Candidate[] {
     return this.#roots.get(hash) ?? NONE;
   }

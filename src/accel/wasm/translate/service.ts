@@ -7,6 +7,7 @@ import { threadMilliseconds } from '../../../platform/clock.js';
 import { TABLE_SIZE } from '../core-module.js';
 import { regionKey } from './region.js';
 import { type EncodedRegion, moduleOf, type TranslatedModule, Translator } from './translator.js';
+import { makeClock, makeUses, type Uses } from './uses.js';
 
 /** A range of places in the table. */
 export interface Places {
@@ -23,6 +24,9 @@ export interface Release extends TranslatedModule {
   readonly first: number;
   /** The oldest module that is still alive: the places of those before it are free or taken. */
   readonly oldest: number;
+  /** Made of a profile, whose regions come in the order in which they are preferred. */
+  readonly kept: boolean;
+  readonly uses: Uses;
 }
 
 export interface TranslationService {
@@ -85,6 +89,7 @@ export class Releases {
   readonly #translator = new Translator();
   readonly #limits: TranslationLimits;
   readonly #known = new Set<string>();
+  readonly #clock = makeClock();
   /** The oldest first. */
   #live: LiveModule[] = [];
   #sequence = 0;
@@ -97,6 +102,11 @@ export class Releases {
   /** Modules that are alive, the oldest first. */
   get live(): Release[] {
     return this.#live.map(({ release }) => release);
+  }
+
+  /** Keys of the regions of a module that is alive. */
+  keysOf(release: Release): readonly string[] {
+    return this.#live.findLast((module) => module.release === release)?.keys ?? [];
   }
 
   /** Those regions that are not known yet; they are from now on. */
@@ -126,12 +136,15 @@ export class Releases {
     return encoded;
   }
 
-  /** Compiles at least one region, at most as many as there are places. */
-  adopt(regions: readonly EncodedRegion[]): Release {
+  /**
+   * Compiles at least one region, at most as many as there are places.
+   * @param kept whether they are of a profile
+   */
+  adopt(regions: readonly EncodedRegion[], kept = false): Release {
     const began = threadMilliseconds();
     const bytes = moduleOf(regions);
     const module = new WebAssembly.Module(bytes as Uint8Array<ArrayBuffer>);
-    const release = this.#release(regions, module, bytes.length);
+    const release = this.#release(regions, module, bytes.length, kept);
     this.counters.milliseconds += threadMilliseconds() - began;
     return release;
   }
@@ -143,16 +156,21 @@ export class Releases {
     return this.#release(regions, module, bytes.length);
   }
 
-  #release(encoded: readonly EncodedRegion[], module: WebAssembly.Module, bytes: number): Release {
-    const regions = encoded.map(({ packed }) => packed);
-    const places = this.#place(regions.length);
+  #release(
+    encoded: readonly EncodedRegion[],
+    module: WebAssembly.Module,
+    bytes: number,
+    kept = false,
+  ): Release {
+    const places = this.#place(encoded.length);
     this.#makeRoom(places, bytes);
     const sequence = ++this.#sequence;
     const oldest = this.#live[0]?.release.sequence ?? sequence;
     // Without the functions, which other threads have no use for.
-    const own = encoded.map(({ body: _, ...region }) => region);
-    const release = { module, bytes, regions: own, sequence, first: places.first, oldest };
-    this.#live.push({ ...places, keys: regions.map(regionKey), release });
+    const regions = encoded.map(({ body: _body, key: _key, ...region }) => region);
+    const uses = makeUses(this.#clock, encoded.length);
+    const release = { module, bytes, regions, sequence, first: places.first, oldest, kept, uses };
+    this.#live.push({ ...places, keys: encoded.map(({ key }) => key), release });
     const { counters } = this;
     counters.modules++;
     counters.bytes += bytes;

@@ -194,6 +194,34 @@ describe('translated code', () => {
     }
     assert.equal(requests, 1);
   });
+
+  it('is used once it is installed, in the order of that', () => {
+    const service = new LocalService();
+    const releases: Release[] = [];
+    const library = new Library({
+      request: (regions) => service.request(regions),
+      receive: () => {
+        const release = service.receive();
+        if (release !== undefined) releases.push(release);
+        return release;
+      },
+      ended: false,
+    });
+    const uses = (): number[] => releases.flatMap(({ uses }) => [...uses.first]);
+    const advance = (guest: SmallGuest): void => {
+      for (let turn = 0; turn < 50; turn++) guest.advance(guest.count + 1000n);
+    };
+    for (let vm = 0; vm < 2; vm++) {
+      advance(new SmallGuest(LOOP, { threshold: 20, library }));
+      assert.deepEqual(uses(), [1]);
+    }
+    const asking = new SmallGuest(BRANCH_TO_NEXT, { threshold: 20, library });
+    while (service.counters.asked < 2) asking.advance(asking.count + 10n);
+    library.update();
+    assert.deepEqual(uses(), [1, 0]);
+    advance(asking);
+    assert.deepEqual(uses().slice(0, 2), [1, 2]);
+  });
 });
 
 /**

@@ -3,7 +3,7 @@
  * order; a thread that comes later gets what there is first.
  */
 import { type MessagePort, parentPort } from '../../../platform/threads.js';
-import { REGION_LIMIT, readProfile, writeProfile } from './profile.js';
+import { OpenProfile } from './open-profile.js';
 import { isWide } from './region.js';
 import { type Release, Releases } from './service.js';
 import type { TranslatorAnswer, TranslatorCommand } from './thread.js';
@@ -29,35 +29,26 @@ let working = false;
 /** Wide regions to be compiled, and whether some are. */
 const wide: EncodedRegion[] = [];
 let optimising = false;
-/** A profile in use. */
-interface OpenProfile {
-  /** How many regions the file held. */
-  readonly held: number;
-  /** What has been made since, in its order. */
-  readonly made: EncodedRegion[];
-}
+/** Profiles in use, by their files. */
 const profiles = new Map<string, OpenProfile>();
 
-/** Whose kernel a region is of, is not known. */
-function keep(regions: readonly EncodedRegion[]): void {
-  for (const { made } of profiles.values()) {
-    if (made.length < REGION_LIMIT) made.push(...regions);
-  }
-}
-
 function publish(release: Release): void {
+  const keys = releases.keysOf(release);
+  for (const profile of profiles.values()) profile.follow(keys, release.uses);
   for (const port of ports) port.postMessage(release);
 }
 
 /** Translates and compiles what is asked for, a module at a time. */
 function work(): void {
-  let regions = adopted.shift();
-  if (regions === undefined) {
-    regions = releases.translate(queue.slice(0, BATCH));
+  const kept = adopted.shift();
+  if (kept !== undefined) publish(releases.adopt(kept, true));
+  else {
+    const regions = releases.translate(queue.slice(0, BATCH));
     queue = queue.slice(BATCH);
-    keep(regions);
+    // Whose kernel a region is of, is not known.
+    for (const profile of profiles.values()) profile.add(regions);
+    publish(releases.adopt(regions));
   }
-  publish(releases.adopt(regions));
   working = adopted.length > 0 || queue.length > 0;
   if (working) setImmediate(work);
 }
@@ -117,22 +108,17 @@ function modulesOf(regions: readonly EncodedRegion[]): EncodedRegion[][] {
 
 function useProfile(path: string): void {
   if (profiles.has(path)) return;
-  const regions = readProfile(path);
-  profiles.set(path, { held: regions.length, made: [] });
+  const profile = new OpenProfile(path);
+  profiles.set(path, profile);
+  const regions = profile.read();
+  for (const release of releases.live) profile.follow(releases.keysOf(release), release.uses);
   const fresh = new Set(releases.fresh(regions.map(({ packed }) => packed)));
   adopted.push(...modulesOf(regions.filter(({ packed }) => fresh.has(packed))));
   begin();
 }
 
-/** A profile is written again when it would grow by more than this part. */
-const GROWTH = 0.05;
-
-function saveProfile(path: string, { held, made }: OpenProfile): void {
-  if (made.length <= held * GROWTH) return;
-  const regions = [...readProfile(path), ...made];
-  profiles.set(path, { held: regions.length, made: [] });
-  writeProfile(path, regions);
-  answer({ kind: 'kept', path });
+function saveProfile(path: string, profile: OpenProfile): void {
+  if (profile.save()) answer({ kind: 'kept', path });
 }
 
 function saveProfiles(): void {

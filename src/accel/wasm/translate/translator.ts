@@ -4,7 +4,7 @@ import * as L from '../layout.js';
 import { encodeFunction, encodeModule } from './encoder.js';
 import { CORE_IMPORTS, FUNCTION_TYPE } from './locals.js';
 import { OperationTable } from './operations.js';
-import { PackedHead, unpack } from './region.js';
+import { PackedHead, regionKey, unpack } from './region.js';
 import { type Translation, translate } from './translate.js';
 
 /** A translated region, ready to be installed in any VM. */
@@ -20,6 +20,8 @@ export interface TranslatedRegion {
 
 /** The same with its function, which can go into any module. */
 export interface EncodedRegion extends TranslatedRegion {
+  /** As region.ts `regionKey` tells it. */
+  readonly key: string;
   /** As encoder.ts `encodeFunction` gives it. */
   readonly body: Uint8Array;
 }
@@ -55,6 +57,7 @@ export class Translator {
   translate(packed: Uint8Array): EncodedRegion {
     const { body, links, records } = translate(this.#table, unpack(packed));
     const hash = new PackedHead(packed).hash;
-    return { packed, hash, links, records: joined(records), body: encodeFunction(body) };
+    const key = regionKey(packed);
+    return { packed, key, hash, links, records: joined(records), body: encodeFunction(body) };
   }
 }
