@@ -86,7 +86,8 @@ static void execute(char **arguments, char **environment) {
     char file[4096];
     if (snprintf(file, sizeof file, "%.*s/%s", (int)length, length == 0 ? "." : path, arguments[0]) <
         (int)sizeof file) {
-      execve(file, arguments, environment);
+      /* The kernel makes an address space for each try, also of what is not there. */
+      if (access(file, F_OK) == 0) execve(file, arguments, environment);
       if (errno != ENOENT && errno != ENOTDIR) found = errno;
     }
     path += length + (path[length] == ':');

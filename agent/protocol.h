@@ -70,6 +70,7 @@
 #define FIELD_HOSTNAME 17
 #define FIELD_MACHINE_ID 18
 #define FIELD_ADDRESS 19
+#define FIELD_TIMESTAMP 20
 
 /* Flags of an EXEC. */
 #define EXEC_PTY 1

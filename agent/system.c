@@ -15,16 +15,31 @@
 #define RNDADDENTROPY 0x40085203
 #define RNDRESEEDCRNG 0x5207
 #define ENTROPY_MAX 512
+/* No request takes longer: a time-stamp counter that is further on is not the one that the host knows. */
+#define LATE_MAX 60000000000u
 
-static int set_clock(const struct request *request) {
+/*
+ * Nanoseconds since the host took the clock, by the time-stamp counter, which counts them where the host gives its
+ * value.
+ */
+static uint64_t late_by(const struct request *request) {
+  struct field field;
+  if (!request_find(request, FIELD_TIMESTAMP, &field)) return 0;
+  uint64_t late = __builtin_ia32_rdtsc() - request_number(request, FIELD_TIMESTAMP, 0);
+  return late <= LATE_MAX ? late : 0;
+}
+
+static int set_clock(const struct request *request, uint64_t *late) {
   struct field field;
   if (!request_find(request, FIELD_CLOCK, &field)) return 0;
-  uint64_t nanoseconds = request_number(request, FIELD_CLOCK, 0);
+  *late = late_by(request);
+  uint64_t nanoseconds = request_number(request, FIELD_CLOCK, 0) + *late;
   struct timespec time = {.tv_sec = nanoseconds / 1000000000, .tv_nsec = nanoseconds % 1000000000};
   return clock_settime(CLOCK_REALTIME, &time);
 }
 
-static int add_entropy(const struct request *request) {
+static int add_entropy(const struct request *request, uint64_t *late) {
+  (void)late;
   struct {
     int bits;
     int bytes;
@@ -47,13 +62,15 @@ static int add_entropy(const struct request *request) {
   return failed ? -1 : 0;
 }
 
-static int set_hostname(const struct request *request) {
+static int set_hostname(const struct request *request, uint64_t *late) {
+  (void)late;
   struct field field;
   if (!request_find(request, FIELD_HOSTNAME, &field)) return 0;
   return sethostname((const char *)field.bytes, field.length);
 }
 
-static int set_machine_id(const struct request *request) {
+static int set_machine_id(const struct request *request, uint64_t *late) {
+  (void)late;
   struct field field;
   if (!request_find(request, FIELD_MACHINE_ID, &field)) return 0;
   int fd = open("/etc/machine-id", O_WRONLY | O_TRUNC | O_CLOEXEC);
@@ -69,16 +86,19 @@ static int set_machine_id(const struct request *request) {
 void system_start(struct connection *connection, const struct request *request) {
   static const struct {
     const char *name;
-    int (*set)(const struct request *request);
+    int (*set)(const struct request *request, uint64_t *late);
   } steps[] = {{"entropy", add_entropy},
                {"clock", set_clock},
                {"hostname", set_hostname},
                {"machine-id", set_machine_id}};
+  uint64_t late = 0;
   for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
-    if (steps[i].set(request) == 0) continue;
+    if (steps[i].set(request, &late) == 0) continue;
     connection_fail(connection, errno, steps[i].name);
     return;
   }
-  connection_send(connection, REPLY_OK, "", 0);
+  uint8_t answer[8];
+  put64(answer, late);
+  connection_send(connection, REPLY_OK, answer, sizeof answer);
   connection_finish(connection);
 }

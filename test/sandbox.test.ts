@@ -2,7 +2,30 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { PandoError, Sandbox } from 'pando';
+import { Agent } from '#dist/sandbox/agent/agent.js';
+import { AGENT_PORT } from '#dist/sandbox/agent/protocol.js';
+
+/** Milliseconds that a request to set the clock is held back. */
+const HELD_BACK = 1000;
+
+/** A request that is long on its way sets the clock right all the same. */
+async function setClockLate({ vm, files }: Sandbox): Promise<void> {
+  const timestamp = vm.timestamp();
+  if (timestamp === undefined) return;
+  const late = new Agent(async () => {
+    await sleep(HELD_BACK);
+    return vm.vsock.connect(AGENT_PORT);
+  });
+  const clock = BigInt(Date.now()) * 1_000_000n;
+  assert.ok((await late.system({ clock, timestamp })) >= BigInt(HELD_BACK) * 900_000n);
+  const before = Date.now();
+  await files.writeFile('/tmp/now', '');
+  const written = Number((await files.stat('/tmp/now')).modified / 1_000_000n);
+  assert.ok(written > before - HELD_BACK / 2, `${before - written} ms behind`);
+  assert.ok(written < Date.now() + HELD_BACK / 2, `${written - Date.now()} ms ahead`);
+}
 
 test('a sandbox runs commands, moves files, reaches ports, pauses, forks, ends', async () => {
   await using sandbox = await Sandbox.create({ env: { GREETING: 'hello' }, metadata: { a: 'b' } });
@@ -13,6 +36,7 @@ test('a sandbox runs commands, moves files, reaches ports, pauses, forks, ends',
   assert.deepEqual([stdout, exitCode], ['hello\nLinux\n', 3]);
   const off = Math.abs(Number((await sandbox.exec('date +%s')).stdout) - Date.now() / 1000);
   assert.ok(off < 60, `the clock is ${off} s off`);
+  await setClockLate(sandbox);
   assert.match((await sandbox.exec('hostname')).stdout, /^sandbox-[0-9a-f]{8}\n$/);
 
   const bytes = randomBytes(3_000_000);

@@ -72,6 +72,8 @@ export interface Execution {
   vcpuState(vcpu: number): VcpuState;
   /** Instructions retired by all vCPUs; 0 where they are not counted. */
   instructions(): bigint;
+  /** The first vCPU's time-stamp counter, where it counts nanoseconds of guest time. */
+  timestamp(): bigint | undefined;
   /** Gives back memory that can be made again when it is needed; all are parked. */
   trim(): void;
   /** Lets go of threads and of what the accelerator holds; all are parked. */

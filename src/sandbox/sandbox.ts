@@ -51,15 +51,26 @@ const CLOCK_TOLERANCE = 10;
 const CLOCK_TRIES = 4;
 
 /**
- * Makes a clone a machine of its own, and sets its clock. The clock is behind by the time that the request took to the
- * guest, so one that took long is followed by another: the guest has its code by then.
+ * Makes a clone a machine of its own, and sets its clock. The agent takes the time that the request took to the guest
+ * from the time-stamp counter. Where that is not known, the clock is behind by so much, and a request that took long is
+ * followed by another: the guest has its code by then.
  */
-async function setSystem(agent: Agent, own: Omit<SystemRequest, 'clock'> = {}): Promise<void> {
+async function setSystem(
+  vm: Vm,
+  agent: Agent,
+  own: Omit<SystemRequest, 'clock' | 'timestamp'> = {},
+): Promise<void> {
   let request = own;
   for (let tries = 0; tries < CLOCK_TRIES; tries += 1) {
     const began = performance.now();
-    await agent.system({ ...request, clock: BigInt(Date.now()) * 1_000_000n });
-    if (performance.now() - began <= CLOCK_TOLERANCE) return;
+    const timestamp = vm.timestamp();
+    const clock = BigInt(Date.now()) * 1_000_000n;
+    const late = await agent.system({
+      ...request,
+      clock,
+      ...(timestamp !== undefined && { timestamp }),
+    });
+    if (late > 0n || performance.now() - began <= CLOCK_TOLERANCE) return;
     request = {};
   }
 }
@@ -133,7 +144,7 @@ export class Sandbox implements AsyncDisposable {
         hostname: `sandbox-${id.slice(0, 8)}`,
         machineId: id.replaceAll('-', ''),
       };
-      const agent = await agentReady(vm, (asked) => setSystem(asked, own), options.signal);
+      const agent = await agentReady(vm, (asked) => setSystem(vm, asked, own), options.signal);
       return new Sandbox(id, vm, agent, log, options);
     } catch (error) {
       await vm.close();
@@ -197,7 +208,7 @@ export class Sandbox implements AsyncDisposable {
   /** Goes on, with the clock set right. */
   async resume(): Promise<void> {
     this.#vm.start();
-    await setSystem(this.#agent);
+    await setSystem(this.#vm, this.#agent);
   }
 
   /**

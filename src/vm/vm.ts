@@ -555,6 +555,15 @@ export class Vm implements AsyncDisposable {
   }
 
   /**
+   * The guest's time-stamp counter, while the VM runs; undefined where it does not count nanoseconds (kvm).
+   * @throws PandoError VM_CLOSED
+   */
+  timestamp(): bigint | undefined {
+    this.#checkHeld();
+    return this.#guest.execution.timestamp();
+  }
+
+  /**
    * What a vCPU, by its number, is doing now (the VM keeps running).
    * @throws PandoError VM_CLOSED, VCPU_UNKNOWN
    */

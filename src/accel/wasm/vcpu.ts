@@ -294,6 +294,11 @@ export class WasmVcpu implements Vcpu {
     this.#tier?.close();
   }
 
+  /** What the time-stamp counter is ahead of guest time in nanoseconds (IA32_TSC_ADJUST). */
+  timestampOffset(): bigint {
+    return this.#view.getBigUint64(L.TSC_OFFSET, true);
+  }
+
   instructions(): bigint {
     return this.#view.getBigUint64(L.ICOUNT, true);
   }

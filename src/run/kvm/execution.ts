@@ -259,6 +259,11 @@ export class KvmExecution implements Execution {
     return 0n;
   }
 
+  /** It is the processor's, at the processor's pace. */
+  timestamp(): undefined {
+    return undefined;
+  }
+
   /** The kernel holds nothing here that it could make again. */
   trim(): void {}
 

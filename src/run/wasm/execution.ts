@@ -123,6 +123,10 @@ export class WasmExecution implements Execution {
     return this.#vcpu.instructions();
   }
 
+  timestamp(): bigint {
+    return BigInt(Math.floor(this.#control.now())) + this.#vcpu.timestampOffset();
+  }
+
   /** Decoded code: most of it ran once, in the boot. */
   trim(): void {
     this.#vcpu.forgetCode();

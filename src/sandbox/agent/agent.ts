@@ -46,6 +46,8 @@ export interface WriteOptions {
 export interface SystemRequest {
   /** Nanoseconds since 1970. */
   readonly clock?: bigint;
+  /** The guest's time-stamp counter when it was so late, where it counts nanoseconds. */
+  readonly timestamp?: bigint;
   /** At most 512 bytes. */
   readonly entropy?: Uint8Array;
   readonly hostname?: string;
@@ -116,14 +118,21 @@ export class Agent {
     return new AgentCommand(channel, pid.readUInt32LE(0));
   }
 
-  /** Sets clock, entropy and names. */
-  async system(request: SystemRequest): Promise<void> {
+  /**
+   * Sets clock, entropy and names.
+   * @returns nanoseconds by which the clock was set later than asked for, since the request took so long; 0 when the guest
+   * does not know
+   */
+  async system(request: SystemRequest): Promise<bigint> {
     const fields: Fields = [];
     if (request.clock !== undefined) fields.push([FIELD.CLOCK, u64(request.clock)]);
+    if (request.timestamp !== undefined) fields.push([FIELD.TIMESTAMP, u64(request.timestamp)]);
     if (request.entropy !== undefined) fields.push([FIELD.ENTROPY, request.entropy]);
     if (request.hostname !== undefined) fields.push([FIELD.HOSTNAME, request.hostname]);
     if (request.machineId !== undefined) fields.push([FIELD.MACHINE_ID, request.machineId]);
-    await this.#call(REQUEST.SYSTEM, fields);
+    const answer = await this.#call(REQUEST.SYSTEM, fields);
+    // An agent of an older image says nothing.
+    return answer.length < 8 ? 0n : answer.readBigUInt64LE(0);
   }
 
   /** @param follow symbolic links, as stat(2) and not lstat(2) */

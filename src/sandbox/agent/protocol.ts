@@ -76,6 +76,7 @@ export const FIELD = {
   HOSTNAME: 17,
   MACHINE_ID: 18,
   ADDRESS: 19,
+  TIMESTAMP: 20,
 } as const;
 
 /** Flags of EXEC. */
