@@ -109,8 +109,11 @@ export class Precopy {
     const states = readOwnPages(this.#guest.ramHostAddress, this.#own.length);
     // A page that the guest has given back since is looked at, too.
     const own = this.#own;
-    for (let page = own.indexOf(PAGE_OWN); page >= 0; page = own.indexOf(PAGE_OWN, page + 1)) {
-      states[page] = PAGE_OWN;
+    for (let page = own.indexOf(PAGE_OWN); page >= 0; ) {
+      let end = page + 1;
+      while (own[end] === PAGE_OWN) end += 1;
+      states.fill(PAGE_OWN, page, end);
+      page = own.indexOf(PAGE_OWN, end);
     }
     this.#own = states;
     const copied = this.#runs.filter(({ file }) => file === this.#file);
