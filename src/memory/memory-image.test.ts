@@ -93,3 +93,19 @@ test('pages of a file that no other guest can map are copied', () => {
     closeSync(fd);
   }
 });
+
+test('a clone of a guest with scattered pages has few runs, for the guest maps them while it stands', () => {
+  const ramBytes = PAGES * PAGE_SIZE;
+  const guest = MappedMemory.create({ ramBytes, controlBytes: 0 });
+  const first = new MemoryLayout([], []);
+  let layout: MemoryLayout | undefined;
+  try {
+    for (let page = 0; page < PAGES; page += 8) guest.bytes(page * PAGE_SIZE, 1)[0] = 1;
+    layout = first.capture(guest);
+    assert.ok(layout.runs.length <= 128, `${layout.runs.length} runs`);
+  } finally {
+    layout?.close();
+    first.close();
+    guest.release();
+  }
+});

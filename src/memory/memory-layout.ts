@@ -49,8 +49,11 @@ const CHUNK = 256;
 
 /** Runs that a captured memory has at most, if its pages allow it, when it is to be mapped often. */
 const RUNS_OF_SNAPSHOT = 48;
-/** The same for a clone: mapping a run takes as long as copying a page, so a clone that has room has many. */
-const RUNS_OF_CLONE = 1024;
+/**
+ * The same for a clone. The guest itself maps its runs anew while it stands: with a thousand there is no time for most,
+ * whose pages each later capture compares and copies again.
+ */
+const RUNS_OF_CLONE = 128;
 /** One guest may take up such a part of the mappings that are left to the process. */
 const SHARE_OF_MAPPINGS = 64;
 /** Milliseconds in which a guest that stands still for a clone maps what was copied; the rest is for later captures. */
