@@ -38,8 +38,7 @@ static int set_clock(const struct request *request, uint64_t *late) {
   return clock_settime(CLOCK_REALTIME, &time);
 }
 
-static int add_entropy(const struct request *request, uint64_t *late) {
-  (void)late;
+static int add_entropy(const struct request *request) {
   struct {
     int bits;
     int bytes;
@@ -62,15 +61,13 @@ static int add_entropy(const struct request *request, uint64_t *late) {
   return failed ? -1 : 0;
 }
 
-static int set_hostname(const struct request *request, uint64_t *late) {
-  (void)late;
+static int set_hostname(const struct request *request) {
   struct field field;
   if (!request_find(request, FIELD_HOSTNAME, &field)) return 0;
   return sethostname((const char *)field.bytes, field.length);
 }
 
-static int set_machine_id(const struct request *request, uint64_t *late) {
-  (void)late;
+static int set_machine_id(const struct request *request) {
   struct field field;
   if (!request_find(request, FIELD_MACHINE_ID, &field)) return 0;
   int fd = open("/etc/machine-id", O_WRONLY | O_TRUNC | O_CLOEXEC);
@@ -84,17 +81,14 @@ static int set_machine_id(const struct request *request, uint64_t *late) {
 }
 
 void system_start(struct connection *connection, const struct request *request) {
-  static const struct {
-    const char *name;
-    int (*set)(const struct request *request, uint64_t *late);
-  } steps[] = {{"entropy", add_entropy},
-               {"clock", set_clock},
-               {"hostname", set_hostname},
-               {"machine-id", set_machine_id}};
   uint64_t late = 0;
-  for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
-    if (steps[i].set(request, &late) == 0) continue;
-    connection_fail(connection, errno, steps[i].name);
+  const char *failed = add_entropy(request) < 0          ? "entropy"
+                       : set_clock(request, &late) < 0   ? "clock"
+                       : set_hostname(request) < 0       ? "hostname"
+                       : set_machine_id(request) < 0     ? "machine-id"
+                                                         : NULL;
+  if (failed != NULL) {
+    connection_fail(connection, errno, failed);
     return;
   }
   uint8_t answer[8];

@@ -188,7 +188,7 @@ async function train(bundles) {
   await command(['--tier', '1'], ['--require', join(scripts, 'await-threads.cjs')]);
   placeLaunchers(bundles, PROGRAMS);
   // What is not used again may be left out after some runs: what matters most comes last.
-  await ended(fork(join(bundles, 'main.cjs'), ['--help'], { stdio: QUIET }));
+  await program(join(bundles, 'main.cjs'), ['--help']);
   await command(['--tier', '0', '--isolate', 'process']);
   await program(join(scripts, 'training-snapshot.mjs'), [
     kernel,

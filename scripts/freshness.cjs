@@ -55,8 +55,11 @@ function coreIsFresh(root) {
 function bundlesAreFresh(root) {
   const { typescript, core, bundles } = outputs(root);
   const makers = [
-    ...['bundle.mjs', 'launcher.cjs', 'await-threads.cjs'],
-    ...['training-kernel.mjs', 'training-snapshot.mjs'],
+    'bundle.mjs',
+    'launcher.cjs',
+    'await-threads.cjs',
+    'training-kernel.mjs',
+    'training-snapshot.mjs',
   ];
   const parts = [typescript, core, ...makers.map((name) => join(root, 'scripts', name))];
   return time(bundles) >= Math.max(...parts.map(time));

@@ -13,6 +13,11 @@ import { coded } from '../system-error.js';
 /** Older than any write that is still under way. */
 export const STALE_AFTER_MS = 60 * 60 * 1000;
 
+/** Whether a file has been left half-written: one that is being written has a suffix behind a dot (platform/file.ts). */
+export function isHalfWritten(name: string, age: number): boolean {
+  return name.includes('.') && age > STALE_AFTER_MS;
+}
+
 /** Write in pieces of this many bytes, so that progress and signals get their turn. */
 const PIECE = 4 * 1024 * 1024;
 

@@ -20,6 +20,7 @@ import { join } from 'node:path';
 import { PandoError } from '../error.js';
 import { coded } from '../system-error.js';
 import {
+  isHalfWritten,
   publishNew,
   publishReplacing,
   type RemovedFile,
@@ -375,8 +376,7 @@ export class ImageStore {
     const wanted = new Set([...(await this.referenced()), ...kept]);
     const unwanted = (name: string, age: number): boolean => {
       if (!wanted.has(name.slice(0, HASH_DIGITS))) return true;
-      // One that is being written has a suffix.
-      return name.includes('.') && age > STALE_AFTER_MS;
+      return isHalfWritten(name, age);
     };
     await removeFiles(
       this.folders.layers,

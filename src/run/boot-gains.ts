@@ -4,7 +4,7 @@
  */
 import { readdirSync, rmSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { STALE_AFTER_MS } from '../image/atomic-file.js';
+import { isHalfWritten } from '../image/atomic-file.js';
 import { removeLeastRecent } from '../image/least-recent.js';
 import { storeFolders } from '../image/store-folders.js';
 import type { BootFile } from './boot-file.js';
@@ -44,7 +44,7 @@ export function boundProfiles(path: string): void {
   for (const name of readdirSync(folder)) {
     const file = join(folder, name);
     const written = statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? Number.POSITIVE_INFINITY;
-    if (name.includes('.') && Date.now() - written > STALE_AFTER_MS) rmSync(file, { force: true });
+    if (isHalfWritten(name, Date.now() - written)) rmSync(file, { force: true });
   }
   removeLeastRecent(folder, PROFILES_LIMIT, ({ size }) => size);
 }

@@ -110,9 +110,9 @@ export class Releases {
   }
 
   /** Those regions that are not known yet; they are from now on. */
-  fresh(regions: readonly Uint8Array[]): Uint8Array[] {
-    const fresh = regions.filter((packed) => {
-      const key = regionKey(packed);
+  fresh<Region>(regions: readonly Region[], keyOf: (region: Region) => string): Region[] {
+    const fresh = regions.filter((region) => {
+      const key = keyOf(region);
       if (this.#known.has(key)) return false;
       this.#known.add(key);
       return true;
@@ -224,7 +224,7 @@ export class LocalService implements TranslationService {
   }
 
   request(regions: readonly Uint8Array[]): void {
-    const fresh = this.#releases.fresh(regions);
+    const fresh = this.#releases.fresh(regions, regionKey);
     if (fresh.length > 0) this.#made.push(this.#releases.make(fresh));
   }
 

@@ -4,7 +4,7 @@
  */
 import { type MessagePort, parentPort } from '../../../platform/threads.js';
 import { OpenProfile } from './open-profile.js';
-import { isWide } from './region.js';
+import { isWide, regionKey } from './region.js';
 import { type Release, Releases } from './service.js';
 import type { TranslatorAnswer, TranslatorCommand } from './thread.js';
 import type { EncodedRegion } from './translator.js';
@@ -75,7 +75,7 @@ function begin(): void {
 }
 
 function request(regions: readonly Uint8Array[]): void {
-  const fresh = releases.fresh(regions);
+  const fresh = releases.fresh(regions, regionKey);
   queue.push(...fresh.filter((packed) => !isWide(packed)));
   // Profiles do without them: compiling them all would come before what the next boot waits for.
   const large = fresh.filter(isWide);
@@ -112,8 +112,7 @@ function useProfile(path: string): void {
   profiles.set(path, profile);
   const regions = profile.read();
   for (const release of releases.live) profile.follow(releases.keysOf(release), release.uses);
-  const fresh = new Set(releases.fresh(regions.map(({ packed }) => packed)));
-  adopted.push(...modulesOf(regions.filter(({ packed }) => fresh.has(packed))));
+  adopted.push(...modulesOf(releases.fresh(regions, ({ key }) => key)));
   begin();
 }
 
