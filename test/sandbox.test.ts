@@ -37,6 +37,8 @@ test('a sandbox runs commands, moves files, reaches ports, pauses, forks, ends',
   await using sandbox = await Sandbox.create({ env: { GREETING: 'hello' }, metadata: { a: 'b' } });
   assert.deepEqual(Sandbox.list(), [sandbox]);
   assert.equal(Sandbox.get(sandbox.id), sandbox);
+  // The image's start script is over: it needs nothing any more of what a command may remove.
+  assert.equal((await sandbox.exec("tr '\\0' ' ' < /proc/1/cmdline")).stdout.trim(), 'init');
 
   const { stdout, exitCode } = await sandbox.exec('echo $GREETING; uname -s; exit 3');
   assert.deepEqual([stdout, exitCode], ['hello\nLinux\n', 3]);

@@ -1,38 +1,28 @@
 /** When a guest that boots is ready to be written down. */
 import { PandoError } from '../error.js';
 import type { SnapshotManifest } from '../snapshot/manifest.js';
+import { asleep } from '../vm/asleep.js';
 import type { SnapshotOptions, VmOptions } from '../vm/types.js';
 import { Vm } from '../vm/vm.js';
 import { TextWatch } from './terminal/text-watch.js';
 
-/** A guest that has nothing more to do at its start is asleep and silent in so many looks at it. */
-const IDLE_LOOKS = 10;
-const LOOK_MS = 50;
-
 /**
  * Resolves at the guest's first ready moment: its console has shown `until`, or user space has begun and
- * the guest waits. A host with other work makes a guest slow, but not sleep.
+ * the guest waits.
  */
 async function ready(vm: Vm, until: string | undefined, timeoutMs: number): Promise<void> {
   const watch = until === undefined ? undefined : new TextWatch(until);
-  let looks: NodeJS.Timeout | undefined;
+  const over = new AbortController();
   let limit: NodeJS.Timeout | undefined;
-  const stops: (() => void)[] = [];
+  let stop = (): void => undefined;
   try {
     await new Promise<void>((resolve, reject) => {
-      let idle = 0;
-      const look = (): void => {
-        const began = vm.stages.some(({ name }) => name === 'linux_start_user');
-        idle = began && vm.vcpuState().halted ? idle + 1 : 0;
-        if (idle === IDLE_LOOKS) resolve();
-      };
-      if (watch === undefined) looks = setInterval(look, LOOK_MS);
-      stops.push(
-        vm.onConsole((bytes) => {
-          idle = 0;
-          if (watch?.feed(bytes) === true) resolve();
-        }),
-      );
+      if (watch === undefined) asleep(vm, over.signal).then(resolve, reject);
+      else {
+        stop = vm.onConsole((bytes) => {
+          if (watch.feed(bytes)) resolve();
+        });
+      }
       limit = setTimeout(() => {
         const what = until === undefined ? 'its user space was ready' : `it printed ${until}`;
         const message = `${timeoutMs / 1000} s went by before ${what}`;
@@ -45,9 +35,9 @@ async function ready(vm: Vm, until: string | undefined, timeoutMs: number): Prom
       });
     });
   } finally {
-    clearInterval(looks);
+    over.abort();
     clearTimeout(limit);
-    for (const stop of stops) stop();
+    stop();
   }
 }
 

@@ -21,8 +21,10 @@ const PATH = '/sbin:/usr/sbin:/bin:/usr/bin';
 
 /**
  * /init. It reports the boot stage before anything else. Drivers of devices are loaded where the VM was given the
- * kernel's modules, and the agent started; a network device gets its address by DHCP. `pando.exec=PATH` on the kernel's command line runs a program in place of the shell and
- * powers off after it; a name with a dot is not passed on to init's environment, hence /proc/cmdline.
+ * kernel's modules; a network device gets its address by DHCP. `pando.exec=PATH` on the kernel's command line runs a
+ * program in place of the shell and powers off after it; a name with a dot is not passed on to init's environment,
+ * hence /proc/cmdline. The agent is init's, so that it answers only once this script is over: a command of a host that
+ * removes programs takes none away that a step here still needs.
  * systemd.tty.rows.ttyS0=N and systemd.tty.columns.ttyS0=N (systemd(1)) are the size of the console's terminal.
  * Free memory is reported in runs of 128 KiB (page_reporting_order, Linux, mm/page_reporting.c); Linux has 2 MiB, which
  * keeps what lies between pages in use, and is set by the balloon's driver.
@@ -51,7 +53,6 @@ if [ -d /lib/modules ]; then
 fi
 mount -t tmpfs tmpfs /dev/shm
 mount -t tmpfs tmpfs /run
-[ -x ${AGENT_PATH} ] && ${AGENT_PATH} </dev/null >/dev/null 2>&1 &
 hostname pando
 ip link set lo up 2>/dev/null
 if [ -e /sys/class/net/eth0 ]; then
@@ -69,7 +70,9 @@ for word in $(cat /proc/cmdline); do
   esac
 done
 [ -z "$rows" ] || [ -z "$columns" ] || stty rows $rows cols $columns < /dev/$console
+[ -x ${AGENT_PATH} ] && agent="null::respawn:${AGENT_PATH}"
 cat > /etc/inittab <<END
+$agent
 $console::$action
 ::ctrlaltdel:/sbin/reboot
 ::shutdown:/bin/umount -a -r

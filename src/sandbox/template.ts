@@ -13,6 +13,7 @@ import type { ProgressSink } from '../image/progress.js';
 import { ImageStore } from '../image/store.js';
 import { SnapshotStore } from '../snapshot/snapshot-store.js';
 import { VERSION } from '../version.js';
+import { asleep } from '../vm/asleep.js';
 import type { VmOptions } from '../vm/types.js';
 import { Vm } from '../vm/vm.js';
 import { Agent } from './agent/agent.js';
@@ -32,6 +33,8 @@ export interface TemplateOptions {
 /** How long a guest may take until its agent answers, and how often it is asked, in milliseconds. */
 const BOOT_LIMIT = 120_000;
 const ASK_EVERY = 20;
+/** How long a guest may be busy once its agent answers, in milliseconds: some are for good. */
+const SLEEP_LIMIT = 10_000;
 
 /** The agent of a VM. */
 export function agentOf(vm: Vm): Agent {
@@ -227,6 +230,12 @@ async function ensureTemplate(machine: TemplateMachine, options: TemplateOptions
     // The folder of a container is made when its image lacks it, as by `docker run`.
     if (cwd !== undefined) await agent.mkdir(cwd, { recursive: true });
     await warmUp(agent);
+    // What the guest still does would be done in each sandbox again, beside its first command.
+    await asleep(
+      vm,
+      AbortSignal.any([AbortSignal.timeout(SLEEP_LIMIT), ...(signal ? [signal] : [])]),
+    );
+    signal?.throwIfAborted();
     await vm.trim();
     progress('writing the template');
     await vm.snapshot({ name, replace: true });
