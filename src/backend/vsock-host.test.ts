@@ -7,6 +7,7 @@ import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { EVENT_IDX, TestDriver } from '../devices/virtio/testing/driver.js';
@@ -66,6 +67,13 @@ class Guest {
   }
 
   send(packet: Partial<Packet>): void {
+    this.leave(packet);
+    this.host.serve();
+    assert.ok(this.driver.used(1), 'a packet is taken at once, whatever waits for the guest');
+  }
+
+  /** Sends what the host end has not looked at yet. */
+  leave(packet: Partial<Packet>): void {
     const {
       hostPort = 0,
       guestPort = 0,
@@ -92,8 +100,6 @@ class Guest {
     this.driver.ram.set(data, at + VSOCK_HEADER);
     this.driver.submit(1, [{ address: at, length: VSOCK_HEADER + data.length }]);
     this.driver.notify(1);
-    this.host.serve();
-    assert.ok(this.driver.used(1), 'a packet is taken at once, whatever waits for the guest');
   }
 
   /** What has come, once all that is due has been sent. */
@@ -135,6 +141,9 @@ class Guest {
     return { stream: await connecting, peer };
   }
 }
+
+/** What a VM's host end is closed with. */
+const ENDED = new PandoError('VM_ENDED', 'the VM has ended');
 
 const coded = (code: string) => (error: unknown) =>
   error instanceof PandoError && error.code === code;
@@ -274,7 +283,7 @@ for (const features of [0n, EVENT_IDX]) {
     next.serve();
     const [request] = await guest.packets();
     assert.equal(request?.operation, OPERATION.REQUEST);
-    next.close();
+    next.close(ENDED);
     await assert.rejects(connecting);
   });
 }
@@ -299,7 +308,7 @@ test('a guest that does not take that is not waited for for ever; when it does, 
   await once(stream.resume(), 'close');
   const again = await guest.accept(1);
   assert.ok(!again.stream.destroyed);
-  next.close();
+  next.close(ENDED);
 });
 
 test('a guest that was restored twice is waited for until it has taken both events', async () => {
@@ -315,7 +324,7 @@ test('a guest that was restored twice is waited for until it has taken both even
   const lost = between.connect(1);
   const next = new VsockHost(guest.driver.device);
   const connecting = next.connect(1);
-  between.close();
+  between.close(ENDED);
   await assert.rejects(lost);
   assert.deepEqual(await guest.packets(), []);
   give();
@@ -324,7 +333,7 @@ test('a guest that was restored twice is waited for until it has taken both even
   give();
   next.serve();
   assert.equal((await guest.packets())[0]?.operation, OPERATION.REQUEST);
-  next.close();
+  next.close(ENDED);
   await assert.rejects(connecting);
 });
 
@@ -342,7 +351,7 @@ test('ports of a host end are none that the one before it had', async () => {
   const guest = new Guest();
   const before = await guest.accept(1);
   const next = new VsockHost(guest.driver.device);
-  guest.host.close();
+  guest.host.close(ENDED);
   guest.host = next;
   assert.notEqual((await guest.accept(1)).peer.hostPort, before.peer.hostPort);
 });
@@ -364,9 +373,35 @@ test('what a reset or a closed host end leaves open ends', async () => {
   const { stream } = await guest.accept(1);
   guest.boot();
   await once(stream.resume(), 'close');
-  const { stream: second } = await guest.accept(2);
-  guest.host.close();
-  await once(second.resume(), 'close');
+  const { stream: unheard } = await guest.accept(2);
+  guest.host.close(ENDED);
+  await once(unheard.resume(), 'close');
+});
+
+test('connections of a VM that has ended give what the guest had sent, then fail', async () => {
+  const guest = new Guest();
+  const { stream: idle } = await guest.accept(1);
+  const reading = buffer(idle);
+  const { stream: unread, peer } = await guest.accept(2);
+  const { stream: whole, peer: over } = await guest.accept(3);
+  guest.send({ ...over, operation: OPERATION.RW, data: Buffer.from('all') });
+  guest.send({ ...over, operation: OPERATION.SHUTDOWN, flags: 2 });
+  const connecting = guest.host.connect(4);
+  guest.host.listen(9, () => undefined);
+  guest.leave({ ...peer, operation: OPERATION.RW, data: Buffer.from('the last words') });
+  guest.host.finish();
+  guest.host.close(ENDED);
+  await assert.rejects(reading, ENDED);
+  await assert.rejects(connecting, ENDED);
+  await assert.rejects(guest.host.connect(5), ENDED);
+  assert.throws(() => guest.host.listen(10, () => undefined), ENDED);
+  unread.write('nobody takes this, and nobody waits for it');
+  let words = '';
+  await assert.rejects(async () => {
+    for await (const piece of unread) words += String(piece);
+  }, ENDED);
+  assert.equal(words, 'the last words');
+  assert.equal(String(await buffer(whole)), 'all', 'the guest had ended it');
 });
 
 test('a UNIX socket takes CONNECT', async () => {

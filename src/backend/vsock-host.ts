@@ -50,7 +50,8 @@ export class VsockHost implements HostEnd, StreamOwner {
   #settled: NodeJS.Timeout | undefined;
   /** The guest is not waited for any more, and has not taken the news yet. */
   #impatient = false;
-  #closed = false;
+  /** Why the VM has ended. */
+  #ended: Error | undefined;
   #epoch: number;
 
   /** @param settleLimit milliseconds that a restored guest has to take the news that its connections are over */
@@ -61,11 +62,12 @@ export class VsockHost implements HostEnd, StreamOwner {
   }
 
   /**
-   * Connects to a port of the guest.
-   * @throws PandoError VSOCK_REFUSED, VSOCK_NOT_READY, VSOCK_TOO_MANY
+   * Connects to a port of the guest. When the VM ends the stream gives what the guest had sent, then fails.
+   * @throws PandoError VSOCK_REFUSED, VSOCK_NOT_READY, VSOCK_TOO_MANY, VM_ENDED
    */
   async connect(port: number): Promise<Duplex> {
-    if (this.#closed || !this.#link.running) {
+    if (this.#ended !== undefined) throw this.#ended;
+    if (!this.#link.running) {
       throw new PandoError('VSOCK_NOT_READY', 'the guest has no driver for its vsock device yet', {
         remedy: 'wait until the guest has booted; its kernel needs vmw_vsock_virtio_transport',
       });
@@ -84,8 +86,10 @@ export class VsockHost implements HostEnd, StreamOwner {
   /**
    * Takes connections of the guest to a port of the host.
    * @returns what ends that
+   * @throws PandoError VSOCK_PORT_TAKEN, VM_ENDED
    */
   listen(port: number, listener: (stream: Duplex) => void): () => void {
+    if (this.#ended !== undefined) throw this.#ended;
     if (this.#listeners.has(port)) {
       throw new PandoError('VSOCK_PORT_TAKEN', `vsock port ${port} has a listener already`);
     }
@@ -94,7 +98,7 @@ export class VsockHost implements HostEnd, StreamOwner {
   }
 
   serve(): void {
-    if (this.#closed) return;
+    if (this.#ended !== undefined) return;
     const { running, epoch } = this.#link;
     // The driver has reset the device: what was open is not any more.
     if (!running || epoch !== this.#epoch) this.#abandon();
@@ -106,11 +110,17 @@ export class VsockHost implements HostEnd, StreamOwner {
       this.#impatient = false;
       this.#abandon();
     }
-    const packets = this.#link.receive(BATCH);
-    for (const packet of packets) this.#receive(packet);
+    const more = this.#take();
     this.#flush();
     this.#leaveUnused();
-    if (packets.length === BATCH) setImmediate(() => this.serve());
+    if (more) setImmediate(() => this.serve());
+  }
+
+  /** Packets of the guest. @returns whether there may be more */
+  #take(): boolean {
+    const packets = this.#link.receive(BATCH);
+    for (const packet of packets) this.#receive(packet);
+    return packets.length === BATCH;
   }
 
   #receive(packet: VsockPacket): void {
@@ -147,7 +157,7 @@ export class VsockHost implements HostEnd, StreamOwner {
 
   ready(stream: VsockStream): void {
     this.#ready.add(stream);
-    if (this.#flushing || this.#closed) return;
+    if (this.#flushing || this.#ended !== undefined) return;
     this.#flushing = true;
     queueMicrotask(() => {
       this.#flushing = false;
@@ -161,7 +171,7 @@ export class VsockHost implements HostEnd, StreamOwner {
   }
 
   #flush(): void {
-    if (this.#closed || !this.#link.running) return;
+    if (this.#ended !== undefined || !this.#link.running) return;
     if (this.#resets.length === 0 && this.#ready.size === 0) return;
     if (this.#settling()) return;
     const sent = new Set<VsockStream>();
@@ -202,10 +212,16 @@ export class VsockHost implements HostEnd, StreamOwner {
     if (used === 0) this.#link.leave(this.#session);
   }
 
-  close(): void {
-    this.#closed = true;
+  finish(): void {
+    this.serve();
+    let more = this.#link.running;
+    while (more) more = this.#take();
+  }
+
+  close(reason: Error): void {
+    this.#ended = reason;
     clearTimeout(this.#settled);
-    this.#abandon();
+    for (const stream of [...this.#streams.values()]) stream.fail(reason);
   }
 
   #abandon(): void {

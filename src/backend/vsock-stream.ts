@@ -56,6 +56,8 @@ export class VsockStream extends Duplex {
   #guestSends = true;
   #guestTakes = true;
   #over = false;
+  /** What it ends with once its reader has taken what the guest had sent. */
+  #failure: Error | undefined;
 
   /** @param operation REQUEST for a connection of the host's, RESPONSE for one that the guest asked for */
   constructor(
@@ -155,6 +157,7 @@ export class VsockStream extends Duplex {
   override read(size?: number): unknown {
     const taken: unknown = super.read(size);
     this.#giveCredit();
+    this.#failWhenRead();
     return taken;
   }
 
@@ -187,7 +190,30 @@ export class VsockStream extends Duplex {
     this.#end();
   }
 
-  /** The host end is over, or the guest has been reset: nothing is sent any more. */
+  /** The VM has ended. Its reader gets what the guest had sent; then the stream fails, for whoever listens to that. */
+  fail(reason: Error): void {
+    if (this.#over) return;
+    if (!this.connected || !this.#guestSends) {
+      this.#end(this.connected && this.#written === undefined ? undefined : reason);
+      return;
+    }
+    this.#over = true;
+    this.#owner.over(this);
+    this.#chunk = undefined;
+    this.#failure = reason;
+    const waiting = [this.#written, this.#ending];
+    this.#written = undefined;
+    this.#ending = undefined;
+    this.#failWhenRead();
+    for (const done of waiting) done?.(this.destroyed ? reason : null);
+  }
+
+  #failWhenRead(): void {
+    if (this.#failure === undefined || this.readableLength > 0 || this.destroyed) return;
+    this.destroy(this.listenerCount('error') > 0 ? this.#failure : undefined);
+  }
+
+  /** The guest has been reset: nothing is sent any more. */
   abandon(): void {
     this.#control.length = 0;
     this.#end();
@@ -213,6 +239,11 @@ export class VsockStream extends Duplex {
   }
 
   override _write(chunk: Buffer, _encoding: string, done: (error?: Error | null) => void): void {
+    if (this.#failure !== undefined) {
+      // An error would take from the reader what is still to be read.
+      done();
+      return;
+    }
     if (this.#over || !this.#guestTakes) {
       done(closedError());
       return;

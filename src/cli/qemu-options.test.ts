@@ -23,6 +23,7 @@ test('the command line of the series', () => {
       accelerator: 'auto',
       accelerators: 'kvm',
       serial: 'null',
+      reboot: true,
       pidFile: undefined,
       ignored: [
         '-bios bios-256k.bin',
@@ -76,6 +77,7 @@ test('what has a meaning', () => {
     assert.equal(parse('-serial', 'chardev:c', '-chardev', chardev).serial, serial);
   }
   assert.equal(parse('-serial', 'stdio', '-serial', 'none').serial, 'stdio');
+  assert.equal(parse('--no-reboot').reboot, false);
   assert.equal(parse('-pidfile', '/tmp/pid').pidFile, '/tmp/pid');
   assert.equal(parse('--display', 'none').ignored[0]?.word, '-display none');
   assert.equal(qemuNote(parse()), '');
@@ -147,7 +149,6 @@ test('what would change the guest, or is no command line, is an error', () => {
     ['QEMU_OPTION_UNSUPPORTED', ['-kernel', 'k', '-cpu', 'Nehalem']],
     ['QEMU_OPTION_UNSUPPORTED', ['-kernel', 'k', '-drive', 'file=x']],
     ['QEMU_OPTION_UNSUPPORTED', ['-kernel', 'k', '-serial', 'vc']],
-    ['QEMU_OPTION_UNSUPPORTED', ['-kernel', 'k', '-no-reboot']],
     ['QEMU_OPTION_UNSUPPORTED', ['-kernel', 'k', '-nic', 'user']],
     ['QEMU_OPTION_UNSUPPORTED', ['-kernel', 'k', '-serial', 'chardev:c']],
     ['QEMU_OPTION_UNSUPPORTED', ['-kernel', 'k', '-chardev', 'socket,id=c,path=/s']],

@@ -19,6 +19,8 @@ export interface QemuRequest {
   readonly accelerators: string | undefined;
   /** As `pando run --serial` takes it. */
   readonly serial: string;
+  /** Whether a guest that resets boots again. */
+  readonly reboot: boolean;
   /** The file that gets the process's number, as long as it runs. */
   readonly pidFile: string | undefined;
   /** Names of what has no meaning here, each once, in the order of the command line. */
@@ -242,6 +244,7 @@ export function parseQemuCommandLine(words: readonly string[]): QemuRequest {
   let accelerator: QemuRequest['accelerator'] | undefined;
   let serial: string | undefined;
   let pidFile: string | undefined;
+  let reboot = true;
   const chardevs = new Map<string, string>();
   let accelerators: string | undefined;
   const ignored = new Map<string, string>();
@@ -274,7 +277,10 @@ export function parseQemuCommandLine(words: readonly string[]): QemuRequest {
       noteAccelerator('kvm');
       continue;
     }
-    if (option === '-no-reboot') throw unsupported(word, 'a guest that resets boots again');
+    if (option === '-no-reboot') {
+      reboot = false;
+      continue;
+    }
     const flag = NEUTRAL_FLAGS[option];
     if (flag !== undefined) {
       ignored.set(option, flag);
@@ -329,6 +335,7 @@ export function parseQemuCommandLine(words: readonly string[]): QemuRequest {
     accelerator: accelerator ?? 'wasm',
     accelerators,
     serial: backend ?? (words.includes('-nodefaults') ? 'null' : 'stdio'),
+    reboot,
     pidFile,
     ignored: [...ignored].map(([word, why]) => ({ word, why })),
   };

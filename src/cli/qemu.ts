@@ -53,6 +53,7 @@ export function registerQemuCommand(program: Command): void {
         count: '1',
         isolate: 'shared',
         serial: request.serial,
+        reboot: request.reboot,
       });
     });
 }

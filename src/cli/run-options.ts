@@ -44,6 +44,7 @@ export interface RunFlags {
   readonly balloon?: boolean;
   readonly diskSize?: string;
   readonly force?: boolean;
+  readonly reboot?: boolean;
   readonly net?: string;
   readonly publish?: readonly string[];
   readonly allow?: readonly string[];
@@ -71,6 +72,8 @@ export interface RunOptions {
   readonly rng: boolean;
   /** Undefined: where the guest has the driver. */
   readonly balloon: boolean | undefined;
+  /** Whether a guest that resets boots again. */
+  readonly reboot: boolean;
   /** Bytes of a disk for what a program in an image writes. */
   readonly diskSize: number | undefined;
   readonly net: VmNetworkOptions | undefined;
@@ -154,6 +157,7 @@ export function parseRunOptions(flags: RunFlags): RunOptions {
     disks: (flags.disk ?? []).map(parseDisk),
     rng: flags.rng === true,
     balloon: flags.balloon,
+    reboot: flags.reboot !== false,
     diskSize: flags.diskSize === undefined ? undefined : parseDiskSize(flags.diskSize),
     net: parseNetwork(flags, count),
   };

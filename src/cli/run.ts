@@ -189,6 +189,7 @@ export async function run(
         accelerator,
         load: options.load,
         tier: options.tier,
+        reboot: options.reboot,
       },
       snapshot,
       count: options.count,
@@ -330,6 +331,7 @@ export function registerRunCommand(program: Command): void {
       '--serial <target>',
       'consoles: stdio, null, or file:PATTERN, where %d is the number of the VM from 0 (default: stdio; with --json null)',
     )
+    .option('--no-reboot', 'a guest that resets ends its VM, instead of booting again')
     .option('--until <text>', 'wait until every console has printed this, measure, stop')
     .option('--timeout <seconds>', 'give up after this time')
     .option(

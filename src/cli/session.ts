@@ -108,7 +108,7 @@ export async function runSession(
       immutableImages: true,
     };
     const { snapshot } = options;
-    const made = snapshot === undefined ? vm : { snapshot };
+    const made = snapshot === undefined ? vm : { snapshot, reboot: vm.reboot };
     const vms = planVms(made, options.count, options.isolate, makers);
     undo.add(() => closeVms(vms));
     const watched = vms.map((vm) => new Watched(vm, options.until));

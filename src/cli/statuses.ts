@@ -13,7 +13,7 @@ export const STATUS_BUG = 70;
 
 /** Every exit status with its meaning, as help and README.md show them. */
 export const STATUSES: readonly (readonly [status: string, meaning: string])[] = [
-  ['0', 'the guests powered off, --until was met, or Ctrl-A X'],
+  ['0', 'the guests powered off, or reset with --no-reboot; --until was met; or Ctrl-A X'],
   ['0 to 255', 'with an image: the status of the program that ran in it'],
   ['1', 'an error: one line with a code, what is wrong, and what to do'],
   ['2', 'a wrong command line'],

@@ -217,8 +217,24 @@ export class HostEnds {
     for (const end of this.#ends) end?.serve();
   }
 
-  close(): void {
+  /**
+   * The VM has ended, or is closed.
+   * @param reason for whoever waits for the guest
+   * @param finish whether what the guest has left is taken first: no thread has died with the board
+   */
+  close(reason: Error, finish: boolean): void {
+    if (this.#closed) return;
+    if (finish) for (const device of this.#ends.keys()) this.#finish(device);
     this.#closed = true;
-    for (const end of this.#ends) end?.close?.();
+    for (const end of this.#ends) end?.close?.(reason);
+  }
+
+  #finish(device: number): void {
+    const end = this.#ends[device];
+    if (end?.finish !== undefined) end.finish();
+    else {
+      do end?.serve();
+      while (this.#board.takeDoorbell(device));
+    }
   }
 }

@@ -11,6 +11,7 @@ import type { BalloonHost } from '../backend/balloon-host.js';
 import { fillRandom } from '../backend/entropy.js';
 import type { VsockHost } from '../backend/vsock-host.js';
 import { virtioMmioDevice } from '../boot/acpi/virtio.js';
+import { PandoError } from '../error.js';
 import { DeduplicatedPages } from '../memory/deduplicated-pages.js';
 import { discardPages } from '../memory/discard-pages.js';
 import { GuestMemory } from '../memory/guest-memory.js';
@@ -42,6 +43,8 @@ export interface GuestOptions {
   readonly commandLine: string;
   readonly load: LoadMode;
   readonly tier: TierChoice;
+  /** Whether a reset boots again, see VmOptions. */
+  readonly reboot: boolean;
   /** File of the pages that guests of this image have alike once they have booted, see DeduplicatedPages. */
   readonly deduplicated: string | undefined;
   /** Open; closed by whoever opened them. */
@@ -248,9 +251,18 @@ export class Guest {
     return writeGuestBootData(this.memory, images, { memory, cpus, commandLine, dsdtDevices });
   }
 
+  /**
+   * The VM has ended: no vCPU will run any more.
+   * @param reason for whoever waits for the guest
+   * @param finish whether devices take first what the guest has left
+   */
+  end(reason: Error, finish: boolean): void {
+    this.#hostEnds.close(reason, finish);
+  }
+
   /** No vCPU runs any more. */
   async release(): Promise<void> {
-    this.#hostEnds.close();
+    this.#hostEnds.close(new PandoError('VM_CLOSED', 'the VM has been closed'), false);
     await this.execution.close();
     this.memory.release();
     this.#layout?.close();

@@ -4,25 +4,26 @@ import type { Ending } from './execution.js';
 import { type FinalCause, Lifecycle } from './lifecycle.js';
 
 /** A machine that does nothing by itself, and what it was asked for. */
-function subject(fail: { start?: boolean; restart?: boolean } = {}) {
+function subject(fail: { start?: boolean; restart?: boolean; reboots?: boolean } = {}) {
   const calls: string[] = [];
   const ended: FinalCause[] = [];
   let epoch = 0;
-  const life = new Lifecycle({
+  const actions = {
     start: () => {
       if (fail.start) throw new Error('no start');
       calls.push('start');
       epoch += 1;
       return epoch;
     },
-    park: () => calls.push('park'),
-    rest: () => calls.push('rest'),
+    park: () => void calls.push('park'),
+    rest: () => void calls.push('rest'),
     restart: () => {
       if (fail.restart) throw new Error('no restart');
       calls.push('restart');
     },
-    ended: (cause) => ended.push(cause),
-  });
+    ended: (cause: FinalCause) => void ended.push(cause),
+  };
+  const life = new Lifecycle(actions, fail.reboots);
   return { life, calls, ended, hear: (ending: Ending, of = epoch) => life.hear(ending, of) };
 }
 
@@ -96,6 +97,25 @@ describe('the life of a VM', () => {
     hear(POWEROFF);
     (await late)();
     assert.equal(life.state, 'ended');
+  });
+
+  test('a reset is the end of one that does not boot again, in a run and while it is parking', async () => {
+    const running = subject({ reboots: false });
+    running.life.want('run');
+    running.hear(RESET);
+    assert.deepEqual(running.ended, [{ kind: 'reboot' }]);
+    assert.deepEqual(running.calls, ['start']);
+    running.life.want('run');
+    assert.equal(running.life.state, 'ended');
+
+    const parking = subject({ reboots: false });
+    parking.life.want('run');
+    const stopped = parking.life.stood();
+    parking.life.end({ kind: 'stopped' });
+    parking.hear(RESET);
+    await stopped;
+    assert.deepEqual(parking.ended, [{ kind: 'reboot' }], 'it ended by itself before');
+    assert.deepEqual(parking.calls, ['start', 'park']);
   });
 
   test('a cause of another run, or of none, changes nothing', () => {

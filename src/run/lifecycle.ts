@@ -19,8 +19,11 @@ import { failureEvent } from './reporter.js';
 
 export type LifeState = 'standing' | 'running' | 'parking' | 'ended' | 'closed';
 
-/** What moves a VM: its owner (start, park, stop, close) or what the machine reports. */
-type Cause = 'start' | 'park' | 'stop' | 'close' | Ending['kind'];
+/**
+ * What moves a VM: its owner (start, park, stop, close) or what the machine reports. A reset is `reboot` in the
+ * life of a VM that does not boot again.
+ */
+type Cause = 'start' | 'park' | 'stop' | 'close' | 'reboot' | Ending['kind'];
 
 /** The next state by state and cause. A cause that a state does not name changes nothing. */
 const TRANSITIONS: Readonly<Record<LifeState, Readonly<Partial<Record<Cause, LifeState>>>>> = {
@@ -29,6 +32,7 @@ const TRANSITIONS: Readonly<Record<LifeState, Readonly<Partial<Record<Cause, Lif
     park: 'parking',
     parked: 'standing',
     reset: 'standing',
+    reboot: 'ended',
     poweroff: 'ended',
     shutdown: 'ended',
     error: 'ended',
@@ -36,6 +40,7 @@ const TRANSITIONS: Readonly<Record<LifeState, Readonly<Partial<Record<Cause, Lif
   parking: {
     parked: 'standing',
     reset: 'standing',
+    reboot: 'ended',
     poweroff: 'ended',
     shutdown: 'ended',
     error: 'ended',
@@ -45,7 +50,10 @@ const TRANSITIONS: Readonly<Record<LifeState, Readonly<Partial<Record<Cause, Lif
 };
 
 /** Why a VM has ended: its owner stopped it, or what the machine reported. */
-export type FinalCause = { readonly kind: 'stopped' } | Exclude<Ending, Standing>;
+export type FinalCause =
+  | { readonly kind: 'stopped' }
+  | { readonly kind: 'reboot' }
+  | Exclude<Ending, Standing>;
 type Standing = { readonly kind: 'parked' } | { readonly kind: 'reset' };
 
 /** What a life moves. All but `park` are called while no vCPU runs. */
@@ -64,14 +72,17 @@ export interface LifeActions {
 
 export class Lifecycle {
   readonly #actions: LifeActions;
+  readonly #reboots: boolean;
   #state: LifeState = 'standing';
   #wanted: 'run' | 'stand' | FinalCause = 'stand';
   #holds = 0;
   #epoch = -1;
   #waiting: (() => void)[] = [];
 
-  constructor(actions: LifeActions) {
+  /** @param reboots whether a reset boots again; it ends the VM otherwise */
+  constructor(actions: LifeActions, reboots = true) {
     this.#actions = actions;
+    this.#reboots = reboots;
   }
 
   get state(): LifeState {
@@ -127,9 +138,11 @@ export class Lifecycle {
   hear(ending: Ending, epoch?: number): void {
     const runs = this.#state === 'running' || this.#state === 'parking';
     if (runs ? epoch !== undefined && epoch !== this.#epoch : epoch !== undefined) return;
-    if (!this.#move(ending.kind)) return;
-    if (ending.kind !== 'parked' && ending.kind !== 'reset') this.#ended(ending);
-    else if (ending.kind === 'reset' && typeof this.#wanted === 'string') this.#restart();
+    const cause =
+      ending.kind === 'reset' && !this.#reboots ? ({ kind: 'reboot' } as const) : ending;
+    if (!this.#move(cause.kind)) return;
+    if (cause.kind !== 'parked' && cause.kind !== 'reset') this.#ended(cause);
+    else if (cause.kind === 'reset' && typeof this.#wanted === 'string') this.#restart();
     this.#settle();
     const waiting = this.#waiting;
     this.#waiting = [];

@@ -51,6 +51,7 @@ class Run {
       memory: MEMORY,
       cpus: 1,
       cpu: 'host',
+      reboot: true,
       deduplicated: undefined,
       devices: NO_DEVICES,
     };

@@ -24,6 +24,8 @@ export type VmExit =
   /** `status`: what the guest said that its program ended with, 0 to 255, when it said something. */
   | { readonly kind: 'poweroff'; readonly status?: number }
   | { readonly kind: 'stopped' }
+  /** The guest has reset the machine, and the VM does not boot again (`VmOptions.reboot`). */
+  | { readonly kind: 'reboot' }
   /** A triple fault, with the state of the vCPU that met it. */
   | { readonly kind: 'shutdown'; readonly vcpu: VcpuState }
   /** The monitor could not go on; `code` is that of a PandoError. */

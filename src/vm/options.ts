@@ -60,6 +60,7 @@ const KINDS: Readonly<Record<keyof VmOptions, Kind>> = {
   rng: FLAG,
   vsock: FLAG,
   balloon: FLAG,
+  reboot: FLAG,
   net: NETWORK,
   signal: SIGNAL,
 };

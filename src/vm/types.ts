@@ -82,6 +82,8 @@ export interface VmOptions {
    * gives the VM a network of its own with the default policy; options one with rules and ports, or passt.
    */
   readonly net?: FrameLink | 'user' | VmNetworkOptions | undefined;
+  /** A reset of the guest boots it again; false: it ends the VM, `exited` gives `reboot`; true when absent. */
+  readonly reboot?: boolean | undefined;
   /** When it is aborted the VM ends, as by `stop`; `create` rejects with its reason when it is by then. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -94,6 +96,8 @@ export interface RestoreOptions {
    * published ports on free ports of the host.
    */
   readonly net?: VmOptions['net'];
+  /** As of VmOptions: it is not the snapshot's. */
+  readonly reboot?: boolean | undefined;
   /** As of VmOptions. */
   readonly signal?: AbortSignal | undefined;
 }

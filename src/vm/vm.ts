@@ -19,7 +19,7 @@ import type { MachineEvent, MachineListener } from '../run/execution.js';
 import { closeStart, Guest, type GuestOptions, type GuestStart } from '../run/guest.js';
 import { type GuestImages, openImages } from '../run/images.js';
 import { VcpuThreads } from '../run/kvm/vcpu-threads.js';
-import { type FinalCause, Lifecycle } from '../run/lifecycle.js';
+import { type FinalCause, type LifeActions, Lifecycle } from '../run/lifecycle.js';
 import { failureEvent } from '../run/reporter.js';
 import type { LinkStatistics, PublishedAddress } from '../run/vm-network.js';
 import { WorkerPool } from '../run/wasm/pool.js';
@@ -32,6 +32,7 @@ import { ConsoleInput } from './console-input.js';
 import { type ConsoleListener, ConsoleOutput } from './console-output.js';
 import { consoleStream } from './console-stream.js';
 import { placeOf, unwatch, watch } from './dropped.js';
+import { endedError } from './ended.js';
 import { call } from './listeners.js';
 import { checkOptions, defaultCpu, wasmRefusal } from './options.js';
 import { RingSource } from './ring-source.js';
@@ -90,7 +91,9 @@ export class Vm implements AsyncDisposable {
   readonly #input: ConsoleInput;
   readonly #stageListeners = new Set<(stage: Stage) => void>();
   #settle: (exit: VmExit) => void = () => {};
-  readonly #life = new Lifecycle({
+  #exit: VmExit | undefined;
+  readonly #life: Lifecycle;
+  readonly #actions: LifeActions = {
     start: () => {
       running.add(this);
       return this.#guest.execution.start();
@@ -102,7 +105,7 @@ export class Vm implements AsyncDisposable {
     },
     restart: () => this.#restart(),
     ended: (cause) => this.#ended(cause),
-  });
+  };
   #closed: Promise<void> | undefined;
   #trimming: NodeJS.Timeout | undefined;
   #heapTrim: NodeJS.Timeout | undefined;
@@ -132,6 +135,7 @@ export class Vm implements AsyncDisposable {
       cpu = defaultCpu(accelerator),
       tier = 'auto',
       load = 'map',
+      reboot = true,
     } = options;
     const pool = WorkerPool.shared();
     if (accelerator === 'kvm') VcpuThreads.shared().prepare(cpus);
@@ -167,6 +171,7 @@ export class Vm implements AsyncDisposable {
         commandLine,
         load,
         tier,
+        reboot,
         deduplicated,
         devices,
       };
@@ -200,6 +205,7 @@ export class Vm implements AsyncDisposable {
   private constructor({ images, options, makeGuest, place }: VmParts) {
     this.#images = images;
     this.#options = options;
+    this.#life = new Lifecycle(this.#actions, options.reboot);
     this.accelerator = options.accelerator;
     this.load = options.load;
     this.exited = new Promise((resolve) => {
@@ -227,12 +233,17 @@ export class Vm implements AsyncDisposable {
     };
   }
 
+  /** How it ended, as `exited`; undefined while it has not. */
+  get exit(): VmExit | undefined {
+    return this.#exit;
+  }
+
   /** Boot stages seen so far. */
   get stages(): readonly Stage[] {
     return this.#stages;
   }
 
-  /** Ports of the host that lead to the guest. */
+  /** Ports of the host that lead to the guest; none once it has ended. */
   get published(): readonly PublishedAddress[] {
     return this.#options.devices.network?.counted?.published ?? [];
   }
@@ -285,7 +296,7 @@ export class Vm implements AsyncDisposable {
    * A disk of mode `cow` goes on from what has been written to it, a network is another one.
    * @param count how many
    * @returns a result for each
-   * @throws PandoError VM_ENDED when there is nothing to copy any more, SNAPSHOT_DEVICES
+   * @throws PandoError VM_ENDED, SNAPSHOT_DEVICES
    */
   async clone(count = 1, { net }: CloneOptions = {}): Promise<PromiseSettledResult<Vm>[]> {
     const place = placeOf(this.clone);
@@ -340,7 +351,7 @@ export class Vm implements AsyncDisposable {
   }
 
   static async #restore(
-    { snapshot: name, net, signal }: RestoreOptions,
+    { snapshot: name, net, reboot = true, signal }: RestoreOptions,
     place: string,
   ): Promise<Vm> {
     signal?.throwIfAborted();
@@ -361,6 +372,7 @@ export class Vm implements AsyncDisposable {
         ...machine,
         images,
         load: 'map',
+        reboot,
         deduplicated: undefined,
         devices,
       } as const;
@@ -400,7 +412,7 @@ export class Vm implements AsyncDisposable {
     const release = await this.#life.hold();
     try {
       if (this.#life.state === 'standing') return this.#guest.capture(often, prepared);
-      throw new PandoError('VM_ENDED', `VM ${this.id} has ended: there is nothing to copy`);
+      throw endedError(this.id, this.#exit ?? { kind: 'stopped' });
     } finally {
       release();
       prepared?.copy.close();
@@ -422,10 +434,13 @@ export class Vm implements AsyncDisposable {
   #ended(cause: FinalCause): void {
     clearTimeout(this.#trimming);
     this.#guest.control.stopTime();
+    const exit = this.#exitOf(cause);
+    this.#exit = exit;
     this.#source.end();
     this.#output.drain();
     this.#input.end();
-    this.#settle(this.#exitOf(cause));
+    this.#guest.end(endedError(this.id, exit), exit.kind !== 'error');
+    this.#settle(exit);
     running.delete(this);
   }
 

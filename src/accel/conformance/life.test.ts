@@ -42,6 +42,31 @@ for (const accelerator of ACCELERATORS) {
       assert.match(first, /^ram=00000001\nimage=[0-9A-F]{8}\nwhich\?\n$/i);
     });
 
+    test('a reset is its end with reboot: false, which its copies keep', async () => {
+      const code = new GuestCode().stack().print('once\n');
+      code
+        .label('poll')
+        .in(SERIAL + 5)
+        .emit('a801')
+        .j('z', 'poll');
+      code.out(0xcf9, 6).emit('f4 ebfd');
+      await using subject = await Subject.create(accelerator, code, { reboot: false });
+      const { vm } = subject;
+      vm.start();
+      await subject.until('once\n');
+      const [copy] = await vm.clone();
+      assert.ok(copy?.status === 'fulfilled');
+      await using clone = copy.value;
+      clone.start();
+      for (const each of [vm, clone]) {
+        each.writeConsole('r');
+        assert.deepEqual(await each.exited, { kind: 'reboot' });
+        assert.deepEqual(each.exit, { kind: 'reboot' });
+        await assert.rejects(each.clone(), { code: 'VM_ENDED', message: /reset the machine/ });
+      }
+      assert.equal(subject.text, 'once\n');
+    });
+
     test('a pause holds it, and it goes on from there', async () => {
       await using subject = await Subject.create(accelerator, ticking());
       subject.vm.start();

@@ -51,8 +51,10 @@ export interface HostEnd {
   serve(): void;
   /** The machine goes on from a saved state, with this host end in place of another; before `serve`. */
   restored?(): void;
-  /** The VM is over: lets go of everything. */
-  close?(): void;
+  /** No vCPU runs any more: takes all that the guest has left, in place of `serve`. */
+  finish?(): void;
+  /** The VM has ended: lets go of everything. @param reason for whoever waits for the guest */
+  close?(reason: Error): void;
 }
 
 export interface VirtioDevice {
