@@ -103,3 +103,45 @@ test('a sandbox runs commands, moves files, reaches ports, pauses, forks, ends',
     await Promise.all(forks.map((fork) => fork.close()));
   }
 });
+
+test('a guest that ends tells all who wait for it, and all who come later', async () => {
+  await using sandbox = await Sandbox.create();
+  const [off, reset] = (await sandbox.fork(2)).map((result) => {
+    if (result.status === 'rejected') throw result.reason;
+    return result.value;
+  });
+  const end = async (each: Sandbox, script: string, message: RegExp): Promise<void> => {
+    const ended = { code: 'SANDBOX_ENDED', message };
+    const url = await each.url(9);
+    const changes = await each.files.watch('/root');
+    const terminal = each.exec('cat', { pty: true, stdin: 'pipe' });
+    const silent = each.exec('sleep 1000');
+    await Promise.all([terminal.pid, silent.pid]);
+    const asked = [changes.next(), terminal, silent, each.exec(script)];
+    await Promise.all(asked.map((one) => assert.rejects(async () => await one, ended)));
+    const later: (() => unknown)[] = [
+      () => each.exec('true'),
+      () => each.exec('true').exited,
+      () => each.files.readFile('/etc/passwd'),
+      () => each.connect(80),
+      () => each.url(80),
+      () => each.pause(),
+      () => each.resume(),
+      () => each.fork(),
+      () => each.snapshot('of-the-ended'),
+    ];
+    for (const ask of later) await assert.rejects(async () => await ask(), ended, String(ask));
+    await assert.rejects(each.vm.vsock.connect(1), { code: 'VM_ENDED' });
+    await assert.rejects(fetch(url));
+    assert.match(each.end?.message ?? '', message);
+    assert.equal(Sandbox.list().includes(each), false);
+    assert.ok(each.logs().length > 0);
+    await each.close();
+    await assert.rejects(async () => await each.exec('true'), ended);
+  };
+  await Promise.all([
+    end(sandbox, 'echo c > /proc/sysrq-trigger', /the guest's kernel panicked: sysrq triggered/),
+    end(off!, 'poweroff -f', /the guest powered off/),
+    end(reset!, 'reboot -f', /the guest reset the machine/),
+  ]);
+});

@@ -5,7 +5,14 @@ import { once } from 'node:events';
 import { get, type IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { after, before, test } from 'node:test';
-import { CommandExitError, FileNotFoundError, GitAuthError, Sandbox, TimeoutError } from 'e2b';
+import {
+  CommandExitError,
+  FileNotFoundError,
+  GitAuthError,
+  NotFoundError,
+  Sandbox,
+  TimeoutError,
+} from 'e2b';
 import { type Served, serve, TIMEOUTS } from './testing/served.js';
 
 const KEY = 'e2b_0123456789';
@@ -393,6 +400,21 @@ test('listing, pausing, copying, writing down, ending', async () => {
   assert.equal(await sandbox.isRunning(), false);
 });
 
+test('a sandbox whose guest ends: its commands fail at once, and it is not found any more', async () => {
+  for (const script of ['poweroff -f', 'echo c > /proc/sysrq-trigger']) {
+    const ending = await Sandbox.create(TIMEOUTS);
+    const silent = await ending.commands.run('sleep 1000', { background: true, timeoutMs: 0 });
+    const ended = [silent.wait(), ending.commands.run(script, { timeoutMs: 0 })];
+    await Promise.all(ended.map((command) => assert.rejects(command, TimeoutError)));
+    await assert.rejects(ending.getInfo(), NotFoundError);
+    await assert.rejects(ending.files.read('/etc/passwd'));
+    assert.equal(await ending.isRunning(), false);
+    assert.equal(await ending.kill(), false);
+  }
+  const figures = await fetch(`${url.origin}/metrics`, { headers: { 'x-api-key': KEY } });
+  assert.match(await figures.text(), /^pando_sandboxes_ended_total\{cause="crashed"\} 2$/m);
+});
+
 test('logs: the lines of the console', async () => {
   const logged = await Sandbox.create(TIMEOUTS);
   // In one piece, and on lines of their own: a shell prompts on the console, too.
@@ -420,7 +442,7 @@ test('logs: the lines of the console', async () => {
 test('keys; figures; a graceful stop', async () => {
   await assert.rejects(Sandbox.create({ apiKey: 'e2b_ffffffffff' }), /API key/);
   const figures = await fetch(`${url.origin}/metrics`, { headers: { 'x-api-key': KEY } });
-  assert.match(await figures.text(), /^pando_sandboxes_created_total 8$/m);
+  assert.match(await figures.text(), /^pando_sandboxes_created_total 10$/m);
   assert.equal((await fetch(`${url.origin}/health`)).status, 200);
   const short = await Sandbox.create({ ...TIMEOUTS, timeoutMs: 1000 });
   while (await short.isRunning()) await fetch(`${url.origin}/health`);

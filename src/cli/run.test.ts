@@ -20,6 +20,9 @@ after(() => rmSync(folder, { recursive: true }));
 /** UD2: without an IDT its exception becomes a triple fault. */
 const FAULT = Uint8Array.of(0x0f, 0x0b);
 
+/** mov dx, cf9h; mov al, 6; out dx, al; hlt: a reset. */
+const RESET = Uint8Array.of(0x66, 0xba, 0xf9, 0x0c, 0xb0, 0x06, 0xee, 0xf4);
+
 /** Writes a kernel of these instructions and returns its path. */
 function guest(name: string, ...code: Uint8Array[]): string {
   return guestKernel(join(folder, name), ...code);
@@ -62,6 +65,17 @@ for (const isolate of ['shared', 'process'] as const) {
     for (const { images } of processes) assert.equal(images[0]?.path, saying);
   });
 }
+
+test('a guest that resets ends with --no-reboot, with status 0, wherever it runs', () => {
+  const kernel = guest('reset', say('once\r\n'), RESET);
+  for (const isolate of ['shared', 'process']) {
+    const report = join(folder, `reset-${isolate}.json`);
+    const words = ['--no-reboot', '--isolate', isolate, '--timeout', '60', '--report', report];
+    const result = run('--kernel', kernel, '--memory', '64M', ...words);
+    assert.deepEqual([result.status, result.stdout], [0, 'once\r\n'], result.stderr);
+    assert.deepEqual(readReport(report).vms[0]?.exit, { kind: 'reboot' });
+  }
+});
 
 test('a triple fault gives 4, and names RIP, registers and the last console lines', () => {
   const before = say('dying\r\n');

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -114,6 +115,28 @@ test('iterated, output comes as it is printed, and the loop can be left', async 
   const pid = await endless.pid;
   for await (const { data } of endless) if (data.length > 0) break;
   await gone(pid);
+});
+
+test('a command that is lost while its guest shuts down is told how that ended', async () => {
+  const host = new HostAgent();
+  let down: () => void = () => undefined;
+  let error: PandoError | undefined;
+  const ended = new Promise<void>((resolve) => {
+    down = resolve;
+  });
+  const guest = {
+    get error() {
+      return error;
+    },
+    ended,
+  };
+  const running = new Exec(new Agent(() => host.connect(), guest), 'echo said; exec sleep 1000');
+  const out = await running.stdout;
+  assert.equal(String((await once(out, 'data'))[0]), 'said\n');
+  await host.close();
+  error = new PandoError('SANDBOX_ENDED', 'the guest powered off');
+  down();
+  await assert.rejects(running.exited, error);
 });
 
 test('a guest that does not answer holds nobody longer than was said', async () => {

@@ -9,8 +9,10 @@ import type { ProgressSink } from '../image/progress.js';
 import type { SnapshotManifest } from '../snapshot/manifest.js';
 import { SnapshotStore } from '../snapshot/snapshot-store.js';
 import { Vm } from '../vm/vm.js';
-import type { Agent, SystemRequest } from './agent/agent.js';
+import { Agent, type SystemRequest } from './agent/agent.js';
+import { AGENT_PORT } from './agent/protocol.js';
 import { ConsoleLog, type LogLine } from './console-log.js';
+import { sandboxEnd } from './ended.js';
 import { Exec, type ExecOptions } from './exec.js';
 import { SandboxFiles } from './files.js';
 import { PortListener } from './port-listener.js';
@@ -78,6 +80,7 @@ async function setSystem(
 /** Sandboxes of this process, by id. */
 const sandboxes = new Map<string, Sandbox>();
 
+/** Once its guest has ended, by itself or by `close`, all but `logs` and `close` throws SANDBOX_ENDED. */
 export class Sandbox implements AsyncDisposable {
   /** Unique. */
   readonly id: string;
@@ -91,18 +94,27 @@ export class Sandbox implements AsyncDisposable {
   readonly #listeners = new Map<number, Promise<PortListener>>();
   #closed: Promise<void> | undefined;
 
-  private constructor(id: string, vm: Vm, agent: Agent, log: ConsoleLog, options: SandboxOptions) {
+  private constructor(id: string, vm: Vm, log: ConsoleLog, options: SandboxOptions) {
     this.id = id;
     this.#vm = vm;
-    this.#agent = agent;
     this.#log = log;
+    const guest = {
+      get error() {
+        return sandboxEnd(vm, log);
+      },
+      ended: vm.exited,
+    };
+    this.#agent = new Agent(async () => vm.vsock.connect(AGENT_PORT), guest);
     this.#options = options;
     this.metadata = options.metadata ?? {};
-    this.files = new SandboxFiles(agent);
+    this.files = new SandboxFiles(this.#agent);
     const { timeout } = options;
     if (timeout !== undefined) this.#timer = setTimeout(() => void this.close(), timeout).unref();
     sandboxes.set(id, this);
-    void vm.exited.then(() => sandboxes.delete(id));
+    void vm.exited.then(() => {
+      sandboxes.delete(id);
+      this.#closeListeners();
+    });
   }
 
   /**
@@ -115,7 +127,7 @@ export class Sandbox implements AsyncDisposable {
     const { vm, defaults } =
       snapshot === undefined
         ? await restoreTemplate({ image, memory, progress, signal })
-        : { vm: await Vm.restore({ snapshot }), defaults: {} };
+        : { vm: await Vm.restore({ snapshot, reboot: false }), defaults: {} };
     const env = { ...defaults.env, ...options.env };
     return Sandbox.#begin(vm, { ...defaults, ...options, env });
   }
@@ -144,8 +156,8 @@ export class Sandbox implements AsyncDisposable {
         hostname: `sandbox-${id.slice(0, 8)}`,
         machineId: id.replaceAll('-', ''),
       };
-      const agent = await agentReady(vm, (asked) => setSystem(vm, asked, own), options.signal);
-      return new Sandbox(id, vm, agent, log, options);
+      await agentReady(vm, (asked) => setSystem(vm, asked, own), options.signal);
+      return new Sandbox(id, vm, log, options);
     } catch (error) {
       await vm.close();
       throw error;
@@ -182,13 +194,33 @@ export class Sandbox implements AsyncDisposable {
    * Where a port of the sandbox's loopback is reached from this host, until the sandbox ends. Connections are
    * refused while nobody listens there.
    */
-  async url(port: number): Promise<string> {
-    let listener = this.#listeners.get(port);
-    if (listener === undefined) {
-      listener = PortListener.open(() => this.connect(port));
-      this.#listeners.set(port, listener);
+  url(port: number): Promise<string> {
+    return this.#living(async () => {
+      let listener = this.#listeners.get(port);
+      if (listener === undefined) {
+        listener = PortListener.open(() => this.connect(port));
+        this.#listeners.set(port, listener);
+      }
+      return (await listener).url;
+    });
+  }
+
+  #closeListeners(): void {
+    for (const listener of this.#listeners.values()) {
+      listener.then((open) => open.close()).catch(() => undefined);
     }
-    return (await listener).url;
+    this.#listeners.clear();
+  }
+
+  /** @throws PandoError SANDBOX_ENDED before the work, or in place of what it throws when the guest has ended under it */
+  async #living<T>(work: () => Promise<T>): Promise<T> {
+    const { end } = this;
+    if (end !== undefined) throw end;
+    try {
+      return await work();
+    } catch (error) {
+      throw this.end ?? error;
+    }
   }
 
   /**
@@ -202,13 +234,15 @@ export class Sandbox implements AsyncDisposable {
 
   /** Stops the sandbox and its time until `resume`. */
   pause(): Promise<void> {
-    return this.#vm.pause();
+    return this.#living(() => this.#vm.pause());
   }
 
   /** Goes on, with the clock set right. */
-  async resume(): Promise<void> {
-    this.#vm.start();
-    await setSystem(this.#vm, this.#agent);
+  resume(): Promise<void> {
+    return this.#living(async () => {
+      this.#vm.start();
+      await setSystem(this.#vm, this.#agent);
+    });
   }
 
   /**
@@ -217,7 +251,7 @@ export class Sandbox implements AsyncDisposable {
    * @returns a result for each
    */
   async fork(count = 1): Promise<PromiseSettledResult<Sandbox>[]> {
-    const clones = await this.#vm.clone(count);
+    const clones = await this.#living(() => this.#vm.clone(count));
     return Promise.allSettled(
       clones.map(async (clone) => {
         if (clone.status === 'rejected') throw clone.reason;
@@ -228,12 +262,17 @@ export class Sandbox implements AsyncDisposable {
 
   /** Writes the sandbox as it stands to the store: see `Vm.snapshot`. */
   snapshot(name: string): Promise<SnapshotManifest> {
-    return this.#vm.snapshot({ name });
+    return this.#living(() => this.#vm.snapshot({ name }));
   }
 
   /** Removes a snapshot of the store; sandboxes that go on from it stay. @throws PandoError SNAPSHOT_NOT_FOUND */
   static async removeSnapshot(name: string): Promise<void> {
     await new SnapshotStore().remove(name);
+  }
+
+  /** SANDBOX_ENDED once it has ended, with how: a power-off, a reset, the kernel's panic, `close`; undefined before. */
+  get end(): PandoError | undefined {
+    return sandboxEnd(this.#vm, this.#log);
   }
 
   /** Environment of all commands. */
@@ -260,9 +299,7 @@ export class Sandbox implements AsyncDisposable {
   async #close(): Promise<void> {
     clearTimeout(this.#timer);
     sandboxes.delete(this.id);
-    for (const listener of this.#listeners.values()) {
-      listener.then((open) => open.close()).catch(() => undefined);
-    }
+    this.#closeListeners();
     await this.#vm.close();
   }
 

@@ -18,6 +18,8 @@ import type { VmOptions } from '../vm/types.js';
 import { Vm } from '../vm/vm.js';
 import { Agent } from './agent/agent.js';
 import { AGENT_PORT, PROTOCOL_VERSION } from './agent/protocol.js';
+import { ConsoleLog } from './console-log.js';
+import { sandboxEnd } from './ended.js';
 import { Exec } from './exec.js';
 
 /** What a template's machine is made of. */
@@ -36,8 +38,14 @@ const ASK_EVERY = 20;
 /** How long a guest may be busy once its agent answers, in milliseconds: some are for good. */
 const SLEEP_LIMIT = 10_000;
 
+/**
+ * A kernel that panics resets the machine at once (Linux, Documentation/admin-guide/kernel-parameters, "panic="), and
+ * a reset ends a sandbox: it would stand still for ever otherwise.
+ */
+const ON_PANIC = 'panic=-1';
+
 /** The agent of a VM. */
-export function agentOf(vm: Vm): Agent {
+function agentOf(vm: Vm): Agent {
   return new Agent(() => vm.vsock.connect(AGENT_PORT));
 }
 
@@ -52,23 +60,31 @@ export async function agentReady(
   ask: (agent: Agent) => Promise<void>,
   signal?: AbortSignal,
 ): Promise<Agent> {
+  const log = new ConsoleLog();
+  const unsubscribe = vm.onConsole((bytes) => log.add(bytes));
+  try {
+    return await answering(vm, log, ask, signal);
+  } finally {
+    unsubscribe();
+  }
+}
+
+async function answering(
+  vm: Vm,
+  log: ConsoleLog,
+  ask: (agent: Agent) => Promise<void>,
+  signal: AbortSignal | undefined,
+): Promise<Agent> {
   const agent = agentOf(vm);
   const deadline = Date.now() + BOOT_LIMIT;
-  let over = false;
-  void vm.exited.then(() => {
-    over = true;
-  });
   for (;;) {
     signal?.throwIfAborted();
-    if (over) {
-      throw new PandoError('SANDBOX_ENDED', 'the guest ended before its agent answered', {
-        remedy: 'see what its console says: pando run --image NAME',
-      });
-    }
     try {
       await ask(agent);
       return agent;
     } catch (error) {
+      const end = sandboxEnd(vm, log);
+      if (end !== undefined) throw end;
       const { code = '' } = error instanceof PandoError ? error : {};
       if (code === 'GUEST_EPROTONOSUPPORT') throw otherVersion('another version', error);
       if (!code.startsWith('VSOCK_') && code !== 'AGENT_LOST') throw error;
@@ -205,7 +221,7 @@ async function removeTemplate(store: SnapshotStore, name: string): Promise<void>
  */
 async function ensureTemplate(machine: TemplateMachine, options: TemplateOptions): Promise<string> {
   const { memory, progress = () => undefined, signal } = options;
-  const key = JSON.stringify([VERSION, ...machine.key, memory]);
+  const key = JSON.stringify([VERSION, ...machine.key, memory, ON_PANIC]);
   const name = `template-${createHash('sha256').update(key).digest('hex').slice(0, 24)}`;
   const store = new SnapshotStore();
   try {
@@ -219,7 +235,9 @@ async function ensureTemplate(machine: TemplateMachine, options: TemplateOptions
   const boot = await machine.open();
   let vm: Vm;
   try {
-    vm = await Vm.create({ ...boot.options, memory, rng: true, vsock: true });
+    const { commandLine = '', ...parts } = boot.options;
+    const ends = { commandLine: `${commandLine} ${ON_PANIC}`, reboot: false };
+    vm = await Vm.create({ ...parts, ...ends, memory, rng: true, vsock: true });
   } finally {
     await boot.close();
   }
@@ -266,11 +284,11 @@ export async function restoreTemplate(options: TemplateOptions): Promise<Templat
   const snapshot = await ensureTemplate(machine, options);
   options.signal?.throwIfAborted();
   try {
-    return { vm: await Vm.restore({ snapshot }), defaults };
+    return { vm: await Vm.restore({ snapshot, reboot: false }), defaults };
   } catch (error) {
     if (!(error instanceof PandoError) || !OF_ANOTHER.test(error.code)) throw error;
   }
   await removeTemplate(new SnapshotStore(), snapshot);
   const again = await ensureTemplate(machine, options);
-  return { vm: await Vm.restore({ snapshot: again }), defaults };
+  return { vm: await Vm.restore({ snapshot: again, reboot: false }), defaults };
 }

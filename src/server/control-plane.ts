@@ -1,5 +1,6 @@
 /** E2B's control plane: sandboxes are made, found, paused, copied and ended by it. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { PandoError } from '../error.js';
 import { accessAnswer, detailAnswer, listAnswer } from './answers.js';
 import { guestFigures } from './envd/guest-figures.js';
 import { asks, type Body, flagField, integerField, textField, textsField } from './fields.js';
@@ -29,10 +30,19 @@ export class ControlPlane {
     private readonly domain: () => string,
     private readonly templates: TemplateRoutes,
   ) {
-    const sandbox = (method: string, path: string, handler: (h: HostedSandbox, c: Call) => void) =>
-      route(method, `(?:/v2)?/sandboxes/{}${path}`, (call) =>
-        handler(this.table.get(call.id, call.owner), call),
-      );
+    const sandbox = (
+      method: string,
+      path: string,
+      handler: (h: HostedSandbox, c: Call) => unknown,
+    ): Route =>
+      route(method, `(?:/v2)?/sandboxes/{}${path}`, async (call) => {
+        try {
+          await handler(this.table.get(call.id, call.owner), call);
+        } catch (error) {
+          if (!(error instanceof PandoError) || error.code !== 'SANDBOX_ENDED') throw error;
+          throw new RequestError(404, `sandbox ${call.id} does not exist: ${error.message}`);
+        }
+      });
     this.#routes = [
       ...templates.routes,
       route('POST', '(?:/v2)?/sandboxes', (call) => this.#create(call)),

@@ -31,6 +31,7 @@ export function sendJson(
 /** Statuses of errors that the library throws: by their code, or by its beginning. */
 const STATUSES: readonly (readonly [code: string, status: number])[] = [
   ['SANDBOX_NOT_FOUND', 404],
+  ['SANDBOX_ENDED', 502],
   ['SNAPSHOT_NOT_FOUND', 404],
   ['IMAGE_NOT_FOUND', 404],
   ['SNAPSHOT_EXISTS', 409],

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import type { Sandbox } from '../sandbox/sandbox.js';
 import { RequestError } from './http.js';
-import { DEFAULT_LIMITS } from './options.js';
+import { DEFAULT_LIMITS, type LogEvent } from './options.js';
 import { SandboxTable } from './sandbox-table.js';
 import { HostSandbox } from './testing/host-sandbox.js';
 
@@ -12,10 +12,11 @@ after(() => guest.close());
 
 /** Closed ones are counted, and the guest itself lives on. */
 let closed = 0;
-function copy(): Sandbox {
+function copy(exited: Promise<unknown> = new Promise(() => undefined)): Sandbox {
   const fake = {
     files: guest.sandbox.files,
-    vm: { exited: new Promise(() => undefined) },
+    vm: { exited },
+    end: { message: 'its guest has ended' },
     fork: async (count: number) =>
       Array.from({ length: count }, (_, i) =>
         i === 1
@@ -91,5 +92,32 @@ test('a sandbox whose time is over ends, or is paused', async () => {
   }
   assert.equal(table.find(paused.id), paused);
   assert.equal(table.counts.expired, 2);
+  await table.close();
+});
+
+test('a sandbox that ends by itself is gone, counted once, told, and its place is free', async () => {
+  let end: (exit: { kind: string }) => void = () => undefined;
+  const exited = new Promise<{ kind: string }>((resolve) => {
+    end = resolve;
+  });
+  const events: LogEvent[] = [];
+  const table = new SandboxTable(
+    { ...DEFAULT_LIMITS, sandboxes: 1 },
+    (event) => events.push(event),
+    async () => copy(exited),
+  );
+  const hosted = await table.create({}, options('one'), 60);
+  await assert.rejects(table.create({}, options('one'), 60), refused(429));
+  const before = closed;
+  end({ kind: 'reboot' });
+  while (closed === before) await new Promise((resolve) => setImmediate(resolve));
+  assert.throws(() => table.get(hosted.id, 'one'), refused(404));
+  await table.kill(hosted);
+  assert.deepEqual(table.counts, { created: 1, failed: 0, killed: 0, expired: 0, crashed: 1 });
+  const { id: sandbox } = hosted;
+  const message = 'its guest has ended';
+  assert.deepEqual(events.at(-1), { event: 'sandbox-ended', sandbox, exit: 'reboot', message });
+  const next = await table.create({}, options('one'), 60);
+  assert.notEqual(next.id, hosted.id);
   await table.close();
 });

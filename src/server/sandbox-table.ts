@@ -136,7 +136,8 @@ export class SandboxTable {
     void sandbox.vm.exited.then((exit) => {
       if (!this.#sandboxes.delete(id)) return;
       this.counts.crashed += 1;
-      this.log({ event: 'sandbox-ended', sandbox: id, exit: exit.kind });
+      const { message } = sandbox.end ?? {};
+      this.log({ event: 'sandbox-ended', sandbox: id, exit: exit.kind, message });
       void hosted.close();
     });
     return hosted;
@@ -168,6 +169,7 @@ export class SandboxTable {
   }
 
   #expire(hosted: HostedSandbox): void {
+    if (!this.#sandboxes.has(hosted.id)) return;
     this.counts.expired += 1;
     this.log({ event: 'sandbox-expired', sandbox: hosted.id, action: hosted.options.onTimeout });
     const end = hosted.options.onTimeout === 'pause' ? hosted.pause() : this.#remove(hosted);
@@ -177,8 +179,9 @@ export class SandboxTable {
     });
   }
 
-  /** Ends a sandbox. */
+  /** Ends a sandbox; without effect on one that has ended. */
   async kill(hosted: HostedSandbox): Promise<void> {
+    if (!this.#sandboxes.has(hosted.id)) return;
     this.counts.killed += 1;
     this.log({ event: 'sandbox-killed', sandbox: hosted.id });
     await this.#remove(hosted);

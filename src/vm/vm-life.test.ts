@@ -1,6 +1,8 @@
 /** A VM's methods at moments when something else is under way, on whichever accelerator runs it. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
@@ -50,6 +52,30 @@ async function warningsOf(work: () => Promise<void>): Promise<Error[]> {
 
 for (const accelerator of ACCELERATORS) {
   describe(`a VM's methods on ${accelerator}`, { skip: absence(accelerator) }, () => {
+    test('what leads to a guest ends with it, before the VM is closed', async () => {
+      const code = waiting().powerOff();
+      const net = { mode: 'user', publish: ['0:80'] } as const;
+      await using subject = await Subject.create(accelerator, code, { vsock: true, net });
+      const { vm } = subject;
+      vm.start();
+      await subject.until('ready\n');
+      const port = vm.published[0]?.hostPort ?? 0;
+      const client = createConnection(port, '127.0.0.1');
+      const cut = once(client, 'close').catch(() => undefined);
+      await once(client, 'connect');
+      vm.writeConsole('.');
+      assert.deepEqual(await vm.exited, { kind: 'poweroff' });
+      await cut;
+      const late = createConnection(port, '127.0.0.1');
+      await assert.rejects(once(late, 'connect'), { code: 'ECONNREFUSED' });
+      assert.deepEqual(vm.published, []);
+      assert.equal(vm.networkStatistics()?.openTcp, 0);
+      const ended = { code: 'VM_ENDED', message: /the guest powered off/ };
+      await assert.rejects(vm.vsock.connect(1), ended);
+      assert.throws(() => vm.vsock.listen(1, () => undefined), ended);
+      await assert.rejects(vm.clone(), ended);
+    });
+
     test('a trim between an end and the news of it does not set the guest going again', async () => {
       const code = waiting().out(0x604, 0);
       code.print('going down\n').powerOff().print('undead\n').emit('f4 ebfd');

@@ -1,5 +1,6 @@
 /** The agent of a guest, as the host calls it: a connection for each request (docs/agent.md). */
 import { Duplex, Readable } from 'node:stream';
+import { PandoError } from '../../error.js';
 import { AgentChannel, protocolError } from './channel.js';
 import { AgentCommand } from './command.js';
 import { decodeEntry, type FileEntry } from './entry.js';
@@ -62,6 +63,17 @@ export interface WatchEvent {
   readonly path: string;
 }
 
+/** What is known of the end of an agent's guest. */
+export interface GuestEnd {
+  /** The error of all requests once the guest has ended; undefined before. */
+  readonly error: PandoError | undefined;
+  /** Resolves when it has ended. */
+  readonly ended: Promise<unknown>;
+}
+
+/** How long a guest that shuts down may go on when its agent has gone, in milliseconds. */
+const SHUTDOWN_LIMIT = 5000;
+
 type Fields = (readonly [tag: number, value: FieldValue])[];
 
 function flagsOf(...choices: readonly (readonly [boolean | undefined, number])[]): FieldValue {
@@ -69,12 +81,40 @@ function flagsOf(...choices: readonly (readonly [boolean | undefined, number])[]
 }
 
 export class Agent {
-  /** @param connect opens a connection to the agent, e.g. over vsock */
-  constructor(private readonly connect: () => Promise<Duplex>) {}
+  /**
+   * @param connect opens a connection to the agent, e.g. over vsock
+   * @param guest where the agent runs, if that can end
+   */
+  constructor(
+    private readonly connect: () => Promise<Duplex>,
+    private readonly guest?: GuestEnd,
+  ) {}
 
   async #open(type: number, fields: Fields): Promise<AgentChannel> {
     const request = encodeRequest(type, fields);
-    return new AgentChannel(await this.connect(), request);
+    const ended = (): PandoError | undefined => this.guest?.error;
+    let stream: Duplex;
+    try {
+      stream = await this.connect();
+    } catch (error) {
+      throw ended() ?? error;
+    }
+    return new AgentChannel(stream, request, ended);
+  }
+
+  /** A guest that shuts down ends its agent first: whoever has lost that learns that the guest has ended. */
+  async #explain(error: unknown): Promise<unknown> {
+    const { guest } = this;
+    if (guest === undefined || !(error instanceof PandoError) || error.code !== 'AGENT_LOST') {
+      return error;
+    }
+    let timer: NodeJS.Timeout | undefined;
+    const patience = new Promise((resolve) => {
+      timer = setTimeout(resolve, SHUTDOWN_LIMIT);
+    });
+    await Promise.race([guest.ended, patience]);
+    clearTimeout(timer);
+    return guest.error ?? error;
   }
 
   /** Opens, waits for OK, hands both on; closes the channel when that fails. */
@@ -114,8 +154,12 @@ export class Agent {
     if (user !== undefined) fields.push([FIELD.USER, user]);
     if (pty !== undefined) fields.push([FIELD.SIZE, u32(pty.rows | (pty.columns << 16))]);
     fields.push([FIELD.FLAGS, flagsOf([pty !== undefined, EXEC.PTY], [stdin, EXEC.STDIN])]);
-    const [channel, pid] = await this.#started(REQUEST.EXEC, fields);
-    return new AgentCommand(channel, pid.readUInt32LE(0));
+    try {
+      const [channel, pid] = await this.#started(REQUEST.EXEC, fields);
+      return new AgentCommand(channel, pid.readUInt32LE(0), (error) => this.#explain(error));
+    } catch (error) {
+      throw await this.#explain(error);
+    }
   }
 
   /**

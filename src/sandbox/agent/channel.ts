@@ -55,11 +55,16 @@ export class AgentChannel {
   readonly #stream: Duplex;
   readonly #chunks: AsyncIterator<Buffer>;
   readonly #reader = new FrameReader();
+  readonly #ended: () => PandoError | undefined;
   #failure: unknown;
 
-  /** @param stream just opened; the channel closes it */
-  constructor(stream: Duplex, request: Buffer) {
+  /**
+   * @param stream just opened; the channel closes it
+   * @param ended the error of a guest that has ended; undefined before
+   */
+  constructor(stream: Duplex, request: Buffer, ended: () => PandoError | undefined) {
     this.#stream = stream;
+    this.#ended = ended;
     stream.on('error', (error) => {
       this.#failure ??= error;
     });
@@ -69,7 +74,7 @@ export class AgentChannel {
 
   /**
    * The next frame.
-   * @throws PandoError AGENT_LOST, AGENT_PROTOCOL, and GUEST_… for an ERROR
+   * @throws PandoError AGENT_LOST, AGENT_PROTOCOL, GUEST_… for an ERROR, and that of a guest that has ended
    */
   async next(): Promise<Frame> {
     for (;;) {
@@ -80,9 +85,9 @@ export class AgentChannel {
       try {
         chunk = await this.#chunks.next();
       } catch (error) {
-        throw lostError(error);
+        throw this.#ended() ?? lostError(error);
       }
-      if (chunk.done === true) throw lostError(this.#failure);
+      if (chunk.done === true) throw this.#ended() ?? lostError(this.#failure);
       this.#reader.push(chunk.value);
     }
   }

@@ -138,16 +138,21 @@ export class AgentCommand {
   readonly stdout: Readable;
   /** Ends at once for a command on a terminal. */
   readonly stderr: Readable;
-  /** Rejects with AGENT_LOST or AGENT_PROTOCOL, and COMMAND_CLOSED after `close`. */
+  /** Rejects with AGENT_LOST or AGENT_PROTOCOL, COMMAND_CLOSED after `close`, and the error of a guest that ended. */
   readonly exited: Promise<CommandExit>;
   readonly #channel: AgentChannel;
+  readonly #explain: (error: unknown) => Promise<unknown>;
   readonly #input: CommandInput;
   readonly #outputs: readonly [CommandOutput, CommandOutput];
   #closed = false;
 
-  /** @param channel on which the request has been answered by OK with `pid` */
-  constructor(channel: AgentChannel, pid: number) {
+  /**
+   * @param channel on which the request has been answered by OK with `pid`
+   * @param explain why the command was lost, when more is known than its channel tells
+   */
+  constructor(channel: AgentChannel, pid: number, explain: (error: unknown) => Promise<unknown>) {
     this.pid = pid;
+    this.#explain = explain;
     this.#channel = channel;
     const output = (stream: number): CommandOutput =>
       new CommandOutput(
@@ -174,7 +179,7 @@ export class AgentCommand {
         else throw protocolError(`type 0x${type.toString(16)} about a running command`);
       }
     } catch (error) {
-      failure = this.#closed ? closedError() : (error as Error);
+      failure = this.#closed ? closedError() : ((await this.#explain(error)) as Error);
       throw failure;
     } finally {
       // What the command has not read is gone, and whoever sends more may stop.
