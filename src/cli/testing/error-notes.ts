@@ -157,7 +157,7 @@ export const ERROR_NOTES: Readonly<Record<string, ErrorNote>> = {
   UNTIL_NOT_SEEN: { remedy: 'read the last console lines, and check the text' },
   VCPU_UNKNOWN: { remedy: 'vCPUs are counted from 0' },
   VM_CLOSED: { meaning: 'The VM has been closed.', remedy: 'ask a VM before `close`' },
-  VM_ENDED: { remedy: 'copy a VM while it runs or is paused' },
+  VM_ENDED: { remedy: 'make another VM; the message says how this one ended' },
   VM_NOT_MADE: { remedy: 'wait until the VMs before it have booted' },
   VM_PROCESS_BUG: {
     meaning: 'A VM process failed in a way that it should not: a fault of Pando.',
