@@ -50,13 +50,13 @@ before(async () => {
   await debianImage();
 });
 after(async () => {
-  for (const id of (await pando(['ps', '-q']))[1].split('\n').filter(Boolean))
+  for (const id of (await pando(['ps', '-aq']))[1].split('\n').filter(Boolean))
     await pando(['rm', id]);
   rmSync(folder, { recursive: true });
 });
 
 test('a sandbox is made, used by its name, and ended', async () => {
-  assert.match(await output('ps'), /^SANDBOX ID +IMAGE +CREATED +STATUS +NAME\n$/);
+  assert.match(await output('ps'), /^SANDBOX ID +IMAGE +COMMAND +CREATED +STATUS +NAME\n$/);
   assert.deepEqual(readdirSync(join(folder, 'pando')), [], 'to list nothing needs no server');
   const id = (await output('run', '-d', '--name', 'one')).trim();
   assert.match(id, /^[0-9a-z]{20}$/);
@@ -133,6 +133,82 @@ test('a terminal has its size, and the command its status', async () => {
   await terminal.until('typed');
   assert.deepEqual(await ended, [5, null]);
   terminal.close();
+});
+
+test('a main command outlives its terminals, and the sandbox ends with it', async () => {
+  const script = 'echo begun; while read a; do echo got $a; [ "$a" = end ] && exit 6; done';
+  const words = ['run', '-d', '-it', '--name', 'main', '-e', 'A=b', '-w', '/tmp', 'debian', '--'];
+  const id = (await output(...words, 'sh', '-c', script)).trim();
+  const follower = spawn(process.execPath, [MAIN, 'logs', '-f', 'main'], { env });
+  let followed = '';
+  follower.stdout.on('data', (piece) => {
+    followed += piece;
+  });
+  const followerEnded = once(follower, 'close');
+
+  const attach = (): [PseudoTerminal, Promise<unknown[]>] => {
+    const terminal = new PseudoTerminal(33, 99);
+    const child = terminal.start(process.execPath, [MAIN, 'attach', 'main'], env);
+    return [terminal, once(child, 'exit')];
+  };
+  const [first, firstEnded] = attach();
+  first.type('one\r');
+  await first.until('got one');
+  const [second, secondEnded] = attach();
+  second.type('two\r');
+  await Promise.all([first.until('got two'), second.until('got two')]);
+  first.type('\x10\x11');
+  assert.deepEqual(await firstEnded, [0, null]);
+  await first.until('main goes on');
+  assert.equal(await output('exec', 'main', 'sh', '-c', 'echo $A; pwd'), 'b\n/tmp\n');
+  const running = JSON.parse(await output('ps', '--json')) as {
+    sandboxID: string;
+    main?: object;
+  }[];
+  const { main } = running.find(({ sandboxID }) => sandboxID === id) ?? {};
+  assert.equal('status' in main!, false);
+  second.type('end\r');
+  assert.deepEqual(await secondEnded, [6, null]);
+  first.close();
+  second.close();
+
+  assert.deepEqual(await followerEnded, [0, null]);
+  assert.match(followed, /^begun\r\n.*got one\r\n.*got two\r\n.*got end\r\n$/s);
+  assert.equal(await output('logs', 'main'), followed);
+  assert.equal(await output('logs', '-n', '1', 'main'), 'got end\r\n');
+  assert.match(
+    await output('ps', '-a'),
+    new RegExp(`\n${id} +debian +sh -c .* exited \\(6\\) +main\n`),
+  );
+  assert.equal((await output('ps')).includes(id), false);
+  assert.match((await pando(['attach', 'main']))[2], /^SANDBOX_EXITED: .* status 6 /);
+  assert.match((await pando(['exec', 'main', 'true']))[2], /^SANDBOX_EXITED: /);
+  assert.match((await pando(['attach', 'one']))[2], /^MAIN_COMMAND_NONE: /);
+  await output('rm', 'main');
+});
+
+test('a main command without a terminal has streams, gets signals, and may leave nothing', async () => {
+  const script =
+    'trap "echo caught; exit 4" TERM; echo out; echo err >&2; read a; echo got $a; sleep 1234';
+  await output('run', '-d', '-i', '--rm', '--name', 'piped', 'debian', '--', 'sh', '-c', script);
+  const child = spawn(process.execPath, [MAIN, 'attach', 'piped'], { env });
+  let heard = '';
+  child.stdout.on('data', (piece) => {
+    heard += piece;
+  });
+  const ended = once(child, 'close');
+  child.stdin.write('one\n');
+  while (!heard.includes('got one\n')) await once(child.stdout, 'data');
+  assert.deepEqual((await pando(['logs', 'piped'])).slice(1), ['out\ngot one\n', 'err\n']);
+  child.kill('SIGTERM');
+  assert.deepEqual(await ended, [4, null]);
+  assert.match(heard, /caught\n$/);
+  while ((await output('ps', '-a')).includes('piped')) await sleep(50);
+  const missing = ['run', '-d', '--name', 'missing', 'debian', '--', 'no-such-program'];
+  assert.match((await pando(missing))[2], /GUEST_ENOENT/);
+  assert.equal((await output('ps', '-a')).includes('missing'), false);
+  assert.match((await pando(['run', '-d', '-t', 'debian']))[2], /^OPTION_CONFLICT: /);
+  assert.match((await pando(['run', '-t', 'debian', '--', 'sh']))[2], /^OPTION_CONFLICT: /);
 });
 
 test('files and folders are copied both ways; links and devices are not', async () => {

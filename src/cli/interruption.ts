@@ -1,14 +1,19 @@
 /**
  * The user's or the system's wish to end a command: signals, a closed output, the escape key. A session
- * takes the first wish and ends its VMs; without a session, and at the second signal, the process leaves
+ * takes the first wish and ends its VMs; a process of a sandbox gets signals instead; without either, and at the second signal, the process leaves
  * at once, through 'exit', where whoever has children or a raw terminal puts things right.
  */
 import { INTERRUPTION_STATUS, type Interruption } from './statuses.js';
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
-/** The session that takes signals. */
-let current: InterruptionSource | undefined;
+interface SignalTaker {
+  /** Whether it has taken a signal; else the process leaves. */
+  take(signal: Interruption): boolean;
+}
+
+/** The session that takes signals, or what takes its place. */
+let current: SignalTaker | undefined;
 let listening = 0;
 
 function onSignal(signal: NodeJS.Signals): void {
@@ -24,6 +29,17 @@ export function listenToSignals(): () => void {
   return () => {
     listening--;
     if (listening === 0) for (const signal of SIGNALS) process.off(signal, onSignal);
+  };
+}
+
+/** Gives signals to somebody who is no session; returns what gives them back to the process. */
+export function takeSignals(take: SignalTaker['take']): () => void {
+  const ignore = listenToSignals();
+  const taker = { take };
+  current = taker;
+  return () => {
+    ignore();
+    if (current === taker) current = undefined;
   };
 }
 

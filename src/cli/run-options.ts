@@ -20,6 +20,12 @@ const CPU_LIMIT = 255;
 export interface RunFlags {
   readonly detach?: boolean;
   readonly name?: string;
+  readonly interactive?: boolean;
+  readonly tty?: boolean;
+  readonly rm?: boolean;
+  readonly env?: readonly string[];
+  readonly user?: string;
+  readonly workdir?: string;
   readonly kernel?: string;
   readonly initrd?: string;
   readonly image?: string;

@@ -256,18 +256,28 @@ function checkSnapshotOptions(command: Command): void {
   );
 }
 
-/** Options that a sandbox has, too. */
-const DETACHED_OPTIONS = ['detach', 'name', 'image'];
+/** Options of a sandbox alone. */
+const SANDBOX_OPTIONS = ['name', 'interactive', 'tty', 'rm', 'env', 'user', 'workdir'];
+/** All that a sandbox has. */
+const DETACHED_OPTIONS = [...SANDBOX_OPTIONS, 'detach', 'image'];
 
 /** @throws PandoError OPTION_CONFLICT for what a sandbox does not have */
-function checkDetachedOptions(command: Command, words: readonly string[]): void {
+function checkDetachedOptions(command: Command): void {
   const given = command.options
     .map((option) => option.attributeName())
     .find((n) => !DETACHED_OPTIONS.includes(n) && command.getOptionValueSource(n) === 'cli');
-  if (given === undefined && words.length === 0) return;
-  const what = given === undefined ? 'a command' : `--${given}`;
-  throw new PandoError('OPTION_CONFLICT', `-d makes a sandbox, which takes no ${what}`, {
-    remedy: 'run commands in it with pando exec',
+  if (given === undefined) return;
+  throw new PandoError('OPTION_CONFLICT', `-d makes a sandbox, which takes no --${given}`, {
+    remedy: 'leave one of the two away',
+  });
+}
+
+/** @throws PandoError OPTION_CONFLICT */
+function checkNoSandboxOptions(command: Command): void {
+  const given = SANDBOX_OPTIONS.find((name) => command.getOptionValueSource(name) === 'cli');
+  if (given === undefined) return;
+  throw new PandoError('OPTION_CONFLICT', `--${given} is for a sandbox: it needs -d`, {
+    remedy: 'give -d, and see the program with pando attach',
   });
 }
 
@@ -310,8 +320,17 @@ export function registerRunCommand(program: Command): void {
       'give memory that the guest frees back to the host (default: with any device)',
     )
     .option('--no-balloon', 'keep it')
-    .option('-d, --detach', 'make a sandbox, print its id and leave it to pando ps, exec, cp, stop')
+    .option(
+      '-d, --detach',
+      'make a sandbox, print its id and leave it to pando ps, exec, attach, stop',
+    )
     .option('--name <name>', 'with -d: its name')
+    .option('-i, --interactive', 'with -d: standard input for its main command, see pando attach')
+    .option('-t, --tty', 'with -d: a terminal for its main command')
+    .option('--rm', 'with -d: keep nothing of it when its main command has ended')
+    .option('-e, --env <name=value>', 'with -d: environment; repeatable', repeated, [])
+    .option('-u, --user <user>', 'with -d: user of its commands (default: root)')
+    .option('-w, --workdir <folder>', "with -d: folder of its commands (default: the user's home)")
     .option('--image <name>', 'image of the store (default: debian, pulled when it is missing)')
     .option('--append <text>', "kernel command line; without --kernel it follows the image's own")
     .option('--snapshot <name>', 'go on from a snapshot instead of booting')
@@ -349,11 +368,12 @@ export function registerRunCommand(program: Command): void {
         command: Command,
       ): Promise<void> => {
         if (flags.detach === true) {
-          checkDetachedOptions(command, words);
-          const { runDetached } = await import('./sandboxes/verbs.js');
-          await runDetached({ name: flags.name, image: image ?? flags.image });
+          checkDetachedOptions(command);
+          const { runDetached } = await import('./sandboxes/detached.js');
+          await runDetached({ ...flags, image: image ?? flags.image }, words);
           return;
         }
+        checkNoSandboxOptions(command);
         if (flags.snapshot !== undefined) checkSnapshotOptions(command);
         const program = image === undefined ? undefined : { image, command: words };
         process.exitCode = await run(flags, STANDARD_STREAMS, MAKERS, program);

@@ -1,9 +1,9 @@
 /** Sandboxes and snapshots as E2B's control plane answers them. */
 import { ENVD_VERSION } from './envd/envd.js';
-import type { HostedSandbox } from './hosted-sandbox.js';
+import type { SandboxRecord } from './hosted-sandbox.js';
 
 /** What a client needs to reach a sandbox. @param domain with the server's port */
-export function accessAnswer(hosted: HostedSandbox, domain: string): object {
+export function accessAnswer(hosted: SandboxRecord, domain: string): object {
   return {
     sandboxID: hosted.id,
     templateID: hosted.options.template,
@@ -15,7 +15,7 @@ export function accessAnswer(hosted: HostedSandbox, domain: string): object {
 }
 
 /** An entry of a list. */
-export function listAnswer(hosted: HostedSandbox): object {
+export function listAnswer(hosted: SandboxRecord): object {
   const { template, memory, metadata } = hosted.options;
   const memoryMB = Math.floor(memory / 2 ** 20);
   return {
@@ -31,10 +31,12 @@ export function listAnswer(hosted: HostedSandbox): object {
     diskSizeMB: memoryMB,
     envdVersion: ENVD_VERSION,
     metadata: Object.fromEntries(metadata),
+    // Beyond E2B's.
+    ...(hosted.main !== undefined && { main: hosted.main.answer }),
   };
 }
 
-export function detailAnswer(hosted: HostedSandbox, domain: string): object {
+export function detailAnswer(hosted: SandboxRecord, domain: string): object {
   const { onTimeout, autoResume } = hosted.options;
   return {
     ...listAnswer(hosted),

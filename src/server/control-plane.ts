@@ -4,10 +4,11 @@ import { PandoError } from '../error.js';
 import { accessAnswer, detailAnswer, listAnswer } from './answers.js';
 import { guestFigures } from './envd/guest-figures.js';
 import { asks, type Body, flagField, integerField, textField, textsField } from './fields.js';
-import type { HostedOptions, HostedSandbox } from './hosted-sandbox.js';
+import type { HostedOptions, HostedSandbox, SandboxRecord } from './hosted-sandbox.js';
 import { answerOf, RequestError, readJson, sendJson } from './http.js';
 import { listed, pageOf } from './listing.js';
-import { entriesAnswer, lastSeen, logsAnswer } from './logs.js';
+import { entriesAnswer, lastSeen, logsAnswer, sendOutput } from './logs.js';
+import { mainField } from './main-command.js';
 import { DEFAULT_TIMEOUT, type ServerLimits } from './options.js';
 import { type Call, type Route, route, routeOf } from './routes.js';
 import type { SandboxTable } from './sandbox-table.js';
@@ -43,16 +44,24 @@ export class ControlPlane {
           throw new RequestError(404, `sandbox ${call.id} does not exist: ${error.message}`);
         }
       });
+    const record = (method: string, path: string, handler: (r: SandboxRecord, c: Call) => void) =>
+      route(method, `(?:/v2)?/sandboxes/{}${path}`, (call) =>
+        handler(this.table.record(call.id, call.owner), call),
+      );
     this.#routes = [
       ...templates.routes,
       route('POST', '(?:/v2)?/sandboxes', (call) => this.#create(call)),
       route('GET', '(?:/v2)?/sandboxes', (call) => this.#list(call)),
-      sandbox('GET', '', (hosted, { response }) =>
-        sendJson(response, 200, detailAnswer(hosted, this.domain())),
+      record('GET', '', (asked, { response }) =>
+        sendJson(response, 200, detailAnswer(asked, this.domain())),
       ),
-      sandbox('DELETE', '', (hosted, { response }) =>
-        this.table.kill(hosted).then(() => done(response)),
+      record('DELETE', '', (asked, { response }) =>
+        this.table.kill(asked).then(() => done(response)),
       ),
+      record('GET', '/output', async ({ main }, { query, response }) => {
+        if (main === undefined) throw new RequestError(404, 'the sandbox has no main command');
+        await sendOutput(main.log, query, response);
+      }),
       sandbox('POST', '/pause', (hosted, { response }) =>
         hosted.pause().then(() => done(response)),
       ),
@@ -76,11 +85,11 @@ export class ControlPlane {
         sendJson(response, 201, { url: await hosted.sandbox.url(port) });
       }),
       route('GET', '/sandboxes/{}/logs', ({ owner, id, query, response }) => {
-        const { sandbox: logged } = this.table.get(id, owner);
+        const logged = this.table.record(id, owner);
         sendJson(response, 200, logsAnswer(logged.logs(), query));
       }),
       route('GET', '/v2/sandboxes/{}/logs', ({ owner, id, query, response }) => {
-        const { sandbox: logged } = this.table.get(id, owner);
+        const logged = this.table.record(id, owner);
         sendJson(response, 200, entriesAnswer(logged.logs(lastSeen(query)), query));
       }),
       sandbox('GET', '/metrics', (hosted, { response }) => this.#metrics(hosted, response)),
@@ -116,6 +125,7 @@ export class ControlPlane {
     const template = textField(body, 'templateID') ?? CLIENT_TEMPLATE;
     const timeout = this.#timeout(body);
     const autoResume = body.autoResume ?? {};
+    const main = mainField(body);
     const { source, memory, defaults } = await this.templates.sourceOf(owner, template);
     const options: HostedOptions = {
       owner,
@@ -123,6 +133,7 @@ export class ControlPlane {
       memory: memory ?? this.memory,
       metadata: textsField(body, 'metadata'),
       ...defaults,
+      ...placeOf(body),
       // In a map the names of JavaScript's own properties are plain names.
       env: Object.fromEntries([...Object.entries(defaults.env), ...textsField(body, 'envVars')]),
       onTimeout: flagField(body, 'autoPause') === true ? 'pause' : 'kill',
@@ -130,11 +141,12 @@ export class ControlPlane {
         typeof autoResume === 'object' && flagField(autoResume as Body, 'enabled') === true,
     };
     const hosted = await this.table.create(source, options, timeout);
+    if (main !== undefined) await this.table.run(hosted, main);
     sendJson(response, 201, accessAnswer(hosted, this.domain()));
   }
 
   #list({ owner, query, response }: Call): void {
-    const own = this.table.list().filter(({ options }) => options.owner === owner);
+    const own = this.table.records().filter(({ options }) => options.owner === owner);
     const { items, next } = listed(own, query);
     sendJson(response, 200, items.map(listAnswer), nextHeader(next));
   }
@@ -190,6 +202,16 @@ export class ControlPlane {
     const { items, next } = pageOf(all, ({ snapshotID }) => snapshotID, query);
     sendJson(response, 200, items, nextHeader(next));
   }
+}
+
+/** Whose a sandbox's commands are, and where they run, when its creator says: beyond E2B's. @throws RequestError 400 */
+function placeOf(body: Body): Pick<HostedOptions, 'user' | 'cwd'> {
+  const user = textField(body, 'user');
+  const cwd = textField(body, 'cwd');
+  if (cwd !== undefined && !cwd.startsWith('/')) {
+    throw new RequestError(400, `cwd ${cwd} is no absolute path`);
+  }
+  return { ...(user !== undefined && { user }), ...(cwd !== undefined && { cwd }) };
 }
 
 function done(response: ServerResponse): void {

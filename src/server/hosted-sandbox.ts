@@ -1,10 +1,12 @@
 /** A sandbox as the server keeps it: whose it is, how long it lives, what clients have started in it. */
 import { randomBytes } from 'node:crypto';
+import type { LogLine } from '../sandbox/console-log.js';
 import type { Sandbox } from '../sandbox/sandbox.js';
 import { ProcessTable } from './envd/process-table.js';
 import { GuestUsers } from './envd/users.js';
 import { Watchers } from './envd/watchers.js';
 import { RequestError } from './http.js';
+import { MainCommand, type MainOptions } from './main-command.js';
 
 /** What its creator decides. */
 export interface HostedOptions {
@@ -24,7 +26,22 @@ export interface HostedOptions {
   readonly autoResume: boolean;
 }
 
-export type SandboxState = 'running' | 'paused';
+/** `exited`: its main command has ended, and the sandbox with it. */
+export type SandboxState = 'running' | 'paused' | 'exited';
+
+/** What clients are told of a sandbox, also when it has ended. */
+export interface SandboxRecord {
+  readonly id: string;
+  readonly options: HostedOptions;
+  /** What requests to the sandbox itself must have. */
+  readonly accessToken: string;
+  readonly startedAt: Date;
+  readonly endAt: Date;
+  readonly state: SandboxState;
+  readonly main: MainCommand | undefined;
+  /** Lines of its console. @param after only those behind the line of this number */
+  logs(after?: number): readonly LogLine[];
+}
 
 const ID_LENGTH = 20;
 const DEFAULT_USER = 'root';
@@ -37,8 +54,7 @@ export function randomId(): string {
     .slice(-ID_LENGTH);
 }
 
-export class HostedSandbox {
-  /** What requests to the sandbox itself must have. */
+export class HostedSandbox implements SandboxRecord {
   readonly accessToken = randomBytes(24).toString('base64url');
   readonly startedAt = new Date();
   readonly processes: ProcessTable;
@@ -46,6 +62,7 @@ export class HostedSandbox {
   readonly watchers = new Watchers();
   #endAt = new Date();
   #state: SandboxState = 'running';
+  #main: MainCommand | undefined;
   #timer: NodeJS.Timeout | undefined;
   /** Pausing and resuming, one after the other. */
   #change: Promise<void> = Promise.resolve();
@@ -69,6 +86,22 @@ export class HostedSandbox {
 
   get endAt(): Date {
     return this.#endAt;
+  }
+
+  get main(): MainCommand | undefined {
+    return this.#main;
+  }
+
+  /** Starts its main command. @throws RequestError, PandoError GUEST_… */
+  async run(main: MainOptions): Promise<MainCommand> {
+    const { env, cwd } = this.options;
+    const place = { processes: this.processes, users: this.users, env, cwd };
+    this.#main = await MainCommand.start(main, place);
+    return this.#main;
+  }
+
+  logs(after = 0): readonly LogLine[] {
+    return this.sandbox.logs(after);
   }
 
   /** Lives for so many seconds from now. */

@@ -52,6 +52,9 @@ test('filters and order', () => {
   assert.deepEqual(ids(all, 'metadata=toString%3Dx'), [], 'names of objects are no metadata');
   assert.deepEqual(ids(all, 'metadata=constructor%3Dx'), ['three']);
   assert.deepEqual(ids(all, 'state=paused'), ['two']);
+  const ended = [...all, sandbox('four', 3000, {}, 'exited')];
+  assert.deepEqual(ids(ended, ''), ['three', 'two', 'one'], 'what has ended is asked for');
+  assert.deepEqual(ids(ended, 'state=paused,exited'), ['four', 'two']);
   assert.deepEqual(ids(all, 'state=paused,running&startedAfter=1970-01-01T00:00:01.500Z'), [
     'three',
     'two',

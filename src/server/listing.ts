@@ -1,6 +1,6 @@
 /** Lists in pages: which sandboxes a query means, and where its next page begins. */
 import { integerQuery } from './fields.js';
-import type { HostedSandbox } from './hosted-sandbox.js';
+import type { SandboxRecord } from './hosted-sandbox.js';
 import { RequestError } from './http.js';
 
 const PAGE = 100;
@@ -43,21 +43,21 @@ export function pageOf<Item>(
   return { items, next: more ? Buffer.from(keyOf(end)).toString('base64url') : undefined };
 }
 
-/** Sandboxes that a query means, in its order; the youngest first when it does not say. */
-export function listed(all: readonly HostedSandbox[], query: URLSearchParams): Page<HostedSandbox> {
+/** Sandboxes that a query means, in its order; the youngest first, and none that has ended, when it does not say. */
+export function listed(all: readonly SandboxRecord[], query: URLSearchParams): Page<SandboxRecord> {
   const pairs = pairsOf(query.get('metadata') ?? '');
   const states = query.getAll('state').flatMap((text) => text.split(','));
   const template = query.get('template') ?? undefined;
   const after = Date.parse(query.get('startedAfter') ?? '');
   const chosen = all.filter(
     ({ state, options, startedAt }) =>
-      (states.length === 0 || states.includes(state)) &&
+      (states.length === 0 ? state !== 'exited' : states.includes(state)) &&
       (template === undefined || options.template === template) &&
       !(startedAt.getTime() <= after) &&
       pairs.every(([name, value]) => options.metadata.get(name) === value),
   );
   const oldestFirst = query.get('order') === 'asc';
-  const keyOf = ({ startedAt, id }: HostedSandbox): string => {
+  const keyOf = ({ startedAt, id }: SandboxRecord): string => {
     const time = startedAt.getTime();
     return `${String(oldestFirst ? time : Number.MAX_SAFE_INTEGER - time).padStart(16, '0')}-${id}`;
   };

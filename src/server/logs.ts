@@ -1,7 +1,13 @@
-/** Logs of sandboxes, as E2B's control plane answers them: the lines of the guest's console. */
+/**
+ * Logs of sandboxes: the lines of the guest's console, as E2B's control plane answers them; and what a main command
+ * has printed.
+ */
+import { once } from 'node:events';
+import type { ServerResponse } from 'node:http';
 import type { LogLine } from '../sandbox/console-log.js';
 import { integerQuery } from './fields.js';
 import { RequestError } from './http.js';
+import type { OutputLog } from './output-log.js';
 
 const LINES = 1000;
 const LINES_MAX = 100_000;
@@ -59,4 +65,39 @@ export function entriesAnswer(lines: readonly LogLine[], query: URLSearchParams)
 /** The number of the last line that a client of this project has: it asks for those behind. @throws RequestError 400 */
 export function lastSeen(query: URLSearchParams): number {
   return integerQuery(query, 'after', 0, Number.MAX_SAFE_INTEGER) ?? 0;
+}
+
+/** A piece of a main command's output, as an answer has it. */
+export interface OutputEntry {
+  readonly stream: 'stdout' | 'stderr';
+  readonly time: string;
+  /** Base64. */
+  readonly data: string;
+}
+
+/**
+ * Answers what a main command has printed, one object a line: the last `lines`, and with `follow=true` what comes
+ * until its end.
+ * @throws RequestError 400
+ */
+export async function sendOutput(
+  log: OutputLog,
+  query: URLSearchParams,
+  response: ServerResponse,
+): Promise<void> {
+  const lines = integerQuery(query, 'lines', 0, Number.MAX_SAFE_INTEGER);
+  const follows = choiceOf(query, 'follow', ['false', 'true']) === 'true';
+  const gone = new AbortController();
+  response.once('close', () => gone.abort());
+  response.writeHead(200, { 'content-type': 'application/x-ndjson' });
+  response.flushHeaders();
+  for await (const { stream, time, data } of log.read(lines, follows ? gone.signal : undefined)) {
+    const text = Buffer.from(data).toString('base64');
+    const entry: OutputEntry = { stream, time: time.toISOString(), data: text };
+    if (gone.signal.aborted) return;
+    if (!response.write(`${JSON.stringify(entry)}\n`)) {
+      await once(response, 'drain', { signal: gone.signal }).catch(() => undefined);
+    }
+  }
+  response.end();
 }

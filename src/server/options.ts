@@ -63,6 +63,9 @@ export interface LogEvent {
 /** Seconds that a sandbox lives when its creator does not say. */
 export const DEFAULT_TIMEOUT = 300;
 
+/** What clients name the process of a sandbox's main command by. */
+export const MAIN_TAG = 'pando.main';
+
 /** The port that clients name for requests to the sandbox itself. */
 export const ENVD_PORT = 49983;
 

@@ -15,6 +15,8 @@ let closed = 0;
 function copy(exited: Promise<unknown> = new Promise(() => undefined)): Sandbox {
   const fake = {
     files: guest.sandbox.files,
+    exec: guest.sandbox.exec,
+    logs: () => [],
     vm: { exited },
     end: { message: 'its guest has ended' },
     fork: async (count: number) =>
@@ -120,4 +122,49 @@ test('a sandbox that ends by itself is gone, counted once, told, and its place i
   const next = await table.create({}, options('one'), 60);
   assert.notEqual(next.id, hosted.id);
   await table.close();
+});
+
+test('a sandbox ends with its main command: a record of it stays until it is removed, or none', async () => {
+  const table = new SandboxTable(
+    DEFAULT_LIMITS,
+    () => undefined,
+    async () => copy(),
+  );
+  const main = (script: string, remove = false) => ({
+    command: ['/bin/sh', '-c', script],
+    stdin: true,
+    terminal: false,
+    remove,
+  });
+  const ended = async (id: string): Promise<void> => {
+    while (table.find(id) !== undefined) await new Promise((resolve) => setImmediate(resolve));
+  };
+  const before = closed;
+  const kept = await table.create({}, { ...options('one'), cwd: '/' }, 60);
+  await table.run(kept, main('read a; exit 3'));
+  assert.equal(table.record(kept.id, 'one'), kept);
+  kept.processes.list()[0]?.closeInput();
+  await ended(kept.id);
+  assert.equal(closed, before + 1);
+  const { state, main: record } = table.record(kept.id, 'one');
+  assert.deepEqual([state, record?.status], ['exited', 3]);
+  assert.throws(() => table.get(kept.id, 'one'), refused(409));
+  assert.throws(() => table.get(kept.id, 'two'), refused(404));
+  assert.deepEqual([table.size, table.memory, table.isEmpty], [0, 0, false]);
+
+  const removed = await table.create({}, { ...options('one'), cwd: '/' }, 60);
+  await table.run(removed, main('exit 3', true));
+  await ended(removed.id);
+  assert.deepEqual(
+    table.records().map(({ id }) => id),
+    [kept.id],
+  );
+
+  const failed = await table.create({}, { ...options('one'), cwd: '/' }, 60);
+  await assert.rejects(table.run(failed, { ...main(''), command: ['/no/such/program'] }));
+  assert.equal(table.find(failed.id), undefined);
+  assert.equal(closed, before + 3);
+  await table.kill(table.record(kept.id, 'one'));
+  assert.throws(() => table.record(kept.id, 'one'), refused(404));
+  assert.equal(table.isEmpty, true);
 });

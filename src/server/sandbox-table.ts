@@ -1,8 +1,15 @@
 /** All sandboxes of a server: making and ending them, and the limits that hold for them together. */
 import { PandoError } from '../error.js';
 import { Sandbox, type SandboxOptions } from '../sandbox/sandbox.js';
-import { type HostedOptions, HostedSandbox, randomId } from './hosted-sandbox.js';
+import { EndedSandboxes } from './ended-sandboxes.js';
+import {
+  type HostedOptions,
+  HostedSandbox,
+  randomId,
+  type SandboxRecord,
+} from './hosted-sandbox.js';
 import { RequestError } from './http.js';
+import type { MainOptions } from './main-command.js';
 import type { LogEvent, ServerLimits } from './options.js';
 
 /** Counts since the server's start. */
@@ -18,6 +25,7 @@ export interface TableCounts {
 export class SandboxTable {
   readonly counts: TableCounts = { created: 0, failed: 0, killed: 0, expired: 0, crashed: 0 };
   readonly #sandboxes = new Map<string, HostedSandbox>();
+  readonly #ended = new EndedSandboxes();
   /** Those that are being made. */
   #pending = 0;
   #pendingMemory = 0;
@@ -36,6 +44,11 @@ export class SandboxTable {
     return this.#sandboxes.size;
   }
 
+  /** Neither sandboxes, nor what is left of those that ended with their main command. */
+  get isEmpty(): boolean {
+    return this.size === 0 && this.#ended.size === 0;
+  }
+
   /** Bytes of guest RAM of all. */
   get memory(): number {
     return this.list().reduce((sum, { options }) => sum + options.memory, 0);
@@ -43,6 +56,11 @@ export class SandboxTable {
 
   list(): HostedSandbox[] {
     return [...this.#sandboxes.values()];
+  }
+
+  /** The same, and those that ended with their main command. */
+  records(): SandboxRecord[] {
+    return [...this.list(), ...this.#ended.list()];
   }
 
   find(id: string): HostedSandbox | undefined {
@@ -54,9 +72,41 @@ export class SandboxTable {
    * @throws RequestError 404
    */
   get(id: string, owner: string): HostedSandbox {
+    this.record(id, owner);
     const found = this.#sandboxes.get(id);
+    if (found !== undefined) return found;
+    throw new RequestError(409, `sandbox ${id} has ended with its main command`);
+  }
+
+  /** The same, also when it ended with its main command. @throws RequestError 404 */
+  record(id: string, owner: string): SandboxRecord {
+    const found = this.#sandboxes.get(id) ?? this.#ended.find(id);
     if (found !== undefined && found.options.owner === owner) return found;
     throw new RequestError(404, `sandbox ${id} does not exist`);
+  }
+
+  /**
+   * Starts a sandbox's main command, with which the sandbox ends; also when the command cannot be started.
+   * @throws RequestError, PandoError GUEST_…
+   */
+  async run(hosted: HostedSandbox, main: MainOptions): Promise<void> {
+    try {
+      const { ended } = await hosted.run(main);
+      void ended.then(() => this.#finish(hosted, main));
+    } catch (error) {
+      await this.kill(hosted);
+      throw error;
+    }
+  }
+
+  #finish(hosted: HostedSandbox, { remove }: MainOptions): void {
+    // Without a status the sandbox has ended first, and whoever ended it has closed it.
+    if (hosted.main?.status === undefined || !this.#sandboxes.delete(hosted.id)) return;
+    this.log({ event: 'sandbox-finished', sandbox: hosted.id, status: hosted.main.status });
+    if (!remove) this.#ended.add(hosted);
+    hosted.close().catch((error: unknown) => {
+      this.log({ event: 'sandbox-not-closed', sandbox: hosted.id, error: String(error) });
+    });
   }
 
   /** Room for so many more; what it returns gives the room back. @throws RequestError 429, 503 */
@@ -179,9 +229,11 @@ export class SandboxTable {
     });
   }
 
-  /** Ends a sandbox; without effect on one that has ended. */
-  async kill(hosted: HostedSandbox): Promise<void> {
-    if (!this.#sandboxes.has(hosted.id)) return;
+  /** Ends a sandbox, or forgets one that has ended. */
+  async kill({ id }: Pick<SandboxRecord, 'id'>): Promise<void> {
+    const hosted = this.#sandboxes.get(id);
+    this.#ended.remove(id);
+    if (hosted === undefined) return;
     this.counts.killed += 1;
     this.log({ event: 'sandbox-killed', sandbox: hosted.id });
     await this.#remove(hosted);

@@ -77,6 +77,8 @@ test('what sandboxes may not be', async () => {
     { metadata: [] },
     { envVars: 'A=b' },
     { templateID: 5 },
+    { main: { command: 'sh' } },
+    { cwd: 'relative' },
     { autoPause: 'yes' },
     { network: { allowOut: ['1.1.1.1'] } },
     { volumeMounts: [{ name: 'a', path: '/b' }] },

@@ -102,7 +102,7 @@ export class Server implements AsyncDisposable {
       const { idle } = options;
       if (idle === undefined) return;
       this.#idleTimer = setInterval(() => {
-        const wanted = this.#open > 0 || this.#table.size > 0;
+        const wanted = this.#open > 0 || !this.#table.isEmpty;
         if (!wanted && Date.now() - this.#lastRequest >= idle) resolve();
       }, idle / 4);
     });

@@ -14,6 +14,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { PandoError, reasonOf } from '../../error.js';
 import { storeDirectory } from '../../image/directories.js';
 import { answers } from '../../server/listen.js';
+import type { MainAnswer } from '../../server/main-command.js';
 import { ENVD_PORT } from '../../server/options.js';
 
 /** Seconds that a sandbox of the command line may live: setTimeout's longest, 24 days. */
@@ -100,6 +101,8 @@ export interface ListedSandbox {
   readonly endAt: string;
   readonly memoryMB: number;
   readonly metadata: Readonly<Record<string, string>>;
+  /** Of a sandbox that has one. */
+  readonly main?: MainAnswer;
   /** In the details alone. */
   readonly envdAccessToken?: string;
 }
@@ -170,13 +173,17 @@ export class Daemon {
     throw new PandoError('SERVER_REFUSED', message);
   }
 
-  /** None where no server runs. */
+  /** Those that have ended with their main command, too; none where no server runs. */
   async list(): Promise<ListedSandbox[]> {
     if (!this.runs) return [];
     const all: ListedSandbox[] = [];
     for (let token: string | undefined = ''; token !== undefined; ) {
       const query = token === '' ? '' : `&nextToken=${token}`;
-      const response = await this.send('GET', `/v2/sandboxes?order=asc${query}`, {});
+      const response = await this.send(
+        'GET',
+        `/v2/sandboxes?order=asc&state=running,paused,exited${query}`,
+        {},
+      );
       all.push(...((await jsonOf(response)) as ListedSandbox[]));
       token = response.headers['x-next-token'] as string | undefined;
     }
@@ -196,8 +203,19 @@ export class Daemon {
     throw new PandoError('SANDBOX_NOT_FOUND', `${what} ${word}`, { remedy: 'see `pando ps`' });
   }
 
-  /** What requests to a sandbox itself have. */
-  async access({ sandboxID }: ListedSandbox): Promise<Readonly<Record<string, string>>> {
+  /** What requests to a sandbox itself have. @throws PandoError SANDBOX_EXITED */
+  async access(sandbox: ListedSandbox): Promise<Readonly<Record<string, string>>> {
+    const { sandboxID, main, metadata } = sandbox;
+    if (main?.status !== undefined) {
+      const name = metadata.name ?? sandboxID;
+      throw new PandoError(
+        'SANDBOX_EXITED',
+        `sandbox ${name} has ended with status ${main.status}`,
+        {
+          remedy: `pando logs ${name} shows what it printed, pando rm ${name} forgets it`,
+        },
+      );
+    }
     const detail = await this.call<ListedSandbox>('GET', `/sandboxes/${sandboxID}`);
     return {
       'e2b-sandbox-id': sandboxID,

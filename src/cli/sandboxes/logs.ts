@@ -1,15 +1,19 @@
-/** `pando logs`: what a sandbox's guest has printed on its console. */
+/** `pando logs`: what a sandbox's main command has printed, or its guest on its console. */
+import { createInterface } from 'node:readline';
+import { json as jsonOf } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { PandoError } from '../../error.js';
-import type { LogEntry } from '../../server/logs.js';
+import { PandoError, reasonOf } from '../../error.js';
+import type { LogEntry, OutputEntry } from '../../server/logs.js';
 import { STANDARD_STREAMS, type Streams } from '../terminal/standard-streams.js';
 import { parseCount } from '../terminal/units.js';
 import { Daemon } from './daemon.js';
+import { stampLines } from './stamp-lines.js';
 
 export interface LogFlags {
   readonly follow?: boolean;
   readonly timestamps?: boolean;
   readonly tail: string;
+  readonly console?: boolean;
 }
 
 /** How often the server is asked for more, in milliseconds. */
@@ -22,12 +26,19 @@ function textOf({ timestamp, message }: LogEntry, timestamps: boolean): string {
 
 export async function logsOf(
   word: string,
-  { follow = false, timestamps = false, tail }: LogFlags,
-  { out }: Streams = STANDARD_STREAMS,
+  flags: LogFlags,
+  streams: Streams = STANDARD_STREAMS,
 ): Promise<void> {
+  const { follow = false, timestamps = false, tail } = flags;
+  const { out } = streams;
   const most = tail === 'all' ? LINES_MAX : parseCount('--tail', tail, 0, LINES_MAX);
   const daemon = await Daemon.reach();
-  const { sandboxID } = await daemon.find(word);
+  const { sandboxID, main } = await daemon.find(word);
+  if (main !== undefined && flags.console !== true) {
+    const query = `${tail === 'all' ? '' : `lines=${most}&`}follow=${follow}`;
+    await outputOf(daemon, `/sandboxes/${sandboxID}/output?${query}`, timestamps, streams);
+    return;
+  }
   const linesAfter = async (number: string): Promise<LogEntry[]> => {
     const path = `/v2/sandboxes/${sandboxID}/logs?limit=${LINES_MAX}&after=${number}`;
     return (await daemon.call<{ logs: LogEntry[] }>('GET', path)).logs;
@@ -49,5 +60,33 @@ export async function logsOf(
       throw error;
     }
     wanted = lines;
+  }
+}
+
+/** Bytes as they were printed, each stream to its own. @throws PandoError SERVER_LOST, SERVER_REFUSED */
+async function outputOf(
+  daemon: Daemon,
+  path: string,
+  timestamps: boolean,
+  { out, err }: Streams,
+): Promise<void> {
+  const response = await daemon.send('GET', path, {});
+  if (response.statusCode !== 200) {
+    throw new PandoError(
+      'SERVER_REFUSED',
+      ((await jsonOf(response)) as { message: string }).message,
+    );
+  }
+  const stamps = { stdout: stampLines(), stderr: stampLines() };
+  try {
+    for await (const line of createInterface({ input: response })) {
+      const { stream, time, data } = JSON.parse(line) as OutputEntry;
+      const bytes = Buffer.from(data, 'base64');
+      const to = stream === 'stderr' ? err : out;
+      to.write(timestamps ? stamps[stream](bytes, time) : bytes);
+      if (to.full) await to.drained();
+    }
+  } catch (error) {
+    throw new PandoError('SERVER_LOST', `the output ended: ${reasonOf(error)}`, { cause: error });
   }
 }

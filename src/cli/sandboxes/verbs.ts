@@ -1,14 +1,20 @@
-/** `pando ps exec logs cp stop kill rm pause resume fork port inspect stats`: sandboxes of the user's server. */
+/** `pando ps exec attach logs cp stop kill rm pause resume fork port inspect stats`: sandboxes of the user's server. */
 import type { Command } from 'commander';
 import { PandoError } from '../../error.js';
 import { table } from '../image-text.js';
 import { repeated } from '../program.js';
+import { quoted } from '../terminal/command-text.js';
+import { printable } from '../terminal/console-lines.js';
 import { STANDARD_STREAMS } from '../terminal/standard-streams.js';
 import { mebibytes, parseCount } from '../terminal/units.js';
+import { type AttachFlags, attachTo } from './attach.js';
 import { copy } from './copy.js';
 import { Daemon, type ListedSandbox, LONGEST_LIFE } from './daemon.js';
+import { DETACH_KEYS } from './detach-keys.js';
 import { type ExecFlags, execIn } from './exec.js';
 import { type LogFlags, logsOf } from './logs.js';
+
+const COMMAND_WIDTH = 24;
 
 function print(text: string): void {
   STANDARD_STREAMS.out.write(`${text}\n`);
@@ -28,24 +34,33 @@ function since(time: string): string {
   return `${count} ${name}${count === 1 ? '' : 's'} ago`;
 }
 
+/** A command as a shell would read it, as far as there is room in a table. */
+function shortened(command: readonly string[]): string {
+  const text = printable(Buffer.from(command.map(quoted).join(' '))).replaceAll(/\s/g, ' ');
+  return text.length > COMMAND_WIDTH ? `${text.slice(0, COMMAND_WIDTH - 1)}…` : text;
+}
+
 interface ListFlags {
+  readonly all?: boolean;
   readonly quiet?: boolean;
   readonly json?: boolean;
 }
 
-async function list({ quiet, json }: ListFlags): Promise<void> {
-  const all = await (await Daemon.reach()).list();
+async function list({ all: ended, quiet, json }: ListFlags): Promise<void> {
+  const known = await (await Daemon.reach()).list();
+  const all = ended === true ? known : known.filter(({ state }) => state !== 'exited');
   if (json === true) print(JSON.stringify(all, null, 2));
   else if (quiet === true) for (const { sandboxID } of all) print(sandboxID);
   else {
-    const rows = all.map(({ sandboxID, templateID, startedAt, state, metadata }) => [
+    const rows = all.map(({ sandboxID, templateID, startedAt, state, main, metadata }) => [
       sandboxID,
       templateID,
+      shortened(main?.command ?? []),
       since(startedAt),
-      state,
+      main?.status === undefined ? state : `${state} (${main.status})`,
       metadata.name ?? '',
     ]);
-    print(table([['SANDBOX ID', 'IMAGE', 'CREATED', 'STATUS', 'NAME'], ...rows]));
+    print(table([['SANDBOX ID', 'IMAGE', 'COMMAND', 'CREATED', 'STATUS', 'NAME'], ...rows]));
   }
 }
 
@@ -65,35 +80,6 @@ async function each(
     }
   }
   if (failure !== undefined) throw failure;
-}
-
-/** What `pando run -d` is given. */
-export interface DetachedFlags {
-  readonly name?: string | undefined;
-  readonly image?: string | undefined;
-}
-
-/** Makes a sandbox that outlives this command, and prints its id. */
-export async function runDetached({ name, image = 'debian' }: DetachedFlags): Promise<void> {
-  if (name !== undefined && !/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(name)) {
-    throw new PandoError(
-      'USAGE',
-      `--name ${name}: use letters, digits, dots, hyphens, underscores`,
-    );
-  }
-  const daemon = await Daemon.start();
-  const taken = name !== undefined && (await daemon.list()).some((s) => s.metadata.name === name);
-  if (taken) {
-    throw new PandoError('NAME_TAKEN', `there is a sandbox ${name}`, {
-      remedy: `end it: pando rm ${name}`,
-    });
-  }
-  const { sandboxID } = await daemon.call<ListedSandbox>('POST', '/v2/sandboxes', {
-    templateID: image,
-    timeout: LONGEST_LIFE,
-    metadata: name === undefined ? {} : { name },
-  });
-  print(sandboxID);
 }
 
 const end = (daemon: Daemon, { sandboxID }: ListedSandbox) =>
@@ -163,6 +149,7 @@ export function registerSandboxCommands(program: Command): void {
   program
     .command('ps')
     .description('list the sandboxes that run -d has made')
+    .option('-a, --all', 'also those that have ended with their main command')
     .option('-q, --quiet', 'ids alone')
     .option('--json', 'as JSON')
     .action((flags: ListFlags) => list(flags));
@@ -181,12 +168,23 @@ export function registerSandboxCommands(program: Command): void {
       process.exitCode = await execIn(sandbox, command, flags);
     });
   program
+    .command('attach')
+    .description("this terminal for a sandbox's main command, which goes on after Ctrl-P Ctrl-Q")
+    .argument('<sandbox>', 'name, id, or the beginning of an id')
+    .option('--no-stdin', 'do not give it input')
+    .option('--no-sig-proxy', 'do not pass signals on to it')
+    .option('--detach-keys <keys>', 'keys that leave it, with a terminal', DETACH_KEYS)
+    .action(async (sandbox: string, flags: AttachFlags) => {
+      process.exitCode = await attachTo(sandbox, flags);
+    });
+  program
     .command('logs')
-    .description("what a sandbox's guest has printed on its console")
+    .description("what a sandbox's main command has printed, or its guest's console without one")
     .argument('<sandbox>', 'name, id, or the beginning of an id')
     .option('-f, --follow', 'go on with what it prints, until the sandbox ends')
     .option('-n, --tail <lines>', 'the last lines alone', 'all')
     .option('-t, --timestamps', 'when each line came')
+    .option('--console', "the guest's console, also where there is a main command")
     .action((sandbox: string, flags: LogFlags) => logsOf(sandbox, flags));
   program
     .command('cp')
