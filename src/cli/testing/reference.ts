@@ -18,7 +18,7 @@ function markdownTable(titles: readonly string[], rows: readonly (readonly strin
 
 /** Options in code, what stands for a value in capitals: `--kernel FILE`. */
 function shownFlags(flags: string): string {
-  return `\`${flags.replace(/<([\w,-]+)>/g, (_, value: string) => value.toUpperCase())}\``;
+  return `\`${flags.replace(/<([\w,=-]+)>/g, (_, value: string) => value.toUpperCase())}\``;
 }
 
 function optionTable(command: Command): string {
