@@ -183,6 +183,9 @@ describe('a program in an image', () => {
     assert.equal((await copy.exec('cat /data/high; pwd')).stdout, 'higher/srv/app\n');
     const again = await Sandbox.create({ image: NAME, memory: 256 * 2 ** 20, user: '0', cwd: '/' });
     assert.equal((await again.exec('cat /data/high; pwd; id -u')).stdout, 'high/\n0\n');
+    // Its kernel, which says nothing else, says why it ends.
+    const panic = { code: 'SANDBOX_ENDED', message: /kernel panicked: sysrq triggered crash/ };
+    await assert.rejects(async () => await again.exec('echo c > /proc/sysrq-trigger'), panic);
     await again.close();
   });
 

@@ -13,6 +13,15 @@ import { JsonFields } from './json-fields.js';
  */
 export const DEFAULT_COMMAND_LINE = 'console=ttyS0 retain_initrd';
 
+/**
+ * For a VM that ends at a reset: a kernel that panics resets the machine at once, instead of standing still for ever
+ * (Linux, Documentation/admin-guide/kernel-parameters, "panic=").
+ */
+export const PANIC_RESETS = 'panic=-1';
+
+/** For a kernel that was told to be silent (`loglevel=0`), which takes its panics in, too: it shows these (ibid.). */
+export const PANIC_SHOWS = 'loglevel=1';
+
 /** Image that is booted where none is named; it is pulled when it is missing. */
 export const DEFAULT_IMAGE_NAME = 'debian';
 

@@ -3,6 +3,7 @@
 import type { PullOptions } from '../image/debian.js';
 import { CONFIGURING } from '../image/debian-root/configure-script.js';
 import { type GuestWork, pullDebianRoot } from '../image/debian-root/debian-root.js';
+import { PANIC_RESETS, PANIC_SHOWS } from '../image/manifest.js';
 import { type ProgressSink, silent } from '../image/progress.js';
 import type { RootImage } from '../image/store.js';
 import { pmemFits } from '../run/images.js';
@@ -32,7 +33,9 @@ async function runGuest(
   const machine = pmemFits(deviceBytes, memory)
     ? { pmem: device, disks: [output] }
     : { disks: [{ mode: 'ro', path: device } as const, output] };
-  await using vm = await Vm.create({ ...boot, ...machine, memory, balloon: true, signal });
+  const commandLine = `${boot.commandLine} ${PANIC_RESETS} ${PANIC_SHOWS}`;
+  const options = { ...boot, commandLine, ...machine, memory, balloon: true, reboot: false };
+  await using vm = await Vm.create({ ...options, signal });
   const decoder = new TextDecoder();
   let text = '';
   let line = '';

@@ -8,7 +8,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { PandoError } from '../error.js';
 import { agentDigest } from '../image/agent.js';
 import { ensureImage } from '../image/ensure-image.js';
-import { type ContainerConfig, DEFAULT_IMAGE_NAME } from '../image/manifest.js';
+import {
+  type ContainerConfig,
+  DEFAULT_IMAGE_NAME,
+  PANIC_RESETS,
+  PANIC_SHOWS,
+} from '../image/manifest.js';
 import type { ProgressSink } from '../image/progress.js';
 import { ImageStore } from '../image/store.js';
 import { SnapshotStore } from '../snapshot/snapshot-store.js';
@@ -37,12 +42,6 @@ const BOOT_LIMIT = 120_000;
 const ASK_EVERY = 20;
 /** How long a guest may be busy once its agent answers, in milliseconds: some are for good. */
 const SLEEP_LIMIT = 10_000;
-
-/**
- * A kernel that panics resets the machine at once (Linux, Documentation/admin-guide/kernel-parameters, "panic="), and
- * a reset ends a sandbox: it would stand still for ever otherwise.
- */
-const ON_PANIC = 'panic=-1';
 
 /** The agent of a VM. */
 function agentOf(vm: Vm): Agent {
@@ -176,13 +175,14 @@ async function rootMachine(
   const root = await findRoot(store, name, progress);
   const { kernel, modules } = (await kernelOf(store, root, undefined, progress)).manifest;
   return {
-    key: [root.manifest.root?.metadata, agentDigest(), kernel, modules],
+    key: [root.manifest.root?.metadata, agentDigest(), kernel, modules, PANIC_SHOWS],
     defaults: defaultsOf(root.config),
     async open() {
       const { device, close, ...boot } = await prepareAgent(store, root, progress);
       const { kernel: kernelPath, initrd, modules: modulesPath, commandLine } = boot;
       const files = { kernel: kernelPath, initrd, modules: modulesPath };
-      return { options: { ...files, commandLine, pmem: device }, close };
+      const shown = `${commandLine} ${PANIC_SHOWS}`;
+      return { options: { ...files, commandLine: shown, pmem: device }, close };
     },
   };
 }
@@ -221,7 +221,7 @@ async function removeTemplate(store: SnapshotStore, name: string): Promise<void>
  */
 async function ensureTemplate(machine: TemplateMachine, options: TemplateOptions): Promise<string> {
   const { memory, progress = () => undefined, signal } = options;
-  const key = JSON.stringify([VERSION, ...machine.key, memory, ON_PANIC]);
+  const key = JSON.stringify([VERSION, ...machine.key, memory, PANIC_RESETS]);
   const name = `template-${createHash('sha256').update(key).digest('hex').slice(0, 24)}`;
   const store = new SnapshotStore();
   try {
@@ -236,7 +236,7 @@ async function ensureTemplate(machine: TemplateMachine, options: TemplateOptions
   let vm: Vm;
   try {
     const { commandLine = '', ...parts } = boot.options;
-    const ends = { commandLine: `${commandLine} ${ON_PANIC}`, reboot: false };
+    const ends = { commandLine: `${commandLine} ${PANIC_RESETS}`, reboot: false };
     vm = await Vm.create({ ...parts, ...ends, memory, rng: true, vsock: true });
   } finally {
     await boot.close();

@@ -157,6 +157,10 @@ export const ERROR_NOTES: Readonly<Record<string, ErrorNote>> = {
   UNTIL_NOT_SEEN: { remedy: 'read the last console lines, and check the text' },
   VCPU_UNKNOWN: { remedy: 'vCPUs are counted from 0' },
   VM_CLOSED: { meaning: 'The VM has been closed.', remedy: 'ask a VM before `close`' },
+  SANDBOX_ENDED: {
+    meaning:
+      'The guest of a sandbox has ended: it powered off, reset, or its kernel panicked, or the sandbox was closed; the message says which.',
+  },
   VM_ENDED: { remedy: 'make another VM; the message says how this one ended' },
   VM_NOT_MADE: { remedy: 'wait until the VMs before it have booted' },
   VM_PROCESS_BUG: {
