@@ -123,6 +123,34 @@ test('a command ends with the one that runs it, whatever ends that', async () =>
   while ((await output('exec', 'one', 'sh', '-c', left)) !== '0\n');
 });
 
+test('a reader that goes ends what writes to it, and a main command goes on', async () => {
+  const script = 'while :; do echo line; sleep 0.1; done';
+  await output('run', '-d', '--rm', '--name', 'lines', 'debian', '--', 'sh', '-c', script);
+  const verbs = [
+    ['attach', 'lines'],
+    ['logs', '-f', 'lines'],
+    ['exec', 'one', 'sh', '-c', script],
+  ];
+  for (const words of verbs) {
+    const child = spawn(process.execPath, [MAIN, ...words], { env });
+    const ended = once(child, 'exit');
+    await once(child.stdout, 'data');
+    child.stdout.destroy();
+    assert.deepEqual(await ended, [141, null], words[0]);
+  }
+  const attached = spawn(process.execPath, [MAIN, 'attach', 'lines'], { env });
+  const closed = once(attached, 'close');
+  let why = '';
+  attached.stderr.on('data', (piece) => {
+    why += piece;
+  });
+  await once(attached.stdout, 'data');
+  await output('rm', 'lines');
+  attached.stdout.resume();
+  assert.deepEqual(await closed, [1, null]);
+  assert.match(why, /^SANDBOX_ENDED: /);
+});
+
 test('a terminal has its size, and the command its status', async () => {
   const terminal = new PseudoTerminal(37, 101);
   const words = [MAIN, 'exec', '-it', 'one', 'sh', '-c', 'read a; stty size; echo $a; exit 5'];

@@ -31,6 +31,20 @@ async function redraw(client: ProcessClient, pid: number, streams: Streams): Pro
   await client.update({ process, pty: { size: { rows, cols } } });
 }
 
+/** What a command ended with that could not be heard to its end. @throws PandoError SANDBOX_ENDED, SERVER_LOST */
+async function statusOfEnded(
+  daemon: Daemon,
+  { sandboxID }: ListedSandbox,
+  word: string,
+): Promise<number> {
+  const now = (await daemon.list()).find((each) => each.sandboxID === sandboxID);
+  if (now?.main?.status !== undefined) return now.main.status;
+  if (now !== undefined) throw new PandoError('SERVER_LOST', 'the command ended without a status');
+  throw new PandoError('SANDBOX_ENDED', `sandbox ${word} has ended before its main command`, {
+    remedy: 'make another',
+  });
+}
+
 /**
  * Connects this terminal to the main command until it ends or the detach keys are typed.
  * @returns the command's status, 0 when detached
@@ -55,7 +69,7 @@ export async function attachTo(
   const detach = (): void => leaving.abort();
   let disconnect: () => void = () => undefined;
   try {
-    return await followProcess(events, streams, (pid) => {
+    const started = (pid: number): void => {
       const input = terminal && typed !== undefined ? untilDetached(typed, keys, detach) : typed;
       const forwards = (signal: NodeJS.Signals): boolean =>
         sigProxy && !terminal && signal !== 'SIGHUP';
@@ -63,17 +77,15 @@ export async function attachTo(
       const own = { terminal, input, endsInput: false, forwards };
       disconnect = connectTerminal(client, pid, own, streams);
       if (terminal) redraw(client, pid, streams).catch(() => undefined);
-    });
+    };
+    return await followProcess(events, streams, started, leaving);
   } catch (error) {
     if (leaving.signal.aborted) {
       if (streams.err.isTTY) streams.err.write(`\r\n${word} goes on: pando attach ${word}\r\n`);
       return 0;
     }
     if (!(error instanceof ConnectError)) throw error;
-    // It may have ended since.
-    const { main: now } = await daemon.find(word);
-    if (now?.status !== undefined) return now.status;
-    throw new PandoError('SERVER_LOST', error.rawMessage, { cause: error });
+    return await statusOfEnded(daemon, sandbox, word);
   } finally {
     disconnect();
   }

@@ -60,7 +60,8 @@ export async function execIn(
   const { ConnectError } = await import('@connectrpc/connect');
   const [cmd = '', ...args] = command;
   const term = flags.tty === true ? { TERM: process.env.TERM ?? 'xterm' } : {};
-  const events = client.start({
+  const leaving = new AbortController();
+  const start = {
     process: {
       cmd,
       args,
@@ -70,10 +71,11 @@ export async function execIn(
     },
     stdin: flags.interactive === true,
     ...(flags.tty === true && { pty: { size: sizeOf(streams) } }),
-  });
+  };
+  const events = client.start(start, { signal: leaving.signal });
   let disconnect: () => void = () => undefined;
   try {
-    return await followProcess(events, streams, (pid) => {
+    const started = (pid: number): void => {
       const terminal = {
         terminal: flags.tty === true,
         input: flags.interactive === true ? inputOf(streams) : undefined,
@@ -81,8 +83,11 @@ export async function execIn(
         forwards: firstOf(),
       };
       disconnect = connectTerminal(client, pid, terminal, streams);
-    });
+    };
+    return await followProcess(events, streams, started, leaving);
   } catch (error) {
+    // An output that has failed says by itself what the status is.
+    if (leaving.signal.aborted) return 0;
     if (!(error instanceof ConnectError)) throw error;
     streams.err.write(`${error.rawMessage}\n`);
     return STATUS_NOT_STARTED;

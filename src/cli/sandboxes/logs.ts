@@ -1,5 +1,5 @@
 /** `pando logs`: what a sandbox's main command has printed, or its guest on its console. */
-import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 import { json as jsonOf } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PandoError, reasonOf } from '../../error.js';
@@ -50,7 +50,7 @@ export async function logsOf(
     for (const entry of wanted) out.write(textOf(entry, timestamps));
     if (out.full) await out.drained();
     last = lines.at(-1)?.fields.line ?? last;
-    if (!follow) return;
+    if (!follow || out.failure !== undefined) return;
     await sleep(ASK_EVERY);
     try {
       lines = await linesAfter(last);
@@ -60,6 +60,16 @@ export async function logsOf(
       throw error;
     }
     wanted = lines;
+  }
+}
+
+/** Lines of ASCII, each when it has ended. @throws what a stream fails with that does not come to its end */
+async function* linesOf(stream: Readable): AsyncGenerator<string> {
+  let rest = '';
+  for await (const piece of stream.setEncoding('latin1')) {
+    const lines = (rest + piece).split('\n');
+    rest = lines.pop() ?? '';
+    yield* lines;
   }
 }
 
@@ -77,9 +87,10 @@ async function outputOf(
       ((await jsonOf(response)) as { message: string }).message,
     );
   }
+  const forget = out.onFailure(() => response.destroy());
   const stamps = { stdout: stampLines(), stderr: stampLines() };
   try {
-    for await (const line of createInterface({ input: response })) {
+    for await (const line of linesOf(response)) {
       const { stream, time, data } = JSON.parse(line) as OutputEntry;
       const bytes = Buffer.from(data, 'base64');
       const to = stream === 'stderr' ? err : out;
@@ -87,6 +98,9 @@ async function outputOf(
       if (to.full) await to.drained();
     }
   } catch (error) {
+    if (out.failure !== undefined) return;
     throw new PandoError('SERVER_LOST', `the output ended: ${reasonOf(error)}`, { cause: error });
+  } finally {
+    forget();
   }
 }

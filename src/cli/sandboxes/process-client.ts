@@ -35,6 +35,7 @@ function statusOf(exitCode: number, exited: boolean, status: string): number {
 /**
  * Writes what a process prints, until it ends.
  * @param started is told its number
+ * @param leaving ends the events: it is aborted when nobody reads what is written
  * @returns its status
  * @throws PandoError SERVER_LOST; ConnectError
  */
@@ -42,19 +43,25 @@ export async function followProcess(
   events: AsyncIterable<{ readonly event?: ProcessEvent | undefined }>,
   { out, err }: Streams,
   started: (pid: number) => void,
+  leaving: AbortController,
 ): Promise<number> {
-  for await (const { event } of events) {
-    const happening = event?.event;
-    if (happening?.case === 'start') started(happening.value.pid);
-    else if (happening?.case === 'data') {
-      const { case: stream, value } = happening.value.output;
-      const to = stream === 'stderr' ? err : out;
-      if (value !== undefined) to.write(value);
-      if (to.full) await to.drained();
-    } else if (happening?.case === 'end') {
-      const { exitCode, exited, status } = happening.value;
-      return statusOf(exitCode, exited, status);
+  const forget = out.onFailure(() => leaving.abort());
+  try {
+    for await (const { event } of events) {
+      const happening = event?.event;
+      if (happening?.case === 'start') started(happening.value.pid);
+      else if (happening?.case === 'data') {
+        const { case: stream, value } = happening.value.output;
+        const to = stream === 'stderr' ? err : out;
+        if (value !== undefined) to.write(value);
+        if (to.full) await to.drained();
+      } else if (happening?.case === 'end') {
+        const { exitCode, exited, status } = happening.value;
+        return statusOf(exitCode, exited, status);
+      }
     }
+  } finally {
+    forget();
   }
   throw new PandoError('SERVER_LOST', 'the command ended without a status');
 }
