@@ -31,8 +31,8 @@ export function print(options: Output, object: unknown, text: string): void {
 }
 
 /** Bytes of a snapshot's own: its image's files are the store's. */
-export function ownSize({ pages, state }: SnapshotManifest): number {
-  return pages.size + state.size;
+export function ownSize({ pages, state, code }: SnapshotManifest): number {
+  return pages.size + state.size + (code?.size ?? 0);
 }
 
 async function create(name: string, flags: CreateFlags, progress: ProgressSink): Promise<void> {
@@ -76,12 +76,13 @@ async function list(flags: Output): Promise<void> {
 async function inspect(name: string, flags: Output): Promise<void> {
   const store = new SnapshotStore();
   const manifest = await store.manifest(name);
-  const { machine, kernel, initrd, pages, state, runs } = manifest;
+  const { machine, kernel, initrd, pages, state, code, runs } = manifest;
   for (const [reference, what] of [
     [kernel, 'kernel'],
     ...(initrd === null ? [] : [[initrd, 'initrd'] as const]),
     [pages, 'pages'],
     [state, 'state'],
+    ...(code === undefined ? [] : [[code, 'decoded code'] as const]),
   ] as const) {
     store.locate(reference, what);
   }
@@ -93,6 +94,7 @@ async function inspect(name: string, flags: Output): Promise<void> {
     ['initrd', initrd === null ? '-' : `${initrd.sha256} (${megabytes(initrd.size)})`],
     ['pages', `${megabytes(pages.size)} in ${runs.length} runs`],
     ['state', `${state.size} bytes`],
+    ['decoded code', code === undefined ? '-' : megabytes(code.size)],
   ];
   print(flags, manifest, table(rows));
 }

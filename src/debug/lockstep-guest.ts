@@ -14,10 +14,12 @@ import { pvhEntryState } from '../arch/entry-state.js';
 import type { VcpuState } from '../arch/vcpu-state.js';
 import { Board } from '../devices/board.js';
 import { GuestMemory } from '../memory/guest-memory.js';
-import { MemoryLayout } from '../memory/memory-layout.js';
+import { MemoryLayout, type SharedFile } from '../memory/memory-layout.js';
 import { firstLayout, placeGuestImages, writeGuestBootData } from '../run/first-memory.js';
+import type { GuestStart } from '../run/guest.js';
 import type { GuestImages } from '../run/images.js';
 import { MACHINE_STATE_VERSION, type MachineState } from '../run/machine-state.js';
+import { captureCode, mapCode } from '../run/wasm/decoded-code.js';
 import { prepareEngine } from '../run/wasm/execution.js';
 import { TSC_FREQUENCY } from '../run/wasm/machine.js';
 
@@ -134,7 +136,7 @@ export class LockstepGuest {
   static create(machine: LockstepMachine, engine: LockstepEngine): LockstepGuest {
     const { images, memory, commandLine, cpu = DEFAULT_CPU_MODEL, start } = machine;
     if (start !== undefined) {
-      const guest = LockstepGuest.restored(machine, start.layout, start.state, engine);
+      const guest = LockstepGuest.restored(machine, start, engine);
       guest.#ahead = guest.#time - Number(guest.count);
       return guest;
     }
@@ -155,11 +157,14 @@ export class LockstepGuest {
     return LockstepGuest.create(machine, { module: coreModule() });
   }
 
-  /** Makes a guest that goes on from a saved one, whose time was the number of its instructions; its RAM is `layout`'s. */
+  /** Makes a guest that goes on from a saved one, whose time was the number of its instructions. */
   static restored(
     { images, memory, cpu = DEFAULT_CPU_MODEL }: LockstepMachine,
-    layout: MemoryLayout,
-    state: MachineState,
+    {
+      layout,
+      state,
+      code,
+    }: Pick<GuestStart, 'layout' | 'state'> & Partial<Pick<GuestStart, 'code'>>,
     engine: LockstepEngine,
   ): LockstepGuest {
     const guestMemory = GuestMemory.create({ ramBytes: memory, controlBytes: L.GUEST_BASE });
@@ -170,6 +175,7 @@ export class LockstepGuest {
     guest.#vcpu.reset(pvhEntryState(images.plan.entry, 0));
     layout.map(guestMemory);
     guest.#vcpu.restore(state.parts);
+    if (code !== undefined) mapCode(guestMemory, code);
     guest.#board.restore(state.parts);
     guest.#looks = 0;
     return guest;
@@ -181,6 +187,12 @@ export class LockstepGuest {
     const layout = before.capture(this.memory);
     before.close();
     return layout;
+  }
+
+  /** What it has decoded, between two turns. */
+  captureCode(): SharedFile | undefined {
+    this.#vcpu.dropForeignWrites();
+    return captureCode(this.memory);
   }
 
   /** All but RAM, between two turns. */

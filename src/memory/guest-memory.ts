@@ -6,7 +6,7 @@
 import { LOW_MEMORY_LIMIT } from '../arch/layout.js';
 import { PandoError } from '../error.js';
 import { addressOf } from '../host/libc.js';
-import { mapZeroOver } from '../host/mmap.js';
+import { mapFileOver, mapZeroOver } from '../host/mmap.js';
 import { type GuestRam, ramReleased } from './guest-ram.js';
 import { Spares } from './spares.js';
 
@@ -133,6 +133,16 @@ export class GuestMemory implements GuestRam {
   /** Part of the control area, whole pages, as zeros: its pages are back at the host. */
   discardControl(offset: number, length: number): void {
     if (!this.#released) mapZeroOver(this.hostAddress + BigInt(offset), length);
+  }
+
+  /**
+   * Shows pages of a file in the control area, private to this memory. What was there is gone.
+   * @param offset of the area, and `from` of the file: multiples of the page size
+   * @returns false when the host refuses
+   */
+  mapControl(offset: number, length: number, fd: number, from: number): boolean {
+    const address = this.hostAddress + BigInt(offset);
+    return !this.#released && mapFileOver(address, length, fd, from) === undefined;
   }
 
   /** Guest RAM as zeros: no file is mapped any more, all pages are back at the host. */

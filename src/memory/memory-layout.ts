@@ -32,6 +32,12 @@ export class SharedFile {
     private readonly release: () => void,
   ) {}
 
+  /** Its first bytes; fewer of a shorter one. */
+  head(length: number): Buffer {
+    const bytes = Buffer.alloc(length);
+    return bytes.subarray(0, readSync(this.fd, bytes, 0, length, 0));
+  }
+
   hold(): this {
     this.#holders++;
     return this;
@@ -39,6 +45,29 @@ export class SharedFile {
 
   close(): void {
     if (--this.#holders === 0) this.release();
+  }
+}
+
+/**
+ * A file in memory that nobody can change any more.
+ * @param pieces its bytes, one behind the other
+ * @throws HostError when there is no memory for it
+ */
+export function sealedFile(name: string, pieces: readonly Uint8Array[]): SharedFile {
+  const fd = createMemoryFile(name);
+  try {
+    let size = 0;
+    for (const bytes of pieces) {
+      for (let at = 0; at < bytes.length; ) {
+        at += writeSync(fd, bytes, at, bytes.length - at, size + at);
+      }
+      size += bytes.length;
+    }
+    sealMemoryFile(fd);
+    return new SharedFile(fd, size, undefined, () => closeSync(fd));
+  } catch (error) {
+    closeSync(fd);
+    throw error;
   }
 }
 

@@ -5,6 +5,7 @@
 import type { EntryState } from '../arch/entry-state.js';
 import type { VcpuState } from '../arch/vcpu-state.js';
 import type { Board } from '../devices/board.js';
+import type { SharedFile } from '../memory/memory-layout.js';
 import type { MachineState } from './machine-state.js';
 import type { StageName } from './types.js';
 
@@ -67,7 +68,12 @@ export interface Execution {
    * Goes on from a saved state, in a machine of the same options whose RAM is as it was then. As `save`.
    * @throws PandoError MACHINE_STATE_*, STATE_PART_*
    */
-  restore(state: MachineState): void;
+  /**
+   * @param code what has been decoded of the code in RAM, which is as it was when that was captured
+   */
+  restore(state: MachineState, code?: SharedFile): void;
+  /** What has been decoded of the code in RAM; all are parked. Undefined when there is nothing. */
+  captureCode(): SharedFile | undefined;
   /** Registers, while the VM runs too. */
   vcpuState(vcpu: number): VcpuState;
   /** Instructions retired by all vCPUs; 0 where they are not counted. */

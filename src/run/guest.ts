@@ -18,7 +18,7 @@ import { GuestMemory } from '../memory/guest-memory.js';
 import type { GuestRam } from '../memory/guest-ram.js';
 import type { ImageRange } from '../memory/image-pages.js';
 import { MappedMemory } from '../memory/mapped-memory.js';
-import type { MemoryLayout } from '../memory/memory-layout.js';
+import type { MemoryLayout, SharedFile } from '../memory/memory-layout.js';
 import type { PlacedImages } from '../memory/place-images.js';
 import type { Precopy } from '../memory/precopy.js';
 import { boundDeduplicated, profilePath } from './boot-gains.js';
@@ -59,11 +59,14 @@ export interface GuestStart {
   readonly state: MachineState;
   /** For whoever opens the devices. */
   readonly disks: DiskLayers;
+  /** What has been decoded of the code in RAM, if anything. */
+  readonly code: SharedFile | undefined;
 }
 
 /** Guests keep what they have mapped and open. */
-export function closeStart({ layout, disks }: GuestStart): void {
+export function closeStart({ layout, disks, code }: GuestStart): void {
   layout.close();
+  code?.close();
   closeLayers(disks);
 }
 
@@ -159,10 +162,10 @@ export class Guest {
     return placeGuestImages(this.memory, this.#options.images, this.#options.load);
   }
 
-  #goOn({ layout, state }: GuestStart): void {
+  #goOn({ layout, state, code }: GuestStart): void {
     this.#layout = layout.share();
     this.#layout.map(this.memory);
-    this.execution.restore(state);
+    this.execution.restore(state, code);
     this.#writeGeneration();
     this.execution.board.generationChanged();
     this.#hostEnds.restored();
@@ -217,7 +220,9 @@ export class Guest {
       const layout = before.capture(this.memory, often, holds ? prepared?.copy : undefined);
       before.close();
       this.#layout = layout;
-      return { layout: layout.share(), state, disks };
+      // A clone's guest stands still as shortly as possible.
+      const code = often ? this.execution.captureCode() : undefined;
+      return { layout: layout.share(), state, disks, code };
     } catch (error) {
       closeLayers(disks);
       throw error;

@@ -16,11 +16,9 @@ import { sandboxEnd } from './ended.js';
 import { Exec, type ExecOptions } from './exec.js';
 import { SandboxFiles } from './files.js';
 import { PortListener } from './port-listener.js';
-import { agentReady, restoreTemplate } from './template.js';
+import { agentReady, ENTROPY, restoreTemplate } from './template.js';
 
 const DEFAULT_MEMORY = 512 * 2 ** 20;
-/** Bytes of entropy that a sandbox gets before it runs anything. */
-const ENTROPY = 64;
 
 export interface SandboxOptions {
   /**

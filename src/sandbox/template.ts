@@ -3,7 +3,7 @@
  * is first needed, and made again when the image, the machine or Pando has changed: all of these are in
  * its name.
  */
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { PandoError } from '../error.js';
 import { agentDigest } from '../image/agent.js';
@@ -37,6 +37,8 @@ export interface TemplateOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** Bytes of entropy that a sandbox gets before it runs anything. */
+export const ENTROPY = 64;
 /** How long a guest may take until its agent answers, and how often it is asked, in milliseconds. */
 const BOOT_LIMIT = 120_000;
 const ASK_EVERY = 20;
@@ -113,8 +115,11 @@ async function checkVersion(agent: Agent): Promise<void> {
   if (version !== PROTOCOL_VERSION) throw otherVersion(`version ${version}`);
 }
 
-/** Runs what each sandbox will run first: it finds the pages that this needs in the template. */
+/** Does what each sandbox will do first: it finds the pages, and the code, that this needs in the template. */
 async function warmUp(agent: Agent): Promise<void> {
+  const names = { hostname: 'sandbox', machineId: '0'.repeat(32) };
+  const clock = BigInt(Date.now()) * 1_000_000n;
+  await agent.system({ clock, entropy: randomBytes(ENTROPY), ...names });
   try {
     await new Exec(agent, ['true']);
   } catch (error) {
@@ -248,13 +253,15 @@ async function ensureTemplate(machine: TemplateMachine, options: TemplateOptions
     // The folder of a container is made when its image lacks it, as by `docker run`.
     if (cwd !== undefined) await agent.mkdir(cwd, { recursive: true });
     await warmUp(agent);
+    const limit = AbortSignal.timeout(SLEEP_LIMIT);
+    const limits = signal === undefined ? limit : AbortSignal.any([limit, signal]);
     // What the guest still does would be done in each sandbox again, beside its first command.
-    await asleep(
-      vm,
-      AbortSignal.any([AbortSignal.timeout(SLEEP_LIMIT), ...(signal ? [signal] : [])]),
-    );
-    signal?.throwIfAborted();
+    await asleep(vm, limits);
+    // The code that each sandbox will run is decoded in the template, and no other.
     await vm.trim();
+    await warmUp(agent);
+    await asleep(vm, limits);
+    signal?.throwIfAborted();
     progress('writing the template');
     await vm.snapshot({ name, replace: true });
     return name;

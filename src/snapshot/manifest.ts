@@ -72,6 +72,8 @@ export interface SnapshotManifest {
   readonly pages: ObjectReference;
   /** Everything but RAM (machine-file.ts). */
   readonly state: ObjectReference;
+  /** What has been decoded of the code in RAM (run/wasm/decoded-code.ts); absent when nothing has. */
+  readonly code?: ObjectReference;
   /** Runs of guest RAM: first page, pages, file (0 pages, 1 kernel, 2 initrd, 3 modules, 4 and on pmem), first page of the file. */
   readonly runs: readonly (readonly [
     page: number,
@@ -178,11 +180,12 @@ function checkFields(name: string, manifest: SnapshotManifest): void {
   if (!['boolean', 'undefined'].includes(typeof machine.balloon)) {
     throw invalid(name, 'its balloon is neither there nor not');
   }
-  const { kernel, initrd, modules, pmem, pages, state, disks, net } = manifest;
+  const { kernel, initrd, modules, pmem, pages, state, code, disks, net } = manifest;
   if (!Array.isArray(pmem) || !Array.isArray(disks)) throw invalid(name, 'a list is missing');
   for (const disk of disks as readonly SnapshotDisk[]) checkDisk(name, disk);
   if (net !== null) checkNetwork(name, net);
   const optional = [initrd, modules].filter((file) => file !== null);
+  if (code !== undefined) checkReference(name, code);
   for (const file of [kernel, pages, state, ...optional, ...pmem]) checkReference(name, file);
 }
 

@@ -53,6 +53,15 @@ export interface OpenSnapshot extends ImagePaths {
   close(): void;
 }
 
+async function openCode(
+  { code }: SnapshotManifest,
+  store: SnapshotStore,
+): Promise<SharedFile | undefined> {
+  if (code === undefined) return undefined;
+  const file = await open(await store.locateWhole(code, 'decoded code'), 'r');
+  return new SharedFile(file.fd, code.size, code.sha256, () => void file.close());
+}
+
 /**
  * Opens a snapshot.
  * @throws PandoError SNAPSHOT_NOT_FOUND and other SNAPSHOT_… for one that is damaged or incomplete
@@ -65,6 +74,7 @@ export async function openSnapshot(
   const paths = await imagePaths(manifest, store);
   const state = decodeMachine(await store.read(manifest.state, 'state'));
   const pages = await store.locateWhole(manifest.pages, 'pages');
+  const code = await openCode(manifest, store);
   const files: SharedFile[] = [];
   const layers = new Map<string, DiskLayer>();
   const disks: DiskOptions[] = [];
@@ -88,10 +98,12 @@ export async function openSnapshot(
     }
   } catch (error) {
     for (const file of files) file.close();
+    code?.close();
     closeLayers(layers);
     throw error;
   }
-  const start = { layout: new MemoryLayout(files, memoryRuns(manifest)), state, disks: layers };
+  const layout = new MemoryLayout(files, memoryRuns(manifest));
+  const start = { layout, state, disks: layers, code };
   let closed = false;
   return {
     manifest,

@@ -5,7 +5,7 @@ import { PAGE_SIZE } from '../arch/layout.js';
 import { PandoError } from '../error.js';
 import type { ObjectReference } from '../image/manifest.js';
 import type { MemoryRun } from '../memory/memory-image.js';
-import type { MemoryLayout } from '../memory/memory-layout.js';
+import type { MemoryLayout, SharedFile } from '../memory/memory-layout.js';
 import type { BootFile } from '../run/boot-file.js';
 import type { OpenDevices } from '../run/devices.js';
 import type { GuestStart } from '../run/guest.js';
@@ -75,7 +75,7 @@ export async function writeSnapshot(
     await store.keep(file.path, sha256);
     numbers.set(sha256, number);
   }
-  const { layout, state } = start;
+  const { layout, state, code } = start;
   const runs: (readonly [number, number, number, number])[] = [];
   const copied: MemoryRun[] = [];
   let filePage = 0;
@@ -104,6 +104,7 @@ export async function writeSnapshot(
     pmem: pmem.map(referenceOf),
     pages: await store.add((sink) => copyPages(layout, copied, sink)),
     state: await store.add((sink) => sink(encodeMachine(state))),
+    ...(code !== undefined && { code: await store.add((sink) => copyFile(code, sink)) }),
     runs,
   };
   await store.publish(manifest, replace);
@@ -127,6 +128,15 @@ async function copyPages(
       await sink(buffer.subarray(0, length));
       at += length;
     }
+  }
+}
+
+async function copyFile({ fd, size }: SharedFile, sink: Sink): Promise<void> {
+  const buffer = Buffer.allocUnsafe(CHUNK);
+  for (let at = 0; at < size; ) {
+    const { bytesRead } = await readFrom(fd, buffer, 0, CHUNK, at);
+    await sink(buffer.subarray(0, bytesRead));
+    at += bytesRead;
   }
 }
 

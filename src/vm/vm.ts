@@ -277,11 +277,12 @@ export class Vm implements AsyncDisposable {
 
   /**
    * Gives the pages back to the host that the guest has filled with zeros, and what the engine has decoded;
-   * shares the pages that other guests of its image have alike. The guest stands still for some 80 milliseconds. Happens of itself, soon after
-   * user space began, in each boot.
+   * shares the pages that other guests of its image have alike. The guest stands still for some 80 milliseconds. Happens
+   * of itself, soon after user space began, in each boot, unless it is called before.
    * @returns how many pages of zeros; 0 once the VM has ended
    */
   async trim(): Promise<number> {
+    clearTimeout(this.#trimming);
     const release = await this.#life.hold();
     try {
       return this.#life.state === 'standing' ? this.#trim() : 0;

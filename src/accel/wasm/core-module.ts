@@ -103,8 +103,13 @@ export function growTable(table: WebAssembly.Table, end: number): void {
 
 let tables: Uint8Array | undefined;
 
-/** Puts the decoder's tables, which the build makes of the encoding table, into a VM's control area. */
-export function installDecodeTables(memory: WebAssembly.Memory): void {
+/** The decoder's tables, which the build makes of the encoding table. */
+export function decodeTables(): Uint8Array {
   tables ??= readWhole(new URL('./decode-tables.bin', import.meta.url));
-  new Uint8Array(memory.buffer).set(tables, DECODE_TABLES);
+  return tables;
+}
+
+/** Puts the decoder's tables into a VM's control area. */
+export function installDecodeTables(memory: WebAssembly.Memory): void {
+  new Uint8Array(memory.buffer).set(decodeTables(), DECODE_TABLES);
 }

@@ -10,6 +10,7 @@
  *   0x0e0000  what the threads that drive the VM share (run/control.ts)
  *   0x0f0000  which modules of translated code the VM uses
  *   0x100000  block hash table
+ *   0x120000  how often each block was entered
  *   0x180000  per-page code maps: u32 sub-block bitmap and u32 list head for each guest page
  *   0x780000  code pages that somebody else than the vCPU has written: a bit for each guest page
  *   0x800000  decoded blocks
@@ -41,6 +42,13 @@ export const TIER_USED_BYTES = 0x400;
 export const BLOCK_HASH = 0x100000;
 /** Entries of 4 bytes: pointer to the first block of the chain. */
 export const BLOCK_HASH_ENTRIES = 0x8000;
+/**
+ * u32 for each 64 bytes of the block arena, of which no two blocks share any: how often the block was entered since it was
+ * decoded, or since the translator last looked. It is not in the blocks, so that these stay as they were decoded: VMs that
+ * go on from one snapshot share their pages.
+ */
+export const BLOCK_HEAT = 0x120000;
+export const BLOCK_HEAT_SHIFT = 6;
 export const PAGE_CODE = 0x180000;
 export const PAGE_CODE_ENTRY = 8;
 /** Bits of guest pages in words, written with atomics; see core/foreign-writes.ts. */
@@ -331,14 +339,14 @@ export const BLK_TAKEN = 16;
 export const BLK_FALL = 20;
 /** u32 next block of the same guest page. */
 export const BLK_PAGE_NEXT = 24;
-/** u32 how often the block was entered since it was decoded, or since the translator last looked. */
-export const BLK_HEAT = 28;
 /** u32 context of the translation that starts at this block, or 0. */
-export const BLK_CODE = 32;
+export const BLK_CODE = 28;
 /** u16 whether the block has been found not to be translated yet, when it was warm. */
-export const BLK_WARM = 36;
+export const BLK_WARM = 32;
 /** u16 whether FALL, which is not counted, follows its operations. */
-export const BLK_FALLS = 38;
+export const BLK_FALLS = 34;
+/** u32 how often a block that is not in the arena was entered: one of an instruction that crosses pages. */
+export const BLK_HEAT = 36;
 export const BLK_HEADER = 40;
 export const DEAD_BLOCK = 0xffffffff;
 /**

@@ -175,7 +175,8 @@ export class WasmVcpu implements Vcpu {
   }
 
   /** Code that devices have overwritten is not run again. */
-  #dropForeignWrites(): void {
+  /** Forgets code that others have written meanwhile; the vCPU does not run. */
+  dropForeignWrites(): void {
     if (Atomics.load(this.#pending, 0) !== 0) this.#core.dropForeignWrites(this.#at);
   }
 
@@ -229,7 +230,7 @@ export class WasmVcpu implements Vcpu {
     for (;;) {
       if (view.getUint32(L.HALTED, true) !== 0) return 'halt';
       Atomics.and(this.#words, L.POLL / 4, ~(L.POLL_HOST | L.POLL_WINDOW));
-      this.#dropForeignWrites();
+      this.dropForeignWrites();
       const left = Number(limit - view.getBigUint64(L.ICOUNT, true));
       if (left <= 0) return 'budget';
       const reason = this.#tier ? this.#tier.run(left) : this.#core.run(this.#at, left);
@@ -244,7 +245,7 @@ export class WasmVcpu implements Vcpu {
     view.setInt32(L.WORK, RUN_WORK, true);
     for (;;) {
       Atomics.and(this.#words, L.POLL / 4, ~(L.POLL_HOST | L.POLL_WINDOW));
-      this.#dropForeignWrites();
+      this.dropForeignWrites();
       if (!this.#takeInterrupts()) return 'shutdown';
       if (view.getUint32(L.HALTED, true) !== 0) return 'halt';
       const left = Number(limit - view.getBigUint64(L.ICOUNT, true));

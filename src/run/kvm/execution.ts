@@ -244,6 +244,10 @@ export class KvmExecution implements Execution {
     this.#fresh = false;
   }
 
+  captureCode(): undefined {
+    return undefined;
+  }
+
   vcpuState(vcpu: number): VcpuState {
     const target = this.#vcpus[vcpu];
     if (target === undefined) {

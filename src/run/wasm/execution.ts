@@ -13,10 +13,12 @@ import type { VcpuState } from '../../arch/vcpu-state.js';
 import type { Board } from '../../devices/board.js';
 import { PandoError } from '../../error.js';
 import type { GuestMemory } from '../../memory/guest-memory.js';
+import type { SharedFile } from '../../memory/memory-layout.js';
 import { REQUEST_PARK, type VmControl } from '../control.js';
 import type { DeviceDescription } from '../devices.js';
 import type { Execution, MachineListener } from '../execution.js';
 import { checkMachineState, MACHINE_STATE_VERSION, type MachineState } from '../machine-state.js';
+import { captureCode, discardIndex, mapCode } from './decoded-code.js';
 import { attachBoard, TSC_FREQUENCY } from './machine.js';
 import { WorkerPool } from './pool.js';
 
@@ -108,11 +110,17 @@ export class WasmExecution implements Execution {
     return { version: MACHINE_STATE_VERSION, accelerator: 'wasm', time, parts };
   }
 
-  restore(state: MachineState): void {
+  restore(state: MachineState, code?: SharedFile): void {
     checkMachineState(state, 'wasm');
     this.#vcpu.restore(state.parts);
+    if (code !== undefined) mapCode(this.#memory, code);
     this.#control.setTime(state.time);
     this.board.restore(state.parts);
+  }
+
+  captureCode(): SharedFile | undefined {
+    this.#vcpu.dropForeignWrites();
+    return captureCode(this.#memory);
   }
 
   vcpuState(): VcpuState {
@@ -129,6 +137,8 @@ export class WasmExecution implements Execution {
 
   /** Decoded code: most of it ran once, in the boot. */
   trim(): void {
+    // The core clears what is not zero, which would be pages of this VM's own.
+    discardIndex(this.#memory);
     this.#vcpu.forgetCode();
     this.#memory.discardControl(L.BLOCK_ARENA, L.CONTEXT_ARENA_END - L.BLOCK_ARENA);
   }

@@ -9,7 +9,7 @@
  */
 import {
   ARENA_FLUSHES, ARENA_NEXT, BLK_CHAIN, BLK_CODE, BLK_COUNT, BLK_HEADER, BLK_HEAT, BLK_LENGTH, BLK_MODE, BLK_PAGE_NEXT,
-  BLK_PHYS, BLK_TAKEN, CONTEXT_ARENA, CONTEXT_NEXT, CTX_BITMAP, CTX_FUNCTION, CTX_ROOT, MODE_OUTLIER, BLOCK_ARENA, BLOCK_ARENA_END, BLOCK_HASH, BLOCK_HASH_ENTRIES, DEAD_BLOCK, PAGE_CODE,
+  BLK_PHYS, BLK_TAKEN, CONTEXT_ARENA, CONTEXT_NEXT, CTX_BITMAP, CTX_FUNCTION, CTX_ROOT, MODE_OUTLIER, BLOCK_ARENA, BLOCK_ARENA_END, BLOCK_HEAT, BLOCK_HEAT_SHIFT, BLOCK_HASH, BLOCK_HASH_ENTRIES, DEAD_BLOCK, PAGE_CODE,
   PAGE_CODE_ENTRY, RAM_PAGES, REC_OP, REC_SIZE, VCPU_BLOCKS, VCPU_LIMIT, VCPU_SIZE, HOT_COUNT,
   CROSSING_BLOCKS, CROSSING_ENTRIES, CROSSING_SIZE, JUMP_CACHE, JUMP_CACHE_ENTRIES,
 } from "../layout";
@@ -31,6 +31,15 @@ function bucket(phys: u32): usize {
 @inline
 function pageEntry(phys: u32): usize {
   return PAGE_CODE + (phys >> 12) * PAGE_CODE_ENTRY;
+}
+
+/** Where the entries of a block are counted. */
+// @ts-ignore: decorator
+@inline
+export function heatOf(block: usize): usize {
+  return block >= (BLOCK_ARENA as usize)
+    ? BLOCK_HEAT + (((block - BLOCK_ARENA) >> BLOCK_HEAT_SHIFT) << 2)
+    : block + BLK_HEAT;
 }
 
 /** Bits of the sub-blocks that `size` bytes at `phys` touch (within one page). */
@@ -70,6 +79,7 @@ export function enterBlock(cpu: usize, block: usize, end: usize): void {
   store<u32>(page, load<u32>(page) | subBlocks(phys, load<u16>(block, BLK_LENGTH)));
   store<u32>(block, load<u32>(page, 4), BLK_PAGE_NEXT);
   store<u32>(page, block as u32, 4);
+  store<u32>(heatOf(block), 0);
   store<u32>(VCPU_BLOCKS, ((end + 15) & ~15) as u32, ARENA_NEXT);
 }
 
@@ -106,7 +116,7 @@ function dropTranslation(context: usize): void {
   const root = load<u32>(context, CTX_ROOT) as usize;
   if ((load<u32>(root, BLK_CODE) as usize) != context) return;
   store<u32>(root, 0, BLK_CODE);
-  store<u32>(root, 0, BLK_HEAT);
+  store<u32>(heatOf(root), 0);
 }
 
 function kill(block: usize): void {

@@ -7,7 +7,7 @@
  * call, and control that comes out elsewhere unwinds the host's calls.
  */
 import {
-  BLK_CODE, BLK_MODE, BLK_PHYS, CTX_ENTRIES, CTX_FUNCTION, CTX_ROOT, GPR, JIT_DEPTH, JIT_LINK, JIT_RIP, JIT_STATUS,
+  BLK_CODE, BLK_MODE, BLK_PHYS, DEAD_BLOCK, CTX_ENTRIES, CTX_FUNCTION, CTX_ROOT, GPR, JIT_DEPTH, JIT_LINK, JIT_RIP, JIT_STATUS,
   JUMP_CACHE, JUMP_CACHE_ENTRIES, MODE, PAGE_ASKED, PAGE_UNBOUND, POLL, RIP, ST_AWAY, ST_NEXT, TLB_SET, WIDE_THRESHOLD,
 } from "../layout";
 import { noteHot } from "./hot-list";
@@ -49,6 +49,17 @@ export function rememberBlock(cpu: usize, rip: u64, block: usize): void {
 /** Where `chain` never comes back to: no address of code. */
 const NEVER: u64 = 1 << 63;
 
+/**
+ * Lets `link`, unless it leads to a block that is there, lead to `block`. A return's stays where it went first: were it to
+ * follow each, VMs that go on from one snapshot would soon share no page of blocks.
+ */
+// @ts-ignore: decorator
+@inline
+export function setLink(link: usize, block: usize): void {
+  const linked = load<u32>(link) as usize;
+  if (linked == 0 || load<u32>(linked, BLK_PHYS) == DEAD_BLOCK) store<u32>(link, block as u32);
+}
+
 /** The block at `rip`, where `link` leads to, by what is known without a page walk; else 0. */
 // @ts-ignore: decorator
 @inline
@@ -57,7 +68,7 @@ export function linkedBlock(cpu: usize, set: u32, mode: u32, rip: u64, link: usi
   let block = load<u32>(link) as usize;
   if (block == 0 || load<u32>(block, BLK_PHYS) != phys) {
     block = cachedBlock(cpu, rip, phys, mode);
-    if (block != 0) store<u32>(link, block as u32);
+    if (block != 0) setLink(link, block);
   }
   return block;
 }

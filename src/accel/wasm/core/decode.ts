@@ -364,8 +364,8 @@ function header(block: usize, phys: u32, mode: u32, falls: bool): void {
   store<u32>(block, mode, BLK_MODE);
   store<u32>(block, 0, BLK_TAKEN);
   store<u32>(block, 0, BLK_FALL);
-  store<u32>(block, 0, BLK_HEAT);
   store<u32>(block, 0, BLK_CODE);
+  store<u32>(block, 0, BLK_HEAT);
   store<u16>(block, 0, BLK_WARM);
   store<u16>(block, falls as u16, BLK_FALLS);
 }

@@ -8,14 +8,14 @@
 import {
   BLK_COUNT, BLK_FALL, BLK_HEADER, BLK_LENGTH, BLK_PHYS, BLK_TAKEN, CURRENT_BLOCK, EXIT_BUDGET, EXIT_HALT,
   EXC_ADDRESS, EXIT_POLL, EXIT_REASON, EXIT_SHUTDOWN, GPR, ICOUNT, INTERRUPT_WINDOW, LEN_MASK, MODE, MODE_CODE16, MODE_CODE64, MODE_CODE_MASK, MODE_FLAT,
-  BLK_CODE, BLK_HEAT, BLK_MODE, HOT_THRESHOLD, JIT_DEPTH,
+  BLK_CODE, BLK_MODE, HOT_THRESHOLD, JIT_DEPTH,
   JIT_LINK, JIT_RIP, JIT_STATUS, MODE_STEP, NEXT_RIP, POLL, POLL_SHADOW, POLL_STEP, POLL_WINDOW, RAX, RBP, RDX, REC_B, REC_DISP,
   REC_IMM, REC_LEN, REC_OFF, REC_OP,
   REC_R, REC_SIZE, RIP, RSP, SEG_BASE, SEG_CS, SEG_LIMIT, SHADOW, START_BLOCK, ST_AGAIN, ST_EXIT, ST_FAULT, ST_HALT, ST_JUMP,
   ST_AWAY, ST_NEXT, TLB_SET, ARENA_FLUSHES, VCPU_BLOCKS, DEAD_BLOCK,
 } from "../layout";
-import { findBlock } from "./blocks";
-import { cachedBlock, follow, knownPhys, linkedBlock, rememberBlock } from "./chain";
+import { findBlock, heatOf } from "./blocks";
+import { cachedBlock, follow, knownPhys, linkedBlock, rememberBlock, setLink } from "./chain";
 import { decodeBlock, knownCrossing } from "./decode";
 import { haltTrapped, retire, stepCheck, trapsPending } from "./debug";
 import { CC_DEC, CC_INC } from "./flags";
@@ -103,7 +103,7 @@ function resolve(cpu: usize, rip: u64, link: usize): usize {
   }
   if (end != u64.MAX_VALUE && rip + load<u16>(block, BLK_LENGTH) > end + 1) return beyondLimit(cpu);
   if (load<u32>(block, BLK_PHYS) != DEAD_BLOCK) {
-    if (link) store<u32>(link, block as u32);
+    if (link) setLink(link, block);
     rememberBlock(cpu, rip, block);
   }
   return block;
@@ -665,7 +665,7 @@ export function run(cpu: usize, budget: i32): u32 {
       }
     }
 
-    // A link holds where control went last time: right if that block is still the one at `rip`.
+    // A link holds where control went once: right if that block is the one at `rip`.
     let next: usize = 0;
     if (link) next = linkedBlock(cpu, set, mode, rip, link);
     else if ((mode & MODE_CODE_MASK) == MODE_CODE64 || mode & MODE_FLAT) next = cachedBlock(cpu, rip, knownPhys(cpu, set, rip), mode);
@@ -695,12 +695,13 @@ export function run(cpu: usize, budget: i32): u32 {
       continue;
     }
     if (threshold) {
-      const heat = load<u32>(block, BLK_HEAT) + 1;
-      store<u32>(block, heat, BLK_HEAT);
+      const heatAt = heatOf(block);
+      const heat = load<u32>(heatAt) + 1;
+      store<u32>(heatAt, heat);
       // Blocks of stepped code are not translated, and their boundaries must not be passed twice.
       if (heat == threshold && !(load<u32>(block, BLK_MODE) & MODE_STEP)) {
         // When the list is full, the block tries again later.
-        if (!noteHot(cpu, block, set, rip)) store<u32>(block, 0, BLK_HEAT);
+        if (!noteHot(cpu, block, set, rip)) store<u32>(heatAt, 0);
         if (threshold == 1) break;
       }
     }

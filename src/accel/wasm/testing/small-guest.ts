@@ -1,5 +1,6 @@
 /** Small guests for tests of translated code against the interpreter. */
 import assert from 'node:assert/strict';
+import { GuestMemory } from '../../../memory/guest-memory.js';
 import { coreModule, installDecodeTables, instantiateCore } from '../core-module.js';
 import * as L from '../layout.js';
 import { Library } from '../translate/library.js';
@@ -91,6 +92,10 @@ export class SmallGuest {
 
   get count(): bigint {
     return this.view.getBigUint64(CPU + L.ICOUNT, true);
+  }
+
+  get memory(): GuestMemory {
+    return GuestMemory.attach(this.#memory, L.GUEST_BASE);
   }
 
   /** General registers and RIP. */

@@ -20,6 +20,12 @@ function isTranslated(mode: number): boolean {
   return kind === L.MODE_CODE64 || kind === (L.MODE_CODE32 | L.MODE_FLAT);
 }
 
+/** Where the entries of a block are counted. */
+export function heatAddress(block: number): number {
+  if (block < L.BLOCK_ARENA) return block + L.BLK_HEAT;
+  return L.BLOCK_HEAT + ((block - L.BLOCK_ARENA) >>> L.BLOCK_HEAT_SHIFT) * 4;
+}
+
 export class BlockReader {
   readonly #view: DataView;
   readonly #cpu: number;
@@ -131,7 +137,7 @@ export class BlockReader {
   /** How often the block was entered since it was decoded. */
   entries(block: number): number {
     const warm = this.#view.getUint16(block + L.BLK_WARM, true) !== 0;
-    return Math.max(0, (this.word(block + L.BLK_HEAT) | 0) + (warm ? this.#warmth : 0));
+    return Math.max(0, (this.word(heatAddress(block)) | 0) + (warm ? this.#warmth : 0));
   }
 
   ending(block: number): Ending {

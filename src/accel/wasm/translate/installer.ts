@@ -6,6 +6,7 @@
 import { type Core, growTable, TABLE_SIZE } from '../core-module.js';
 import { ForeignWrites } from '../foreign-writes.js';
 import * as L from '../layout.js';
+import { heatAddress } from './block-reader.js';
 import { FUNCTIONS } from './encoder.js';
 import { knownPage, pageFrom } from './exec-tlb.js';
 import type { Candidate, Library, TableOwner } from './library.js';
@@ -196,7 +197,7 @@ export class Installer implements TableOwner {
         if (context === 0 || dropped[word(context + L.CTX_FUNCTION)] === 0) continue;
         words[(context + L.CTX_FUNCTION) >>> 2] = 0;
         words[(block + L.BLK_CODE) >>> 2] = 0;
-        words[(block + L.BLK_HEAT) >>> 2] = 0;
+        words[heatAddress(block) >>> 2] = 0;
       }
     }
   }

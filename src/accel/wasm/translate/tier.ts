@@ -6,6 +6,7 @@
 import type { Core } from '../core-module.js';
 import { operationNumbers } from '../isa/table.js';
 import * as L from '../layout.js';
+import { heatAddress } from './block-reader.js';
 import type { RegionLimits } from './collection.js';
 import { Installer } from './installer.js';
 import { type Library, TranslationsLost } from './library.js';
@@ -184,7 +185,7 @@ export class Tier {
   /** The block becomes hot again after so many entries. */
   #again(block: number, entries: number): void {
     if (this.#options.threshold === 1) return;
-    this.#view.setUint32(block + L.BLK_HEAT, (this.#first - entries) >>> 0, true);
+    this.#view.setUint32(heatAddress(block), (this.#first - entries) >>> 0, true);
   }
 
   #flushes(): number {
