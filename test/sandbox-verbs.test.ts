@@ -116,7 +116,12 @@ test('the console is logged, and followed until the sandbox ends', async () => {
 test('a command ends with the one that runs it, whatever ends that', async () => {
   const words = ['exec', 'one', 'sh', '-c', 'sleep 1234 & echo begun; sleep 1234'];
   const child = spawn(process.execPath, [MAIN, ...words], { env: { ...process.env, ...env } });
-  await once(child.stdout, 'data');
+  let err = '';
+  child.stderr.on('data', (piece) => {
+    err += piece;
+  });
+  const [first] = await Promise.race([once(child.stdout, 'data'), once(child, 'close')]);
+  assert.equal(String(first), 'begun\n', err);
   child.kill('SIGKILL');
   await once(child, 'close');
   const left = "ps -o args | grep -c '^sleep 1234' || true";
