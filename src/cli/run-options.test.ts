@@ -29,6 +29,7 @@ test('the defaults are one VM of 1 GiB on the interactive console', () => {
     disks: [],
     rng: false,
     net: undefined,
+    reboot: true,
     balloon: undefined,
     diskSize: undefined,
   });
