@@ -1,7 +1,7 @@
 /**
  * The user's or the system's wish to end a command: signals, a closed output, the escape key. A session
- * takes the first wish and ends its VMs; a process of a sandbox gets signals instead; without either, and at the second signal, the process leaves
- * at once, through 'exit', where whoever has children or a raw terminal puts things right.
+ * takes the first wish and ends its VMs; a process of a sandbox gets signals instead; without either, and at the second
+ * signal, the process leaves at once, through 'exit', where whoever has children or a raw terminal puts things right.
  */
 import { INTERRUPTION_STATUS, type Interruption } from './statuses.js';
 

@@ -9,6 +9,7 @@ import type {
   TierChoice,
   VmNetworkOptions,
 } from '../vm/types.js';
+import type { DetachedFlags } from './sandboxes/detached.js';
 import { parseSerial, type SerialTarget } from './serial.js';
 import { parseCount, parseSeconds, parseSize } from './terminal/units.js';
 
@@ -17,18 +18,10 @@ const COUNT_LIMIT = 4096;
 const CPU_LIMIT = 255;
 
 /** The options as commander hands them over. */
-export interface RunFlags {
+export interface RunFlags extends DetachedFlags {
   readonly detach?: boolean;
-  readonly name?: string;
-  readonly interactive?: boolean;
-  readonly tty?: boolean;
-  readonly rm?: boolean;
-  readonly env?: readonly string[];
-  readonly user?: string;
-  readonly workdir?: string;
   readonly kernel?: string;
   readonly initrd?: string;
-  readonly image?: string;
   readonly append?: string;
   readonly snapshot?: string;
   readonly fresh?: boolean;

@@ -9,14 +9,13 @@ import type { ProgressSink } from '../image/progress.js';
 import type { SnapshotManifest } from '../snapshot/manifest.js';
 import { SnapshotStore } from '../snapshot/snapshot-store.js';
 import { Vm } from '../vm/vm.js';
-import { Agent, type SystemRequest } from './agent/agent.js';
-import { AGENT_PORT } from './agent/protocol.js';
+import type { Agent, SystemRequest } from './agent/agent.js';
 import { ConsoleLog, type LogLine } from './console-log.js';
 import { sandboxEnd } from './ended.js';
 import { Exec, type ExecOptions } from './exec.js';
 import { SandboxFiles } from './files.js';
 import { PortListener } from './port-listener.js';
-import { agentReady, ENTROPY, restoreTemplate } from './template.js';
+import { agentOf, agentReady, ENTROPY, restoreTemplate } from './template.js';
 
 const DEFAULT_MEMORY = 512 * 2 ** 20;
 
@@ -102,7 +101,7 @@ export class Sandbox implements AsyncDisposable {
       },
       ended: vm.exited,
     };
-    this.#agent = new Agent(async () => vm.vsock.connect(AGENT_PORT), guest);
+    this.#agent = agentOf(vm, guest);
     this.#options = options;
     this.metadata = options.metadata ?? {};
     this.files = new SandboxFiles(this.#agent);

@@ -21,7 +21,7 @@ import { VERSION } from '../version.js';
 import { asleep } from '../vm/asleep.js';
 import type { VmOptions } from '../vm/types.js';
 import { Vm } from '../vm/vm.js';
-import { Agent } from './agent/agent.js';
+import { Agent, type GuestEnd } from './agent/agent.js';
 import { AGENT_PORT, PROTOCOL_VERSION } from './agent/protocol.js';
 import { ConsoleLog } from './console-log.js';
 import { sandboxEnd } from './ended.js';
@@ -45,9 +45,9 @@ const ASK_EVERY = 20;
 /** How long a guest may be busy once its agent answers, in milliseconds: some are for good. */
 const SLEEP_LIMIT = 10_000;
 
-/** The agent of a VM. */
-function agentOf(vm: Vm): Agent {
-  return new Agent(() => vm.vsock.connect(AGENT_PORT));
+/** The agent of a VM. @param guest what is known of its end, if anything */
+export function agentOf(vm: Vm, guest?: GuestEnd): Agent {
+  return new Agent(() => vm.vsock.connect(AGENT_PORT), guest);
 }
 
 /**
